@@ -1,0 +1,1 @@
+//! Door of Nuage: Kinto HTTP API v1.

@@ -1,0 +1,199 @@
+//! A change as data: what must still hold, and what to write. All of it happens or nothing does.
+//!
+//! Everything random, timed or judged is decided before: applying is a pure function of the
+//! state of the store and the batch.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::{
+    CollectionPath, GroupPath, Principal, Readers, RecordPath, Seq, StoreError, Timestamp,
+};
+
+/// Guards and writes that are applied together.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The present time, from which new positions are taken.
+    pub now: Timestamp,
+    /// All must hold at the moment of applying, before any of the writes.
+    pub guards: Vec<Guard>,
+    /// In order; later writes see earlier ones.
+    pub writes: Vec<Write>,
+}
+
+/// Something that was read when the batch was decided, and must be the same when it is applied.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Guard {
+    /// The record that was read.
+    pub path: RecordPath,
+    /// Where it was alive, or `None` if it was not (unknown, or a tombstone).
+    pub live_at: Option<Seq>,
+}
+
+/// One write.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// Creates or replaces a record. Its collection's sequence row is made if missing.
+    Put {
+        /// Which record.
+        path: RecordPath,
+        /// What it holds from now on.
+        body: Body,
+        /// Its own permissions, as [`crate::Permissions::to_text`] writes them.
+        permissions: String,
+        /// Whom those permissions let read.
+        readers: Readers,
+        /// Its position and time.
+        placement: Placement,
+    },
+    /// Leaves a tombstone. Nothing happens, and the outcome is the collection's head, if there is
+    /// no live record.
+    Delete {
+        /// Which record.
+        path: RecordPath,
+        /// The position and time of the tombstone.
+        placement: Placement,
+    },
+    /// Removes a record or tombstone without a trace, and moves the horizon of the collection's
+    /// feed to its head: a device that was away must start afresh.
+    Erase {
+        /// Which record.
+        path: RecordPath,
+    },
+    /// Makes the collection's sequence row if it is missing.
+    Touch {
+        /// Which collection.
+        collection: CollectionPath,
+    },
+    /// Removes a collection's records and tombstones without a trace. What comes later in a
+    /// collection of that name is another incarnation, at greater positions.
+    DropCollection {
+        /// Which collection.
+        collection: CollectionPath,
+    },
+    /// Drops every collection of a bucket, and the memberships in its groups.
+    DropBucket {
+        /// Which bucket; not the root.
+        bucket: crate::BucketId,
+    },
+    /// Replaces the members of a group; nobody removes it.
+    SetMembers {
+        /// Which group.
+        group: GroupPath,
+        /// Who is in it; repetitions are ignored.
+        members: Vec<Principal>,
+    },
+    /// Removes everything, directories and sequences included.
+    Flush,
+}
+
+/// Where a write goes in its collection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Placement {
+    /// At the next position, shown under that time.
+    Next,
+    /// Shown under this time. Beyond the head, it becomes the position too; equal to the head's
+    /// time, it counts as [`Placement::Next`]; in the past, the record takes the next position
+    /// and the time that the head shows does not move. A past time that another record of the
+    /// collection already shows is raised to the next free one.
+    At(Timestamp),
+    /// Exactly this, as exported from another store: greater than the head's position.
+    Exact {
+        /// The position.
+        seq: Seq,
+        /// The time shown, where it is not the position.
+        chosen: Option<Timestamp>,
+    },
+}
+
+/// JSON text in which some numbers are known only when the batch is applied.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Body {
+    text: String,
+    slots: Vec<Slot>,
+}
+
+/// A place in a [`Body`] where the time given to a write is inserted, in decimal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slot {
+    /// Offset in the text, in bytes.
+    pub at: usize,
+    /// Number of the write in the batch; it comes before the write that holds the body, or is it.
+    pub write: usize,
+}
+
+impl Body {
+    /// A text with slots, which must be in order of their offsets, on character boundaries.
+    pub fn with_slots(text: String, slots: Vec<Slot>) -> Self {
+        debug_assert!(slots.is_sorted_by_key(|slot| slot.at));
+        Self { text, slots }
+    }
+
+    /// The text without what goes into the slots.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Where numbers are missing.
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// The whole text, `time_of` giving the time of each write.
+    pub fn fill(&self, time_of: impl Fn(usize) -> Timestamp) -> Cow<'_, str> {
+        if self.slots.is_empty() {
+            return Cow::Borrowed(&self.text);
+        }
+        let mut filled = String::with_capacity(self.text.len() + 16 * self.slots.len());
+        let mut from = 0;
+        for slot in &self.slots {
+            filled.push_str(&self.text[from..slot.at]);
+            filled.push_str(&time_of(slot.write).to_string());
+            from = slot.at;
+        }
+        filled.push_str(&self.text[from..]);
+        Cow::Owned(filled)
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Self { text, slots: Vec::new() }
+    }
+}
+
+/// What a write came to, one for each write of the batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Outcome {
+    /// The position that it was given; of the collection's head where it takes none (`Touch`,
+    /// `Erase`); zero where there is no collection left.
+    pub seq: Seq,
+    /// The time shown for it, likewise.
+    pub timestamp: Timestamp,
+}
+
+/// Why nothing of a batch was applied.
+#[derive(Debug)]
+pub enum ApplyError {
+    /// Something changed since it was read. Read again and decide again.
+    Conflict,
+    /// The store could not.
+    Store(StoreError),
+}
+
+impl From<StoreError> for ApplyError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl fmt::Display for ApplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Conflict => f.write_str("something changed since it was read"),
+            Self::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ApplyError {}

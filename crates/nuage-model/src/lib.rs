@@ -1,0 +1,27 @@
+//! The nouns of Nuage and the [`Store`] port.
+//!
+//! Everything above speaks in these words; everything below keeps them. This crate does no I/O
+//! and knows no clock, no HTTP and no SQL: what is random, timed or judged is decided by its
+//! callers and handed in.
+
+mod batch;
+mod limits;
+mod name;
+mod order;
+mod permission;
+mod query;
+mod record;
+mod seq;
+mod store;
+
+pub use batch::{ApplyError, Batch, Body, Guard, Outcome, Placement, Slot, Write};
+pub use limits::Limits;
+pub use name::{BucketId, CollectionName, CollectionPath, Kind, RecordId, RecordPath};
+pub use order::{compare, same};
+pub use permission::{
+    AUTHENTICATED, EVERYONE, Permissions, PermissionsError, Principal, Readers, Signature,
+};
+pub use query::{Direction, Field, Filter, Position, Query, Scope, Sort, States, Test, View};
+pub use record::{Head, Page, Record, State};
+pub use seq::{Seq, Timestamp};
+pub use store::{Finding, GroupPath, Pending, Store, StoreError, Tally};

@@ -1,0 +1,262 @@
+//! What may be asked of a list, as data, with one evaluator for all who must agree on its
+//! meaning: stores that walk their rows, units of work that hold changes not applied yet, and
+//! the model that the tests compare with.
+
+use std::cmp::Ordering;
+
+use serde_json::Value;
+
+use crate::{CollectionPath, Principal, Record, State, compare, same};
+
+/// A question to one collection.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// The collection to list.
+    pub collection: CollectionPath,
+    /// Which of its records may be shown.
+    pub scope: Scope,
+    /// Live records, tombstones, or both.
+    pub states: States,
+    /// All must hold.
+    pub filters: Vec<Filter>,
+    /// First key first. Complete: no two records are equal under it (see [`Query::sort_default`]).
+    pub sort: Vec<Sort>,
+    /// Only what comes strictly after this position in the order of `sort`.
+    pub after: Option<Position>,
+    /// The most records to give.
+    pub limit: usize,
+}
+
+/// Which records of a collection a caller may be shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// All of them.
+    All,
+    /// Those whose signature has one of these principals.
+    Readers(Vec<Principal>),
+    /// Those that name one of these principals under this permission of their own. The
+    /// permission must be one that makes its holder a reader.
+    Holders(&'static str, Vec<Principal>),
+}
+
+/// Which states of a record a list shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum States {
+    /// Live records.
+    Live,
+    /// Live records and tombstones.
+    Both,
+}
+
+/// What a filter or a sort looks at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Field {
+    /// The identifier, a string.
+    Id,
+    /// The time shown to clients, an integer.
+    Timestamp,
+    /// Whether it is a tombstone: `true` there, missing elsewhere unless the body has the field.
+    Deleted,
+    /// A value inside the body, step by step into nested objects.
+    Body(Vec<String>),
+}
+
+/// One condition.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Filter {
+    /// What it looks at.
+    pub field: Field,
+    /// What must hold.
+    pub test: Test,
+}
+
+/// What may be demanded of a field. See the Kinto fact sheet, section 7.2.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Test {
+    /// The same value; missing never matches.
+    Eq(Value),
+    /// Another value, or missing.
+    Not(Value),
+    /// Greater, or missing.
+    Gt(Value),
+    /// Greater or the same, or missing.
+    Min(Value),
+    /// Less; missing never matches.
+    Lt(Value),
+    /// Less or the same; missing never matches.
+    Max(Value),
+    /// One of these.
+    In(Vec<Value>),
+    /// None of these, or missing.
+    Exclude(Vec<Value>),
+    /// A string that matches the pattern: case-insensitive, `*` stands for any text. Give it in
+    /// lower case.
+    Like(String),
+    /// Present (null counts) or absent.
+    Has(bool),
+    /// An array that has all of these.
+    Contains(Vec<Value>),
+    /// An array that has one of these.
+    ContainsAny(Vec<Value>),
+}
+
+/// Ascending or descending.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// Smallest first.
+    Ascending,
+    /// Greatest first.
+    Descending,
+}
+
+/// One key of an order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sort {
+    /// What is compared.
+    pub field: Field,
+    /// In which direction.
+    pub direction: Direction,
+}
+
+/// The values of the sort keys of the last record of a page.
+pub type Position = Vec<Option<Value>>;
+
+impl Query {
+    /// All live records a caller may see, newest first.
+    pub fn all(collection: CollectionPath, limit: usize) -> Self {
+        Self {
+            collection,
+            scope: Scope::All,
+            states: States::Live,
+            filters: Vec::new(),
+            sort: Self::sort_default(),
+            after: None,
+            limit,
+        }
+    }
+
+    /// Newest first. Timestamps are unique in a collection, so this order is complete, and so is
+    /// any order that ends with it.
+    pub fn sort_default() -> Vec<Sort> {
+        vec![Sort { field: Field::Timestamp, direction: Direction::Descending }]
+    }
+
+    /// Whether the record satisfies the states, the filters and the position; the scope is not
+    /// looked at.
+    pub fn matches(&self, view: &View<'_>) -> bool {
+        let wanted = match self.states {
+            States::Live => view.record.is_live(),
+            States::Both => true,
+        };
+        wanted
+            && self.filters.iter().all(|f| f.test.holds(view.get(&f.field).as_ref()))
+            && self.after.as_ref().is_none_or(|p| self.is_after(view, p))
+    }
+
+    /// The values by which the record is sorted.
+    pub fn position(&self, view: &View<'_>) -> Position {
+        self.sort.iter().map(|sort| view.get(&sort.field)).collect()
+    }
+
+    /// Compares two positions in the order of this query.
+    pub fn compare_positions(&self, a: &Position, b: &Position) -> Ordering {
+        let keys = self.sort.iter().zip(a.iter().zip(b));
+        for (sort, (a, b)) in keys {
+            let order = compare(a.as_ref(), b.as_ref());
+            let order = match sort.direction {
+                Direction::Ascending => order,
+                Direction::Descending => order.reverse(),
+            };
+            if order.is_ne() {
+                return order;
+            }
+        }
+        Ordering::Equal
+    }
+
+    fn is_after(&self, view: &View<'_>, position: &Position) -> bool {
+        self.compare_positions(&self.position(view), position).is_gt()
+    }
+}
+
+/// A record whose body is parsed when a filter or a sort first asks for it.
+pub struct View<'a> {
+    record: &'a Record,
+    body: std::cell::OnceCell<Value>,
+}
+
+impl<'a> View<'a> {
+    /// Looks at a record.
+    pub fn new(record: &'a Record) -> Self {
+        Self { record, body: std::cell::OnceCell::new() }
+    }
+
+    /// The value of a field; `None` when missing.
+    pub fn get(&self, field: &Field) -> Option<Value> {
+        match field {
+            Field::Id => Some(Value::from(self.record.id.as_str())),
+            Field::Timestamp => Some(Value::from(self.record.timestamp().0)),
+            Field::Deleted => match self.record.state {
+                State::Tombstone => Some(Value::Bool(true)),
+                State::Live { .. } => self.body().get("deleted").cloned(),
+            },
+            Field::Body(path) => {
+                let mut value = self.body();
+                for step in path {
+                    value = value.as_object()?.get(step)?;
+                }
+                Some(value.clone())
+            }
+        }
+    }
+
+    // A body that does not parse has no fields; `nuage check` reports it.
+    fn body(&self) -> &Value {
+        self.body.get_or_init(|| serde_json::from_str(self.record.body()).unwrap_or(Value::Null))
+    }
+}
+
+impl Test {
+    /// Whether the value, or its absence, passes.
+    pub fn holds(&self, value: Option<&Value>) -> bool {
+        match self {
+            Self::Eq(wanted) => value.is_some_and(|v| same(v, wanted)),
+            Self::Not(wanted) => value.is_none_or(|v| !same(v, wanted)),
+            Self::Gt(bound) => compare(value, Some(bound)).is_gt(),
+            Self::Min(bound) => compare(value, Some(bound)).is_ge(),
+            Self::Lt(bound) => compare(value, Some(bound)).is_lt(),
+            Self::Max(bound) => compare(value, Some(bound)).is_le(),
+            Self::In(list) => value.is_some_and(|v| list.iter().any(|w| same(v, w))),
+            Self::Exclude(list) => value.is_none_or(|v| !list.iter().any(|w| same(v, w))),
+            Self::Like(pattern) => match value {
+                Some(Value::String(text)) => like(&text.to_lowercase(), pattern),
+                _ => false,
+            },
+            Self::Has(wanted) => value.is_some() == *wanted,
+            Self::Contains(items) => {
+                array(value).is_some_and(|a| items.iter().all(|i| a.iter().any(|v| same(v, i))))
+            }
+            Self::ContainsAny(items) => {
+                array(value).is_some_and(|a| items.iter().any(|i| a.iter().any(|v| same(v, i))))
+            }
+        }
+    }
+}
+
+fn array(value: Option<&Value>) -> Option<&Vec<Value>> {
+    value.and_then(Value::as_array)
+}
+
+/// Anchored match of a text against a pattern in which `*` stands for any text. Takes the
+/// earliest place for each piece, so it is linear in practice and never exponential.
+fn like(text: &str, pattern: &str) -> bool {
+    let mut pieces = pattern.split('*');
+    let first = pieces.next().unwrap_or("");
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let Some(last) = pieces.next_back() else { return rest.is_empty() };
+    for piece in pieces {
+        let Some(at) = rest.find(piece) else { return false };
+        rest = &rest[at + piece.len()..];
+    }
+    rest.ends_with(last)
+}

@@ -1,0 +1,1 @@
+//! For tests only: store contract, model store, test server.
