@@ -1,8 +1,34 @@
 //! The verbs of Nuage: the only way to read, judge and change a record.
 //!
 //! The engine does not know HTTP, and is the only one that writes or judges access. It decides
-//! outside the store, and commits by one batch whose guards say what it read.
+//! outside the store, and commits by one batch whose guards say what it read:
+//!
+//! - [`Engine`]: settings, caches, and the loop around a commit;
+//! - [`Session`]: the unit of work of one request, or of one batch of requests, which sees its
+//!   own changes before they are applied;
+//! - `access`: the one table of which permission grants what;
+//! - `authorize`: the one path by which reads, lists, counts and writes are judged;
+//! - `write`: the path of a change, with its consequences: history, memberships, cascades.
 
+mod access;
+mod authorize;
+mod cache;
+mod caller;
+mod engine;
+mod erase;
+mod error;
+mod history;
+mod list;
+mod session;
 mod settings;
+mod validate;
+mod write;
 
+pub use access::{Intent, ListIntent, permission_names};
+pub use authorize::{Opened, OpenedList};
+pub use caller::Caller;
+pub use engine::{Attempts, Engine, World};
+pub use error::{CommitError, EngineError, Invalid};
+pub use session::{Resolved, Session};
 pub use settings::{Grants, History, Ownership, Settings, Trim, Validation};
+pub use write::Change;

@@ -1,0 +1,219 @@
+//! The one path by which reads, lists, counts and writes are judged.
+//!
+//! Opening a record or a list answers whether the caller may; what comes of it is a proof that
+//! the verbs ask for. That something exists is told only to whoever may read it, or may read the
+//! place where it would be.
+
+use std::sync::Arc;
+
+use nuage_model::{
+    CollectionPath, Kind, Page, Permissions, Principal, Query, Record, RecordPath, Scope,
+    StoreError,
+};
+
+use crate::access::{Intent, ListIntent, Right, granted_verbs, inherited, own};
+use crate::engine::{Parent, read_permissions};
+use crate::{EngineError, Session};
+
+/// Proof that the caller may do what was intended with one record.
+#[derive(Debug)]
+pub struct Opened {
+    pub(crate) path: RecordPath,
+    pub(crate) record: Option<Record>,
+    pub(crate) permissions: Permissions,
+    pub(crate) parents: Vec<(RecordPath, Arc<Parent>)>,
+}
+
+/// Proof that the caller may see or change some records of a list.
+#[derive(Debug)]
+pub struct OpenedList {
+    pub(crate) collection: CollectionPath,
+    pub(crate) scope: Scope,
+    pub(crate) parents: Vec<(RecordPath, Arc<Parent>)>,
+}
+
+impl Opened {
+    /// Which record.
+    pub fn path(&self) -> &RecordPath {
+        &self.path
+    }
+
+    /// The record, if it is alive.
+    pub fn live(&self) -> Option<&Record> {
+        self.record.as_ref().filter(|record| record.is_live())
+    }
+
+    /// Its own permissions; none if it is not alive.
+    pub fn permissions(&self) -> &Permissions {
+        &self.permissions
+    }
+}
+
+impl OpenedList {
+    /// Which list.
+    pub fn collection(&self) -> &CollectionPath {
+        &self.collection
+    }
+
+    /// The record of the collection, of a list of records.
+    pub fn owner(&self) -> Option<&Record> {
+        self.parents.first().map(|(_, parent)| &parent.record)
+    }
+}
+
+/// The records above a place, nearest first, or the one that is missing.
+enum Chain {
+    Whole(Vec<(RecordPath, Arc<Parent>)>),
+    Broken { above: Vec<(RecordPath, Arc<Parent>)>, missing: RecordPath },
+}
+
+impl Session {
+    /// Judges what the caller intends with one record, and reads it.
+    pub async fn open(&mut self, path: RecordPath, intent: Intent) -> Result<Opened, EngineError> {
+        let kind = path.kind();
+        let above = self.chain(path.collection.owner(), kind, intent_right(intent)).await?;
+        let record = self.look(&path).await?;
+        let live = record.as_ref().filter(|record| record.is_live());
+        let permissions = live.map(read_permissions).transpose()?.unwrap_or_default();
+        let right = match (intent, live.is_some()) {
+            (Intent::Read, _) | (Intent::CreateOrRead, true) => Right::Read,
+            (Intent::Write, _) | (Intent::Put, true) => Right::Write,
+            (Intent::Delete, _) => Right::Delete,
+            (Intent::Create, _) | (Intent::Put | Intent::CreateOrRead, false) => Right::Create,
+        };
+        let unknown = live.is_none() && matches!(right, Right::Write | Right::Delete);
+        let allowed = if unknown && kind != Kind::Bucket && kind != Kind::Account {
+            // Whoever may read the place is told that there is nothing to change.
+            self.reaches(kind, Right::Read, &above)
+        } else {
+            let names = own(kind, right);
+            names.iter().any(|name| permissions.grants(name, &|p| self.caller.is(p)))
+                || self.reaches(kind, right, &above)
+        };
+        if !allowed {
+            return Err(EngineError::Forbidden);
+        }
+        Ok(Opened { path, record, permissions, parents: above })
+    }
+
+    /// Reads one record for a decision of the operator, who may everything.
+    pub(crate) async fn open_unjudged(&mut self, path: RecordPath) -> Result<Opened, EngineError> {
+        let parents = match self.climb(path.collection.owner()).await? {
+            Chain::Whole(above) => above,
+            Chain::Broken { missing, .. } => return Err(EngineError::UnknownParent(missing)),
+        };
+        let record = self.look(&path).await?;
+        let live = record.as_ref().filter(|record| record.is_live());
+        let permissions = live.map(read_permissions).transpose()?.unwrap_or_default();
+        Ok(Opened { path, record, permissions, parents })
+    }
+
+    /// Judges what the caller intends with a list. Without the right to the whole of it, the
+    /// caller is shown what is shared by permissions on the records themselves.
+    pub async fn open_list(
+        &mut self,
+        collection: CollectionPath,
+        intent: ListIntent,
+    ) -> Result<OpenedList, EngineError> {
+        let kind = collection.kind();
+        let right = match intent {
+            ListIntent::Read => Right::Read,
+            ListIntent::Write => Right::Write,
+            ListIntent::Create => Right::Create,
+        };
+        let above = self.chain(collection.owner(), kind, right).await?;
+        if self.reaches(kind, right, &above) {
+            return Ok(OpenedList { collection, scope: Scope::All, parents: above });
+        }
+        if intent == ListIntent::Create {
+            return Err(EngineError::Forbidden);
+        }
+        let principals: Vec<Principal> = self.caller.principals().iter().cloned().collect();
+        let scope = match intent {
+            ListIntent::Write => Scope::Holders("write", principals),
+            _ => Scope::Readers(principals),
+        };
+        let mut probe = Query::all(collection.clone(), 1);
+        probe.scope = scope.clone();
+        let Page { records: shared, .. } = self.page(&probe).await?;
+        if shared.is_empty() && !self.may_create_directly(kind, &above) {
+            return Err(EngineError::Forbidden);
+        }
+        Ok(OpenedList { collection, scope, parents: above })
+    }
+
+    /// The records above, or the answer to give because one of them is missing: only callers with
+    /// a right that does not depend on it are told which.
+    async fn chain(
+        &mut self,
+        owner: Option<RecordPath>,
+        kind: Kind,
+        right: Right,
+    ) -> Result<Vec<(RecordPath, Arc<Parent>)>, EngineError> {
+        match self.climb(owner).await? {
+            Chain::Whole(above) => Ok(above),
+            Chain::Broken { above, missing } => {
+                if self.reaches(kind, right, &above) || self.reaches(kind, Right::Read, &above) {
+                    Err(EngineError::UnknownParent(missing))
+                } else {
+                    Err(EngineError::Forbidden)
+                }
+            }
+        }
+    }
+
+    async fn climb(&mut self, owner: Option<RecordPath>) -> Result<Chain, StoreError> {
+        let mut above = Vec::with_capacity(2);
+        let mut missing = None;
+        let mut next = owner;
+        while let Some(path) = next {
+            next = path.collection.owner();
+            match self.parent(&path).await? {
+                Some(parent) => above.push((path, parent)),
+                None => missing = Some(path),
+            }
+        }
+        Ok(match missing {
+            None => Chain::Whole(above),
+            Some(missing) => Chain::Broken { above, missing },
+        })
+    }
+
+    /// Whether a permission further up, or one given by the operator, grants the right.
+    fn reaches(&self, kind: Kind, right: Right, above: &[(RecordPath, Arc<Parent>)]) -> bool {
+        above.iter().any(|(path, parent)| {
+            inherited(kind, right, path.kind())
+                .iter()
+                .any(|name| parent.permissions.grants(name, &|p| self.caller.is(p)))
+        }) || granted_verbs(kind, right).iter().any(|verb| self.granted(kind.as_str(), verb))
+    }
+
+    /// Whether the operator gives the permission on all objects of a kind to the caller.
+    pub fn granted(&self, kind: &str, verb: &str) -> bool {
+        let holders = self.engine.settings().grants.holders(kind, verb);
+        holders.is_some_and(|holders| holders.iter().any(|p| self.caller.is(p.as_str())))
+    }
+
+    /// Whether the caller may add to a list without any other right to it.
+    fn may_create_directly(&self, kind: Kind, above: &[(RecordPath, Arc<Parent>)]) -> bool {
+        let name = match kind {
+            Kind::Record => "record:create",
+            Kind::Collection => "collection:create",
+            Kind::Group => "group:create",
+            Kind::Bucket | Kind::Account | Kind::History => "",
+        };
+        above
+            .first()
+            .is_some_and(|(_, parent)| parent.permissions.grants(name, &|p| self.caller.is(p)))
+            || self.granted(kind.as_str(), "create")
+    }
+}
+
+fn intent_right(intent: Intent) -> Right {
+    match intent {
+        Intent::Read => Right::Read,
+        Intent::Write => Right::Write,
+        Intent::Delete => Right::Delete,
+        Intent::Put | Intent::Create | Intent::CreateOrRead => Right::Create,
+    }
+}

@@ -1,0 +1,273 @@
+//! The engine: settings, caches, and what surrounds a commit.
+
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use nuage_model::{
+    AUTHENTICATED, ApplyError, Batch, EVERYONE, GroupPath, Kind, Outcome, Pending, Permissions,
+    Principal, Record, RecordPath, Store, StoreError, Timestamp, Write,
+};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use crate::cache::Cache;
+use crate::validate::{ParentSchemas, Schemas};
+use crate::{Caller, Session, Settings};
+
+/// The doors to what is random and timed, handed in so that tests can hold them.
+pub struct World {
+    /// The present time.
+    pub clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    /// A new identifier: UUID version 4 as text.
+    pub ids: Box<dyn Fn() -> String + Send + Sync>,
+}
+
+/// The only way to read, judge and change a record.
+pub struct Engine {
+    store: Arc<dyn Store>,
+    settings: Settings,
+    world: World,
+    parents: Cache<RecordPath, Option<Arc<Parent>>>,
+    callers: Cache<Principal, Caller>,
+    accounts_generation: AtomicU64,
+    locks: Vec<Arc<Mutex<()>>>,
+    lock_hasher: RandomState,
+    pub(crate) schemas: Schemas,
+}
+
+/// The record of a bucket or a collection, with its permissions read.
+#[derive(Debug)]
+pub(crate) struct Parent {
+    pub(crate) record: Record,
+    pub(crate) permissions: Permissions,
+    schemas: OnceLock<ParentSchemas>,
+}
+
+/// Locks that writers of one record queue at. Two records may share one.
+const LOCKS: usize = 1024;
+
+impl Engine {
+    /// An engine over a store.
+    pub fn new(store: Arc<dyn Store>, settings: Settings, world: World) -> Arc<Self> {
+        Arc::new(Self {
+            schemas: Schemas::new(&settings.limits),
+            store,
+            settings,
+            world,
+            parents: Cache::new(),
+            callers: Cache::new(),
+            accounts_generation: AtomicU64::new(0),
+            locks: (0..LOCKS).map(|_| Arc::default()).collect(),
+            lock_hasher: RandomState::new(),
+        })
+    }
+
+    /// How the operator wants it to behave.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What everything is kept in: for health checks and the command line.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The present time.
+    pub fn now(&self) -> Timestamp {
+        (self.world.clock)()
+    }
+
+    /// A new identifier: UUID version 4 as text.
+    pub fn new_id(&self) -> String {
+        (self.world.ids)()
+    }
+
+    /// Reads a record without judging: for who is asking, before anybody is.
+    pub async fn peek(&self, path: &RecordPath) -> Result<Option<Record>, StoreError> {
+        let found = self.store.get(std::slice::from_ref(path)).await?;
+        Ok(found.into_iter().next().flatten())
+    }
+
+    /// Moves whenever an account may have changed, here or in another process.
+    pub fn accounts_generation(&self) -> u64 {
+        self.accounts_generation.load(Ordering::Acquire).wrapping_add(self.store.foreign_writes())
+    }
+
+    /// The closure of a user's principals.
+    pub async fn caller(&self, user: Option<Principal>) -> Result<Caller, StoreError> {
+        let key = user.clone().unwrap_or_else(|| EVERYONE.into());
+        let age = match self.callers.get(&key, self.store.foreign_writes()) {
+            Ok(caller) => return Ok(caller),
+            Err(age) => age,
+        };
+        let groups = match &user {
+            Some(user) => self.store.groups_of(&[user.clone(), AUTHENTICATED.into()]).await?,
+            None => Vec::new(),
+        };
+        let caller = Caller::new(user, groups.iter().map(GroupPath::principal));
+        self.callers.put(&age, key, caller.clone());
+        Ok(caller)
+    }
+
+    /// The record of a bucket or a collection, if it is alive.
+    pub(crate) async fn parent(
+        &self,
+        path: &RecordPath,
+    ) -> Result<Option<Arc<Parent>>, StoreError> {
+        let age = match self.parents.get(path, self.store.foreign_writes()) {
+            Ok(parent) => return Ok(parent),
+            Err(age) => age,
+        };
+        let record = self.peek(path).await?.filter(Record::is_live);
+        let parent = record.map(Parent::new).transpose()?.map(Arc::new);
+        self.parents.put(&age, path.clone(), parent.clone());
+        Ok(parent)
+    }
+
+    /// Begins a unit of work. A first attempt at changing one record queues behind others that
+    /// change it; later attempts queue for all that was changed before they were refused.
+    pub async fn session(self: &Arc<Self>, caller: Caller, attempts: &Attempts) -> Session {
+        let mut numbers = BTreeSet::new();
+        for path in &attempts.paths {
+            numbers.insert(self.lock_hasher.hash_one(path) as usize % LOCKS);
+        }
+        let mut locks = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            locks.push(Arc::clone(&self.locks[number]).lock_owned().await);
+        }
+        Session::new(Arc::clone(self), caller, locks)
+    }
+
+    /// Applies a batch and forgets what it changed, even if nobody waits for the answer any more.
+    pub(crate) async fn apply(
+        self: &Arc<Self>,
+        batch: Batch,
+        locks: Vec<OwnedMutexGuard<()>>,
+    ) -> Result<Vec<Outcome>, ApplyError> {
+        let engine = Arc::clone(self);
+        let work = async move {
+            let changed: Vec<_> = batch.writes.iter().filter_map(Changed::of).collect();
+            let outcomes = engine.store.apply(batch).await;
+            // Also after a failure: it may have been applied all the same.
+            engine.forget(&changed);
+            drop(locks);
+            outcomes
+        };
+        Finish(Some(Box::pin(work))).await
+    }
+
+    fn forget(&self, changed: &[Changed]) {
+        for changed in changed {
+            match changed {
+                Changed::Parent(path) => self.parents.forget_one(path),
+                Changed::Account => {
+                    self.accounts_generation.fetch_add(1, Ordering::AcqRel);
+                }
+                Changed::Groups => self.callers.forget(|_| true),
+                Changed::Everything => {
+                    self.parents.forget(|_| true);
+                    self.callers.forget(|_| true);
+                    self.accounts_generation.fetch_add(1, Ordering::AcqRel);
+                }
+            }
+        }
+    }
+}
+
+impl Parent {
+    pub(crate) fn new(record: Record) -> Result<Self, StoreError> {
+        let permissions = read_permissions(&record)?;
+        Ok(Self { record, permissions, schemas: OnceLock::new() })
+    }
+}
+
+impl Parent {
+    /// The JSON Schemas that it holds, read once.
+    pub(crate) fn schemas(&self) -> &ParentSchemas {
+        self.schemas.get_or_init(|| ParentSchemas::of(self.record.body()))
+    }
+}
+
+/// A record's own permissions.
+pub(crate) fn read_permissions(record: &Record) -> Result<Permissions, StoreError> {
+    Permissions::from_text(&record.permissions())
+        .map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+/// What caches must forget after a write.
+enum Changed {
+    Parent(RecordPath),
+    Account,
+    Groups,
+    Everything,
+}
+
+impl Changed {
+    fn of(write: &Write) -> Option<Self> {
+        match write {
+            Write::Put { path, .. } | Write::Delete { path, .. } | Write::Erase { path } => {
+                match path.kind() {
+                    Kind::Bucket | Kind::Collection => Some(Self::Parent(path.clone())),
+                    Kind::Account => Some(Self::Account),
+                    Kind::Group | Kind::Record | Kind::History => None,
+                }
+            }
+            Write::SetMembers { .. } => Some(Self::Groups),
+            Write::DropBucket { .. } | Write::Flush => Some(Self::Everything),
+            Write::Touch { .. } | Write::DropCollection { .. } => None,
+        }
+    }
+}
+
+/// Work that goes on by itself when whoever waits for it goes away.
+struct Finish<T: Send + 'static>(Option<Pending<'static, T>>);
+
+impl<T: Send + 'static> Future for Finish<T> {
+    type Output = T;
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<T> {
+        let work = self.0.as_mut().expect("a finished future is not polled again");
+        let result = work.as_mut().poll(cx);
+        if result.is_ready() {
+            self.0 = None;
+        }
+        result
+    }
+}
+
+impl<T: Send + 'static> Drop for Finish<T> {
+    fn drop(&mut self) {
+        if let Some(work) = self.0.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(work);
+        }
+    }
+}
+
+/// The attempts at one change: how many, and what they queue for.
+#[derive(Default, Debug)]
+pub struct Attempts {
+    count: usize,
+    paths: Vec<RecordPath>,
+}
+
+impl Attempts {
+    /// The first attempt at changing one record.
+    pub fn at(path: RecordPath) -> Self {
+        Self { count: 0, paths: vec![path] }
+    }
+
+    /// Another attempt, after a conflict over these records; false when there were enough.
+    pub fn again(&mut self, conflict: Vec<RecordPath>, attempts_max: usize) -> bool {
+        self.count += 1;
+        self.paths.extend(conflict);
+        self.paths.sort();
+        self.paths.dedup();
+        self.count < attempts_max
+    }
+}

@@ -1,0 +1,41 @@
+//! What the rules answer. No status codes: each door has its own.
+
+use nuage_model::{RecordPath, StoreError};
+
+/// Why a verb was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The caller may not. Also the answer where telling that something exists would be too much.
+    #[error("forbidden")]
+    Forbidden,
+    /// There is no such record, and the caller may know.
+    #[error("unknown: {0}")]
+    Unknown(RecordPath),
+    /// What holds it does not exist, and the caller may know.
+    #[error("unknown parent: {0}")]
+    UnknownParent(RecordPath),
+    /// The body breaks a rule of its kind or a schema.
+    #[error("invalid: {}", .0.description)]
+    Invalid(Invalid),
+    /// The store could not.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A broken rule, in words for the client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Invalid {
+    /// The field, as a dotted path from the body's root; empty for the body as a whole.
+    pub field: String,
+    /// What is wrong with it.
+    pub description: String,
+}
+
+/// Why nothing was committed.
+#[derive(Debug)]
+pub enum CommitError {
+    /// What was read changed meanwhile: decide again, in a new session.
+    Conflict(Vec<RecordPath>),
+    /// The store could not.
+    Store(StoreError),
+}

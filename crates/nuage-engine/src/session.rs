@@ -1,0 +1,289 @@
+//! The unit of work of one request, or of one batch of requests.
+//!
+//! It collects writes and sees them in its own reads, remembers what it relied on, and is applied
+//! as one batch. Positions of its own writes are provisional until then: answers are shaped after
+//! the commit, through [`Resolved`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use nuage_model::{
+    ApplyError, Batch, Body, BucketId, CollectionPath, GroupPath, Guard, Head, Outcome, Principal,
+    Readers, Record, RecordPath, Seq, State, StoreError, Timestamp, Write,
+};
+use tokio::sync::OwnedMutexGuard;
+
+use crate::engine::{Engine, Parent};
+use crate::{Caller, CommitError};
+
+/// One unit of work.
+pub struct Session {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) caller: Caller,
+    pub(crate) now: Timestamp,
+    locks: Vec<OwnedMutexGuard<()>>,
+    relied: HashMap<RecordPath, Option<Seq>>,
+    writes: Vec<Write>,
+    staged: HashMap<RecordPath, Record>,
+    members: HashMap<GroupPath, Vec<Principal>>,
+    dropped_collections: Vec<CollectionPath>,
+    dropped_buckets: Vec<BucketId>,
+    touched: HashMap<CollectionPath, usize>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        caller: Caller,
+        locks: Vec<OwnedMutexGuard<()>>,
+    ) -> Self {
+        Self {
+            now: engine.now(),
+            engine,
+            caller,
+            locks,
+            relied: HashMap::new(),
+            writes: Vec::new(),
+            staged: HashMap::new(),
+            members: HashMap::new(),
+            dropped_collections: Vec::new(),
+            dropped_buckets: Vec::new(),
+            touched: HashMap::new(),
+        }
+    }
+
+    /// Who is asking.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// The engine that this is a unit of work of.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Goes on as somebody else, counting the groups as this unit of work leaves them.
+    pub async fn act_as(&mut self, user: Option<Principal>) -> Result<(), StoreError> {
+        let caller = self.engine.caller(user.clone()).await?;
+        if self.members.is_empty() && self.dropped_buckets.is_empty() {
+            self.caller = caller;
+            return Ok(());
+        }
+        let mut groups: Vec<Principal> = caller.principals().iter().cloned().collect();
+        for bucket in &self.dropped_buckets {
+            let prefix = format!("/buckets/{bucket}/groups/");
+            groups.retain(|group| !group.as_str().starts_with(&prefix));
+        }
+        for (group, members) in &self.members {
+            let principal = group.principal();
+            groups.retain(|held| *held != principal);
+            if user.is_some() && members.iter().any(|m| caller.is(m.as_str())) {
+                groups.push(principal);
+            }
+        }
+        self.caller = Caller::new(user, groups.into_iter());
+        Ok(())
+    }
+
+    /// Whether it would change anything.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    /// The record as this unit of work leaves it, tombstones included, without judging.
+    pub async fn look(&mut self, path: &RecordPath) -> Result<Option<Record>, StoreError> {
+        if let Some(known) = self.own(path) {
+            return Ok(known);
+        }
+        self.engine.peek(path).await
+    }
+
+    /// What this unit of work itself says about a record, if anything.
+    fn own(&self, path: &RecordPath) -> Option<Option<Record>> {
+        if self.writes.is_empty() {
+            return None;
+        }
+        if let Some(record) = self.staged.get(path) {
+            return Some(Some(record.clone()));
+        }
+        self.is_dropped(&path.collection).then_some(None)
+    }
+
+    pub(crate) fn is_dropped(&self, collection: &CollectionPath) -> bool {
+        self.dropped_collections.contains(collection)
+            || self.dropped_buckets.contains(&collection.bucket)
+    }
+
+    /// The record of a bucket or collection, if it is alive, as this unit of work leaves it.
+    pub(crate) async fn parent(
+        &mut self,
+        path: &RecordPath,
+    ) -> Result<Option<Arc<Parent>>, StoreError> {
+        match self.own(path) {
+            Some(Some(record)) if record.is_live() => Ok(Some(Arc::new(Parent::new(record)?))),
+            Some(_) => Ok(None),
+            None => self.engine.parent(path).await,
+        }
+    }
+
+    /// Remembers that a decision relied on what was read, so that the commit fails if it changed.
+    pub(crate) fn rely(&mut self, path: &RecordPath, record: Option<&Record>) {
+        if self.own(path).is_some() {
+            return;
+        }
+        let live_at = record.filter(|record| record.is_live()).map(|record| record.seq);
+        self.relied.entry(path.clone()).or_insert(live_at);
+    }
+
+    /// The number that the next write will have.
+    pub(crate) fn next_write(&self) -> usize {
+        self.writes.len()
+    }
+
+    pub(crate) fn stage(&mut self, write: Write) {
+        match &write {
+            Write::Put { path, body, permissions, readers, .. } => {
+                let record = self.staged_record(path, body, permissions, readers);
+                self.staged.insert(path.clone(), record);
+            }
+            Write::Delete { path, .. } => {
+                let record = Record {
+                    id: path.id.clone(),
+                    seq: Seq::provisional(self.writes.len()),
+                    chosen: None,
+                    state: State::Tombstone,
+                };
+                self.staged.insert(path.clone(), record);
+            }
+            Write::Erase { path } => {
+                self.staged.remove(path);
+            }
+            Write::Touch { collection } => {
+                self.touched.insert(collection.clone(), self.writes.len());
+            }
+            Write::DropCollection { collection } => {
+                self.staged.retain(|path, _| path.collection != *collection);
+                self.touched.remove(collection);
+                self.dropped_collections.push(collection.clone());
+            }
+            Write::DropBucket { bucket } => {
+                self.staged.retain(|path, _| path.collection.bucket != *bucket);
+                self.touched.retain(|collection, _| collection.bucket != *bucket);
+                self.members.retain(|group, _| group.bucket != *bucket);
+                self.dropped_buckets.push(bucket.clone());
+            }
+            Write::SetMembers { group, members } => {
+                self.members.insert(group.clone(), members.clone());
+            }
+            Write::Flush => {}
+        }
+        self.writes.push(write);
+    }
+
+    fn staged_record(
+        &self,
+        path: &RecordPath,
+        body: &Body,
+        permissions: &str,
+        readers: &Readers,
+    ) -> Record {
+        // Times that are not known yet are shown as provisional ones to this unit of work itself.
+        let body = body.fill(|write| Seq::provisional(write).into()).into_owned();
+        Record {
+            id: path.id.clone(),
+            seq: Seq::provisional(self.writes.len()),
+            chosen: None,
+            state: State::Live {
+                body,
+                permissions: permissions.to_owned(),
+                signature: readers.signature(),
+            },
+        }
+    }
+
+    /// Records of a collection that this unit of work changed.
+    pub(crate) fn staged_in(&self, collection: &CollectionPath) -> Vec<Record> {
+        self.staged
+            .iter()
+            .filter(|(path, _)| path.collection == *collection)
+            .map(|(_, record)| record.clone())
+            .collect()
+    }
+
+    /// The head of a collection as this unit of work leaves it; makes one if there is none, for
+    /// an empty list has a time as well.
+    pub(crate) fn head_over(&mut self, collection: &CollectionPath, head: Option<Head>) -> Head {
+        let own = self
+            .staged
+            .iter()
+            .filter(|(path, _)| path.collection == *collection)
+            .map(|(_, record)| record.seq)
+            .chain(self.touched.get(collection).map(|write| Seq::provisional(*write)))
+            .max();
+        let head = head.filter(|_| !self.is_dropped(collection));
+        match (own, head) {
+            (None, Some(head)) => head,
+            (Some(seq), head) => {
+                Head { seq, timestamp: seq.into(), live: head.map_or(0, |head| head.live) }
+            }
+            (None, None) => {
+                let seq = Seq::provisional(self.next_write());
+                self.stage(Write::Touch { collection: collection.clone() });
+                Head { seq, timestamp: seq.into(), live: 0 }
+            }
+        }
+    }
+
+    /// Applies what was collected, all of it or nothing, and returns when it is durable.
+    pub async fn commit(self) -> Result<Resolved, CommitError> {
+        if self.writes.is_empty() {
+            return Ok(Resolved::default());
+        }
+        let bodies = self.writes.iter().map(|write| match write {
+            Write::Put { body, .. } if !body.slots().is_empty() => Some(body.clone()),
+            _ => None,
+        });
+        let bodies: Vec<_> = bodies.collect();
+        let changed: Vec<_> = self.staged.keys().chain(self.relied.keys()).cloned().collect();
+        let guards = self.relied.into_iter().map(|(path, live_at)| Guard { path, live_at });
+        let batch = Batch { now: self.now, guards: guards.collect(), writes: self.writes };
+        match self.engine.apply(batch, self.locks).await {
+            Ok(outcomes) => Ok(Resolved { outcomes, bodies }),
+            Err(ApplyError::Conflict) => Err(CommitError::Conflict(changed)),
+            Err(ApplyError::Store(error)) => Err(CommitError::Store(error)),
+        }
+    }
+}
+
+/// What provisional positions came to.
+#[derive(Default, Debug)]
+pub struct Resolved {
+    outcomes: Vec<Outcome>,
+    bodies: Vec<Option<Body>>,
+}
+
+impl Resolved {
+    /// The time shown for a position, real or provisional.
+    pub fn timestamp(&self, timestamp: Timestamp) -> Timestamp {
+        match Seq(timestamp.0).write_index() {
+            Some(write) => self.outcomes.get(write).copied().unwrap_or_default().timestamp,
+            None => timestamp,
+        }
+    }
+
+    /// The record as it was stored.
+    pub fn record(&self, mut record: Record) -> Record {
+        let Some(write) = record.seq.write_index() else { return record };
+        let outcome = self.outcomes.get(write).copied().unwrap_or_default();
+        record.seq = outcome.seq;
+        record.chosen = (outcome.timestamp != outcome.seq.into()).then_some(outcome.timestamp);
+        if let State::Live { body, .. } = &mut record.state
+            && let Some(Some(template)) = self.bodies.get(write)
+        {
+            *body = template
+                .fill(|write| self.outcomes.get(write).copied().unwrap_or_default().timestamp)
+                .into_owned();
+        }
+        record
+    }
+}

@@ -1,0 +1,240 @@
+//! The path of a change: from a proof that the caller may, to the writes that it comes to.
+//!
+//! Consequences are staged with it and applied in the same transaction: history, memberships,
+//! cascades.
+
+use std::collections::BTreeSet;
+
+use nuage_model::{
+    Body, GroupPath, Kind, Permissions, Placement, Principal, Query, Readers, Record, RecordPath,
+    Seq, State, StoreError, Timestamp, Write,
+};
+use serde_json::Value;
+
+use crate::access::readers;
+use crate::history::Deed;
+use crate::{EngineError, Invalid, Opened, OpenedList, Ownership, Session};
+
+/// What a record becomes.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// One JSON object as text, without identifier and time.
+    pub body: String,
+    /// Its own permissions, before the author is added.
+    pub permissions: Permissions,
+    /// The time that the client wants to see on it.
+    pub chosen: Option<Timestamp>,
+    /// Who is added to its write permission instead of the author, whatever the setting.
+    pub owner: Option<Principal>,
+}
+
+impl Session {
+    /// Creates the record, or replaces it. What comes back carries a provisional position.
+    pub async fn put(
+        &mut self,
+        opened: &Opened,
+        change: Change,
+    ) -> Result<(Record, Permissions), EngineError> {
+        let path = &opened.path;
+        let mut permissions = change.permissions;
+        match (change.owner, self.engine.settings().ownership) {
+            (Some(owner), _) => permissions.add("write", owner),
+            (None, Ownership::Explicit) => permissions.add("write", self.caller.author()),
+            (None, Ownership::Inherited) => {}
+        }
+        self.check_principals(&permissions)?;
+        let body = self.validated(path, change.body, &opened.parents).await?;
+        let record = self.stage_put(opened, body, &permissions, change.chosen).await?;
+        Ok((record, permissions))
+    }
+
+    /// Replaces the record by decision of the operator: no author is added, no schema asked.
+    pub(crate) async fn put_as_is(
+        &mut self,
+        opened: &Opened,
+        body: String,
+        permissions: &Permissions,
+    ) -> Result<Record, EngineError> {
+        self.stage_put(opened, body.into(), permissions, None).await
+    }
+
+    async fn stage_put(
+        &mut self,
+        opened: &Opened,
+        body: Body,
+        permissions: &Permissions,
+        chosen: Option<Timestamp>,
+    ) -> Result<Record, EngineError> {
+        let path = &opened.path;
+        let kind = path.kind();
+        let members = match kind {
+            Kind::Group => Some(members_of(body.text(), self.engine.settings().limits.members)?),
+            _ => None,
+        };
+        self.rely_on(opened);
+        let write = self.next_write();
+        let readers = Readers::new(readers(kind, permissions));
+        let text = permissions.to_text();
+        let signature = readers.signature();
+        let live = opened.live();
+        // An existing record cannot be moved back.
+        let placement = match chosen {
+            Some(at) if live.is_none_or(|old| at > old.timestamp()) => Placement::At(at),
+            _ => Placement::Next,
+        };
+        self.stage(Write::Put {
+            path: path.clone(),
+            body: body.clone(),
+            permissions: text.clone(),
+            readers,
+            placement,
+        });
+        if let Some(members) = members {
+            self.stage(Write::SetMembers { group: group_path(path), members });
+        }
+        let deed = if live.is_some() { Deed::Update(&body) } else { Deed::Create(&body) };
+        self.remember(path, deed, permissions, write).await?;
+        Ok(Record {
+            id: path.id.clone(),
+            seq: Seq::provisional(write),
+            chosen: None,
+            state: State::Live {
+                body: body.fill(|write| Seq::provisional(write).into()).into_owned(),
+                permissions: text,
+                signature,
+            },
+        })
+    }
+
+    /// Deletes the record with all that is below it; unknown ones are told as such. What comes
+    /// back is the tombstone.
+    pub async fn delete(
+        &mut self,
+        opened: &Opened,
+        chosen: Option<Timestamp>,
+    ) -> Result<Record, EngineError> {
+        let Some(live) = opened.live() else {
+            return Err(EngineError::Unknown(opened.path.clone()));
+        };
+        self.rely_on(opened);
+        let permissions = opened.permissions.clone();
+        Ok(self.bury(&opened.path, live, &permissions, chosen).await?)
+    }
+
+    /// Deletes the records of one page of a list that the caller may change, with all that is
+    /// below them. What comes back are the tombstones, and whether others follow after the last.
+    pub async fn delete_list(
+        &mut self,
+        list: &OpenedList,
+        mut query: Query,
+        chosen: Option<Timestamp>,
+    ) -> Result<(Vec<Record>, Option<Record>), EngineError> {
+        query.scope = list.scope.clone();
+        query.collection = list.collection.clone();
+        let page = self.page(&query).await?;
+        for (path, parent) in &list.parents {
+            self.rely(path, Some(&parent.record));
+        }
+        let last = page.records.last().filter(|_| page.more).cloned();
+        let mut tombstones = Vec::with_capacity(page.records.len());
+        for record in page.records {
+            let path = list.collection.record(record.id.clone());
+            if !record.is_live() {
+                tombstones.push(record);
+                continue;
+            }
+            self.rely(&path, Some(&record));
+            let permissions = crate::engine::read_permissions(&record)?;
+            tombstones.push(self.bury(&path, &record, &permissions, chosen).await?);
+        }
+        Ok((tombstones, last))
+    }
+
+    async fn bury(
+        &mut self,
+        path: &RecordPath,
+        live: &Record,
+        permissions: &Permissions,
+        chosen: Option<Timestamp>,
+    ) -> Result<Record, StoreError> {
+        let write = self.next_write();
+        let placement = match chosen {
+            Some(at) if at > live.timestamp() => Placement::At(at),
+            _ => Placement::Next,
+        };
+        self.stage(Write::Delete { path: path.clone(), placement });
+        match path.kind() {
+            Kind::Bucket => self.stage(Write::DropBucket { bucket: path.id.as_str().into() }),
+            Kind::Group => {
+                self.stage(Write::SetMembers { group: group_path(path), members: Vec::new() });
+            }
+            Kind::Collection | Kind::Record | Kind::Account | Kind::History => {}
+        }
+        if let Some(collection) = path.collection_below() {
+            self.stage(Write::DropCollection { collection });
+        }
+        if path.kind() != Kind::Bucket {
+            self.remember(path, Deed::Delete, permissions, write).await?;
+        }
+        Ok(Record {
+            id: path.id.clone(),
+            seq: Seq::provisional(write),
+            chosen: None,
+            state: State::Tombstone,
+        })
+    }
+
+    /// Empties everything.
+    pub fn flush(&mut self) {
+        self.stage(Write::Flush);
+    }
+
+    /// A decision stands on the record itself and on those above it: permissions were read there,
+    /// and what is below a deleted one must not come back.
+    fn rely_on(&mut self, opened: &Opened) {
+        self.rely(&opened.path, opened.record.as_ref());
+        for (path, parent) in &opened.parents {
+            self.rely(path, Some(&parent.record));
+        }
+    }
+
+    fn check_principals(&self, permissions: &Permissions) -> Result<(), EngineError> {
+        let bound = self.engine.settings().limits.principals;
+        for (name, holders) in permissions.iter() {
+            if holders.len() > bound {
+                return Err(EngineError::Invalid(Invalid {
+                    field: format!("permissions.{name}"),
+                    description: format!("more than {bound} principals: name a group instead"),
+                }));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn group_path(path: &RecordPath) -> GroupPath {
+    GroupPath { bucket: path.collection.bucket.clone(), group: path.id.clone() }
+}
+
+fn members_of(body: &str, members_max: usize) -> Result<Vec<Principal>, EngineError> {
+    let invalid = |description: String| {
+        EngineError::Invalid(Invalid { field: "data.members".to_owned(), description })
+    };
+    let body: Value = serde_json::from_str(body).map_err(|error| invalid(error.to_string()))?;
+    let members = match body.get("members") {
+        None => return Ok(Vec::new()),
+        Some(Value::Array(members)) => members,
+        Some(_) => return Err(invalid("is not a list of strings".to_owned())),
+    };
+    if members.len() > members_max {
+        return Err(invalid(format!("more than {members_max} members")));
+    }
+    let mut names = BTreeSet::new();
+    for member in members {
+        match member {
+            Value::String(name) => names.insert(Principal::from(name.as_str())),
+            _ => return Err(invalid("is not a list of strings".to_owned())),
+        };
+    }
+    Ok(names.into_iter().collect())
+}
