@@ -4,6 +4,7 @@
 //! sentence stay together. It does not decide who is refused what.
 
 use std::borrow::Cow;
+use std::ops::{Deref, DerefMut};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -12,9 +13,13 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use crate::json::JsonError;
 use crate::object::push_string;
 
-/// A refusal.
+/// A refusal. Boxed: it travels in results that are nearly always something else.
 #[derive(Clone, Debug)]
-pub(crate) struct Error {
+pub(crate) struct Error(Box<Reason>);
+
+/// What a refusal says.
+#[derive(Clone, Debug)]
+pub(crate) struct Reason {
     /// The status of the answer.
     pub(crate) status: StatusCode,
     /// The number by which clients tell reasons apart.
@@ -112,9 +117,31 @@ impl Invalid {
     }
 }
 
+impl Deref for Error {
+    type Target = Reason;
+
+    fn deref(&self) -> &Reason {
+        &self.0
+    }
+}
+
+impl DerefMut for Error {
+    fn deref_mut(&mut self) -> &mut Reason {
+        &mut self.0
+    }
+}
+
 impl Error {
     fn new(status: StatusCode, errno: u16, error: &'static str) -> Self {
-        Self { status, errno, error, message: None, info: None, details: None, headers: Vec::new() }
+        Self(Box::new(Reason {
+            status,
+            errno,
+            error,
+            message: None,
+            info: None,
+            details: None,
+            headers: Vec::new(),
+        }))
     }
 
     fn say(mut self, message: impl Into<Cow<'static, str>>) -> Self {

@@ -2,6 +2,8 @@
 mod error;
 mod json;
 mod object;
+mod querystring;
 mod settings;
+mod token;
 
 pub use settings::{EndOfService, Features, RedirectLifetime, Settings};
