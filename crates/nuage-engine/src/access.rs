@@ -89,6 +89,6 @@ pub(crate) fn granted_verbs(kind: Kind, right: Right) -> &'static [&'static str]
 }
 
 /// Who may read a record by permissions on the record itself.
-pub(crate) fn readers(kind: Kind, permissions: &Permissions) -> BTreeSet<Principal> {
+pub fn readers(kind: Kind, permissions: &Permissions) -> BTreeSet<Principal> {
     own(kind, Right::Read).iter().flat_map(|name| permissions.holders(name)).cloned().collect()
 }

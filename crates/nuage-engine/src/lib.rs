@@ -24,7 +24,7 @@ mod settings;
 mod validate;
 mod write;
 
-pub use access::{Intent, ListIntent, permission_names};
+pub use access::{Intent, ListIntent, permission_names, readers};
 pub use authorize::{Opened, OpenedList};
 pub use caller::Caller;
 pub use engine::{Attempts, Engine, World};
