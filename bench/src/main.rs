@@ -1,3 +1,44 @@
-//! The program.
+//! Measures Nuage beside what it stands on and what it stands in for, and writes
+//! docs/performance.md. The load driver and the floors are here; the servers are processes of
+//! their own.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
 
-fn main() {}
+mod floor;
+mod histogram;
+mod load;
+mod machine;
+mod options;
+mod process;
+mod profile;
+mod raw;
+mod report;
+mod run;
+mod servers;
+mod wire;
+mod workload;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::options::{Options, Part};
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    match &options.part {
+        // As many threads as cores that it may use, like the server that it is the floor of.
+        Some(Part::Floor { listen, answers }) => tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?
+            .block_on(floor::serve(*listen, answers)),
+        Some(Part::Raw { file, records }) => raw::serve(file, *records),
+        None => {
+            if !options.no_pin {
+                process::pin_self()?;
+            }
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?
+                .block_on(run::run(&options))
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Tables for people: the same text on the terminal and in docs/performance.md.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::load::Sample;
+use crate::options::{Options, Subject};
+use crate::run::{PUT_CONNECTIONS, Results};
+use crate::workload::Workload;
+
+const BEGIN: &str = "<!-- bench:begin -->";
+const END: &str = "<!-- bench:end -->";
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/performance.md");
+
+/// What a run says.
+pub(crate) struct Report<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) machine: String,
+    pub(crate) results: &'a Results,
+    pub(crate) binary_bytes: Option<u64>,
+}
+
+/// Writes the text between the markers of the page.
+pub(crate) fn publish(text: &str) -> Result<()> {
+    let path = Path::new(PAGE);
+    let page = std::fs::read_to_string(path)?;
+    Ok(std::fs::write(path, replace(&page, text).context("no markers in docs/performance.md")?)?)
+}
+
+fn replace(page: &str, text: &str) -> Option<String> {
+    let (before, rest) = page.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n{text}\n{END}{after}"))
+}
+
+impl Report<'_> {
+    pub(crate) fn to_markdown(&self) -> String {
+        let mut out = String::new();
+        let arguments: Vec<_> = std::env::args().skip(1).collect();
+        let command = format!("cargo xtask bench {}", arguments.join(" "));
+        let today = jiff::Timestamp::now().strftime("%Y-%m-%d");
+        let rounds = self.options.rounds();
+        let millis = self.options.duration().as_millis();
+        let _ = writeln!(
+            out,
+            "`{}`, {today}. {} {rounds} rounds of {millis} ms, the median of each figure; Kinto \
+             one round.",
+            command.trim_end(),
+            self.machine
+        );
+        self.write_main_table(&mut out);
+        let counts: Vec<_> = self.options.connections.iter().map(usize::to_string).collect();
+        let counts = counts.join(" / ");
+        let title = format!("CPU of the server in \u{b5}s per request, at {counts} connections");
+        self.write_table(&mut out, &title, |sample| micros(cpu_us(sample)));
+        let title = format!("Requests per second, at {counts} connections");
+        self.write_table(&mut out, &title, |sample| grouped(throughput(sample)));
+        let title = format!("Median latency in ms, at {counts} connections");
+        self.write_table(&mut out, &title, |sample| millis_text(sample.p50));
+        let title = format!("99th percentile of latency in ms, at {counts} connections");
+        self.write_table(&mut out, &title, |sample| millis_text(sample.p99));
+        self.write_puts(&mut out);
+        self.write_figures(&mut out);
+        out.trim_end().to_owned()
+    }
+
+    // The figures that the targets are set in.
+    fn write_main_table(&self, out: &mut String) {
+        let connections = self.main_connections();
+        let columns = self.subjects();
+        let _ = write!(
+            out,
+            "\n### CPU of the server in \u{b5}s per request, at {connections} connections\n\n\
+             | |"
+        );
+        for subject in &columns {
+            let _ = write!(out, " {} |", subject.title());
+        }
+        out.push_str(
+            " Nuage / hyper | Nuage / rusqlite | Kinto / Nuage | aim | acceptable |\n|---|",
+        );
+        out.push_str(&"--:|".repeat(columns.len() + 5));
+        out.push('\n');
+        for workload in self.options.workloads() {
+            let cpu = |subject| self.median(subject, workload, connections).map(|s| cpu_us(&s));
+            let _ = write!(out, "| {} |", workload.title());
+            for subject in &columns {
+                let _ = write!(out, " {} |", cpu(*subject).map_or(String::new(), micros));
+            }
+            let ratio = |over, under| match (cpu(over), cpu(under)) {
+                (Some(over), Some(under)) if under > 0.0 => ratio_text(over / under),
+                _ => String::new(),
+            };
+            let (aim, acceptable) = workload.target_us();
+            let _ = writeln!(
+                out,
+                " {} | {} | {} | {aim} | {acceptable} |",
+                ratio(Subject::Nuage, Subject::Hyper),
+                ratio(Subject::Nuage, Subject::Rusqlite),
+                ratio(Subject::Kinto, Subject::NuageBasicauth),
+            );
+        }
+    }
+
+    fn write_table(&self, out: &mut String, title: &str, cell: impl Fn(&Sample) -> String) {
+        let columns = self.subjects();
+        let _ = write!(out, "\n### {title}\n\n| |");
+        for subject in &columns {
+            let _ = write!(out, " {} |", subject.title());
+        }
+        let _ = writeln!(out, "\n|---|{}", "--:|".repeat(columns.len()));
+        for workload in self.options.workloads() {
+            let _ = write!(out, "| {} |", workload.title());
+            for subject in &columns {
+                let cells: Vec<String> = self
+                    .options
+                    .connections
+                    .iter()
+                    .map(|connections| self.median(*subject, workload, *connections))
+                    .map(|sample| sample.map_or("\u{2013}".to_owned(), |s| cell(&s) + &failed(&s)))
+                    .collect();
+                let _ = write!(out, " {} |", cells.join(" / "));
+            }
+            out.push('\n');
+        }
+    }
+
+    fn write_puts(&self, out: &mut String) {
+        let rate =
+            |subject| self.median(subject, Workload::Put, PUT_CONNECTIONS).map(|s| throughput(&s));
+        let (Some(raw), Some(nuage)) = (rate(Subject::Rusqlite), rate(Subject::Nuage)) else {
+            return;
+        };
+        let _ = writeln!(
+            out,
+            "\n### Durable puts at {PUT_CONNECTIONS} connections\n\nNuage {} per second, rusqlite \
+             {} per second: {:.0} % of the engine underneath (aim: at least 50 %).",
+            grouped(nuage),
+            grouped(raw),
+            100.0 * nuage / raw
+        );
+    }
+
+    fn write_figures(&self, out: &mut String) {
+        out.push_str(
+            "\n### Memory and start\n\n\
+             | | start-up | idle | records loaded | loaded in | memory then | after the runs | \
+             served by |\n|---|--:|--:|--:|--:|--:|--:|---|\n",
+        );
+        for (subject, figures) in &self.results.figures {
+            let memory = |bytes: u64| match bytes {
+                0 => String::new(),
+                _ => format!("{:.1} MB", bytes as f64 / 1e6),
+            };
+            let start_up = figures
+                .start_up
+                .map_or(String::new(), |time| format!("{:.0} ms", time.as_secs_f64() * 1e3));
+            let (records, load_time) = match figures.records {
+                0 => (String::new(), String::new()),
+                n => (grouped(n as f64), format!("{:.1} s", figures.load_time.as_secs_f64())),
+            };
+            let _ = writeln!(
+                out,
+                "| {} | {start_up} | {} | {records} | {load_time} | {} | {} | {} |",
+                subject.title(),
+                memory(figures.idle_bytes),
+                memory(figures.loaded_bytes),
+                memory(figures.after_bytes),
+                figures.served_by
+            );
+        }
+        if let Some(bytes) = self.binary_bytes {
+            let _ = writeln!(out, "\nRelease binary: {:.1} MB.", bytes as f64 / 1e6);
+        }
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        let has = |subject: &Subject| self.results.figures.contains_key(subject);
+        Subject::ALL.into_iter().filter(has).collect()
+    }
+
+    fn main_connections(&self) -> usize {
+        let counts = &self.options.connections;
+        counts.iter().copied().find(|n| *n == 16).or(counts.first().copied()).unwrap_or(1)
+    }
+
+    fn median(&self, subject: Subject, workload: Workload, connections: usize) -> Option<Sample> {
+        let samples = self.results.samples.get(&(subject, workload, connections))?;
+        Some(median(samples))
+    }
+}
+
+// Each figure's own median: they need not come from one measurement.
+fn median(samples: &[Sample]) -> Sample {
+    fn middle<T: Clone>(samples: &[Sample], by: impl Fn(&Sample) -> (f64, T)) -> T {
+        let mut values: Vec<(f64, T)> = samples.iter().map(by).collect();
+        values.sort_by(|a, b| a.0.total_cmp(&b.0));
+        values[values.len() / 2].1.clone()
+    }
+    let (requests, elapsed) =
+        middle(samples, |sample| (throughput(sample), (sample.requests, sample.elapsed)));
+    let cpu = middle(samples, |sample| (cpu_us(sample), cpu_us(sample)));
+    Sample {
+        requests,
+        elapsed,
+        errors: samples.iter().map(|sample| sample.errors).sum(),
+        cpu_nanos: (cpu * 1e3 * requests as f64) as u64,
+        p50: middle(samples, |sample| (sample.p50.as_secs_f64(), sample.p50)),
+        p99: middle(samples, |sample| (sample.p99.as_secs_f64(), sample.p99)),
+    }
+}
+
+fn cpu_us(sample: &Sample) -> f64 {
+    sample.cpu_nanos as f64 / 1e3 / sample.requests.max(1) as f64
+}
+
+fn throughput(sample: &Sample) -> f64 {
+    sample.requests as f64 / sample.elapsed.as_secs_f64().max(1e-9)
+}
+
+fn failed(sample: &Sample) -> String {
+    if sample.errors == 0 { String::new() } else { format!(" ({} failed)", sample.errors) }
+}
+
+fn micros(value: f64) -> String {
+    if value < 100.0 { format!("{value:.1}") } else { grouped(value) }
+}
+
+fn millis_text(duration: Duration) -> String {
+    let millis = duration.as_secs_f64() * 1e3;
+    match millis {
+        m if m < 1.0 => format!("{m:.3}"),
+        m if m < 100.0 => format!("{m:.1}"),
+        m => grouped(m),
+    }
+}
+
+fn ratio_text(ratio: f64) -> String {
+    if ratio < 10.0 { format!("{ratio:.1}") } else { grouped(ratio) }
+}
+
+// Thousands apart.
+fn grouped(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut out = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

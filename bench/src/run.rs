@@ -1,0 +1,197 @@
+//! One run: starts who takes part, measures them in turns so that a busy moment of the machine
+//! hits all alike, and hands the figures to the report.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+
+use crate::load::{Kept, Plan, Sample, Target};
+use crate::options::{Options, Subject};
+use crate::report::Report;
+use crate::servers::{self, Figures, Places, Raw, Server};
+use crate::workload::{KNOWN_RECORDS, Workload};
+use crate::{machine, profile, report};
+
+/// Connections at which puts are compared with the raw engine.
+pub(crate) const PUT_CONNECTIONS: usize = 32;
+/// Records that a connection to Kinto learns first: each costs it milliseconds.
+const KINTO_KNOWN_RECORDS: u64 = 2;
+
+/// What was measured of whom, under what, at how many connections.
+pub(crate) type Key = (Subject, Workload, usize);
+
+/// Everything that came out.
+#[derive(Default)]
+pub(crate) struct Results {
+    pub(crate) samples: BTreeMap<Key, Vec<Sample>>,
+    pub(crate) figures: BTreeMap<Subject, Figures>,
+}
+
+pub(crate) async fn run(options: &Options) -> Result<()> {
+    let places = Places::find(!options.no_pin)?;
+    let subjects = subjects(options, &places)?;
+    let machine = machine::describe(&places.data, places.pin)?;
+    println!("{machine}");
+    if options.profile {
+        return profile::run(options, &places).await;
+    }
+    let mut results = Results::default();
+    let mut kept = Vec::new();
+    // The floor repeats what somebody answered, so Kinto goes first if there is no Nuage.
+    let nuage = [Subject::Nuage, Subject::NuageBasicauth].iter().any(|s| subjects.contains(s));
+    if nuage {
+        measure_fast(options, &places, &subjects, &mut kept, &mut results).await?;
+    }
+    for subject in subjects.iter().copied().filter(|subject| subject.is_kinto()) {
+        measure_kinto(options, &places, subject, &mut kept, &mut results).await?;
+    }
+    if !nuage {
+        measure_fast(options, &places, &subjects, &mut kept, &mut results).await?;
+    }
+    let start_up = if nuage { Some(servers::start_up_of_nuage(&places)?) } else { None };
+    for subject in [Subject::Nuage, Subject::NuageBasicauth] {
+        if let Some(figures) = results.figures.get_mut(&subject) {
+            figures.start_up = start_up;
+        }
+    }
+    let binary_bytes = fs::metadata(&places.nuage).map(|file| file.len()).ok();
+    let text = Report { options, machine, results: &results, binary_bytes }.to_markdown();
+    println!("\n{text}");
+    if options.is_whole() || options.write {
+        report::publish(&text)?;
+    }
+    fs::remove_dir_all(&places.data).context("cannot remove the data of the run")
+}
+
+fn subjects(options: &Options, places: &Places) -> Result<Vec<Subject>> {
+    let mut subjects = options.subjects();
+    if subjects.contains(&Subject::KintoPostgresql) && !servers::kinto::has_postgresql() {
+        println!("PostgreSQL is not installed: Kinto is measured on its memory alone");
+        subjects.retain(|subject| *subject != Subject::KintoPostgresql);
+    }
+    let nuage = [Subject::Nuage, Subject::NuageBasicauth].iter().any(|s| subjects.contains(s));
+    if nuage && !places.nuage.exists() {
+        bail!("there is no release build of Nuage: run `cargo xtask bench`");
+    }
+    let alone = !subjects.iter().any(|s| !matches!(s, Subject::Hyper | Subject::Rusqlite));
+    if subjects.contains(&Subject::Hyper) && alone {
+        bail!("hyper repeats what Nuage or Kinto answered: let one of them take part");
+    }
+    Ok(subjects)
+}
+
+// The floor, the engine underneath and Nuage, in turns.
+async fn measure_fast(
+    options: &Options,
+    places: &Places,
+    subjects: &[Subject],
+    kept: &mut Vec<(Workload, Kept)>,
+    results: &mut Results,
+) -> Result<()> {
+    let records = options.records();
+    let mut servers: Vec<(Subject, Server)> = Vec::new();
+    for subject in [Subject::Nuage, Subject::NuageBasicauth] {
+        if subjects.contains(&subject) {
+            println!("{}: starting, loading {records} records", subject.title());
+            let server = servers::start(subject, places, records).await?;
+            keep_answers(&server.target, kept).await?;
+            servers.push((subject, server));
+        }
+    }
+    if subjects.contains(&Subject::Hyper) {
+        let server = servers::start_floor(places, kept, records)?;
+        servers.push((Subject::Hyper, server));
+    }
+    let mut raw = None;
+    if subjects.contains(&Subject::Rusqlite) {
+        raw = Some(Raw::start(places, records)?);
+    }
+    for round in 1..=options.rounds() {
+        for workload in options.workloads() {
+            for connections in connections(options, workload) {
+                println!("round {round}: {}, {connections} connections", workload.title());
+                let plan = plan(options, workload, connections);
+                for (subject, server) in &servers {
+                    let sample = server.target.measure(plan).await?;
+                    results.add((*subject, workload, connections), sample);
+                }
+                if let Some(raw) = &mut raw {
+                    results.add((Subject::Rusqlite, workload, connections), raw.measure(plan)?);
+                }
+            }
+        }
+    }
+    for (subject, server) in servers {
+        results.figures.insert(subject, server.finish());
+    }
+    if let Some(raw) = raw {
+        results.figures.insert(Subject::Rusqlite, raw.finish());
+    }
+    Ok(())
+}
+
+async fn measure_kinto(
+    options: &Options,
+    places: &Places,
+    subject: Subject,
+    kept: &mut Vec<(Workload, Kept)>,
+    results: &mut Results,
+) -> Result<()> {
+    let records = options.kinto_records();
+    println!("{}: starting, loading {records} records", subject.title());
+    let server = servers::start(subject, places, records).await?;
+    keep_answers(&server.target, kept).await?;
+    for workload in options.workloads() {
+        for connections in options.connections.iter().copied() {
+            println!("{}: {}, {connections} connections", subject.title(), workload.title());
+            let plan =
+                Plan { known_records: KINTO_KNOWN_RECORDS, ..plan(options, workload, connections) };
+            // What fails for one workload is told, and does not end the run.
+            match server.target.measure(plan).await {
+                Ok(sample) => results.add((subject, workload, connections), sample),
+                Err(error) => println!("  {error:#}"),
+            }
+        }
+    }
+    results.figures.insert(subject, server.finish());
+    Ok(())
+}
+
+async fn keep_answers(
+    target: &std::sync::Arc<Target>,
+    kept: &mut Vec<(Workload, Kept)>,
+) -> Result<()> {
+    if kept.is_empty() {
+        for workload in Workload::ALL {
+            kept.push((workload, target.keep_answer(workload).await?));
+        }
+    }
+    Ok(())
+}
+
+fn connections(options: &Options, workload: Workload) -> Vec<usize> {
+    let mut counts = options.connections.clone();
+    if workload == Workload::Put && !counts.contains(&PUT_CONNECTIONS) {
+        counts.push(PUT_CONNECTIONS);
+    }
+    counts
+}
+
+/// How a workload is measured.
+pub(crate) fn plan(options: &Options, workload: Workload, connections: usize) -> Plan {
+    Plan {
+        workload,
+        connections,
+        warm_up: options.warm_up(),
+        duration: options.duration(),
+        known_records: KNOWN_RECORDS,
+        requests_max: workload.requests_max(),
+    }
+}
+
+impl Results {
+    fn add(&mut self, key: Key, sample: Sample) {
+        self.samples.entry(key).or_default().push(sample);
+    }
+}

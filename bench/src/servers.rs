@@ -1,0 +1,206 @@
+//! Starting who is measured: each in a process of its own, with a folder of its own, on a port
+//! that the system chose.
+
+pub(crate) mod kinto;
+mod nuage;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::floor::write_answers;
+use crate::load::{Kept, Plan, Sample, Target};
+use crate::options::Subject;
+use crate::process::{Running, free_address, memory_bytes, pinned, wait_for_heartbeat};
+use crate::raw;
+use crate::workload::Workload;
+
+/// Starts that the median start-up time is taken of.
+const STARTS: usize = 7;
+
+/// The folders and programs of a run.
+pub(crate) struct Places {
+    /// Emptied at the start of a run.
+    pub(crate) data: PathBuf,
+    /// Python with Kinto in it, kept between runs.
+    pub(crate) venv: PathBuf,
+    /// The server under test.
+    pub(crate) nuage: PathBuf,
+    /// Whether servers and load driver have cores of their own.
+    pub(crate) pin: bool,
+}
+
+/// A running HTTP server, loaded and ready.
+pub(crate) struct Server {
+    pub(crate) target: Arc<Target>,
+    pub(crate) figures: Figures,
+    processes: Vec<Running>,
+}
+
+/// What is told of a server beside its requests.
+#[derive(Clone, Default)]
+pub(crate) struct Figures {
+    /// From starting the process to the first answer, with no data yet.
+    pub(crate) start_up: Option<Duration>,
+    pub(crate) idle_bytes: u64,
+    pub(crate) loaded_bytes: u64,
+    pub(crate) after_bytes: u64,
+    pub(crate) records: u64,
+    pub(crate) load_time: Duration,
+    /// What serves, in a few words.
+    pub(crate) served_by: String,
+}
+
+impl Places {
+    /// Beside the program that is running: the target folder.
+    pub(crate) fn find(pin: bool) -> Result<Self> {
+        let release = std::env::current_exe()?;
+        let release = release.parent().context("the program lies in a folder")?;
+        let bench = release.parent().context("the target folder")?.join("bench");
+        let data = bench.join("data");
+        if data.exists() {
+            fs::remove_dir_all(&data)?;
+        }
+        fs::create_dir_all(&data)?;
+        Ok(Self { data, venv: bench.join("venv"), nuage: release.join("nuage"), pin })
+    }
+
+    /// A new folder for one server.
+    fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.data.join(name);
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+}
+
+/// Starts a server that keeps records, and loads them.
+pub(crate) async fn start(subject: Subject, places: &Places, records: u64) -> Result<Server> {
+    let folder = places.folder(subject.name())?;
+    let mut server = match subject {
+        Subject::Nuage => nuage::start_with_account(places, &folder).await?,
+        Subject::NuageBasicauth => nuage::start_with_ini(places, &folder)?,
+        Subject::Kinto => kinto::start_on_memory(places, &folder)?,
+        Subject::KintoPostgresql => kinto::start_on_postgresql(places, &folder)?,
+        Subject::Hyper | Subject::Rusqlite => bail!("{} keeps no records", subject.title()),
+    };
+    server.target.make_collection().await?;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    server.figures.idle_bytes = memory_bytes(&server.target.pids);
+    server.figures.load_time = server.target.load(records, 4).await?;
+    server.figures.records = records;
+    server.figures.loaded_bytes = memory_bytes(&server.target.pids);
+    Ok(server)
+}
+
+/// Starts the floor, which answers what another server answered.
+pub(crate) fn start_floor(
+    places: &Places,
+    kept: &[(Workload, Kept)],
+    records: u64,
+) -> Result<Server> {
+    let folder = places.folder(Subject::Hyper.name())?;
+    let answers = folder.join("answers.json");
+    write_answers(&answers, kept)?;
+    let address = free_address()?;
+    let mut command = pinned(std::env::current_exe()?, places.pin);
+    command.args(["floor", "--listen", &address.to_string(), "--answers"]).arg(&answers);
+    let started = Instant::now();
+    let mut running = Running::start(command, &folder.join("log"))?;
+    let start_up = wait_for_heartbeat(&mut running, address, started)?;
+    let target = Target::new(address, vec![running.pid()]).with_records(records);
+    let mut server = Server::new(target, vec![running], "hyper 1");
+    server.figures.start_up = Some(start_up);
+    server.figures.idle_bytes = memory_bytes(&server.target.pids);
+    server.figures.loaded_bytes = server.figures.idle_bytes;
+    Ok(server)
+}
+
+impl Server {
+    fn new(target: Target, processes: Vec<Running>, served_by: &str) -> Self {
+        let figures = Figures { served_by: served_by.to_owned(), ..Figures::default() };
+        Self { target: Arc::new(target), figures, processes }
+    }
+
+    /// Reads its memory once more and ends it, the last started process first.
+    pub(crate) fn finish(mut self) -> Figures {
+        self.figures.after_bytes = memory_bytes(&self.target.pids);
+        while let Some(mut process) = self.processes.pop() {
+            process.stop();
+        }
+        self.figures
+    }
+}
+
+/// The raw engine: asked a line at a time.
+pub(crate) struct Raw {
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    running: Running,
+}
+
+impl Raw {
+    pub(crate) fn start(places: &Places, records: u64) -> Result<Self> {
+        let folder = places.folder(Subject::Rusqlite.name())?;
+        let mut command = pinned(std::env::current_exe()?, places.pin);
+        command.arg("raw").arg("--file").arg(folder.join("records.sqlite"));
+        command.args(["--records", &records.to_string()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child: Child = command.spawn()?;
+        let input = child.stdin.take().context("its input")?;
+        let output = BufReader::new(child.stdout.take().context("its output")?);
+        let mut raw = Self { input, output, running: Running::adopt(child) };
+        raw.read()?;
+        Ok(raw)
+    }
+
+    pub(crate) fn measure(&mut self, plan: Plan) -> Result<Sample> {
+        let line = raw::question(plan.workload, plan.connections, plan.warm_up, plan.duration);
+        writeln!(self.input, "{line}")?;
+        let answer = self.read()?;
+        let number = |key: &str| answer[key].as_u64().with_context(|| format!("no {key}"));
+        Ok(Sample {
+            requests: number("requests")?,
+            errors: 0,
+            elapsed: Duration::from_nanos(number("elapsed_ns")?),
+            cpu_nanos: number("cpu_ns")?,
+            p50: Duration::from_nanos(number("p50_ns")?),
+            p99: Duration::from_nanos(number("p99_ns")?),
+        })
+    }
+
+    pub(crate) fn finish(mut self) -> Figures {
+        let after_bytes = memory_bytes(&[self.running.pid()]);
+        self.running.stop();
+        Figures { after_bytes, served_by: "rusqlite".to_owned(), ..Figures::default() }
+    }
+
+    fn read(&mut self) -> Result<Value> {
+        let mut line = String::new();
+        if self.output.read_line(&mut line)? == 0 {
+            bail!("the raw engine ended");
+        }
+        Ok(serde_json::from_str(&line)?)
+    }
+}
+
+/// The median of several starts with an empty folder each.
+pub(crate) fn start_up_of_nuage(places: &Places) -> Result<Duration> {
+    let mut times = Vec::new();
+    for number in 0..STARTS {
+        let folder = places.folder(&format!("start-{number}"))?;
+        let address = free_address()?;
+        let command = nuage::command(places, &folder, address);
+        let started = Instant::now();
+        let mut running = Running::start(command, &folder.join("log"))?;
+        times.push(wait_for_heartbeat(&mut running, address, started)?);
+        running.stop();
+    }
+    times.sort_unstable();
+    Ok(times[STARTS / 2])
+}

@@ -1,0 +1,51 @@
+//! Nuage as people start it, and as people start it who come from Kinto.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::load::Target;
+use crate::process::{Running, free_address, pinned, wait_for_heartbeat};
+use crate::servers::{Places, Server, kinto};
+use crate::workload::{PASSWORD, USER};
+
+/// The command that serves the data in this folder.
+pub(super) fn command(places: &Places, folder: &Path, address: SocketAddr) -> Command {
+    let mut command = pinned(&places.nuage, places.pin);
+    command.args(["serve", "--listen", &address.to_string(), "--data"]).arg(folder.join("data"));
+    command
+}
+
+/// With an account, made through the interface as anybody would.
+pub(super) async fn start_with_account(places: &Places, folder: &Path) -> Result<Server> {
+    let server = start(places, folder, None)?;
+    let body = format!(r#"{{"data":{{"password":"{PASSWORD}"}}}}"#);
+    let (status, text) = server.target.request("PUT", &format!("/accounts/{USER}"), &body).await?;
+    if status != 201 {
+        bail!("cannot make an account: {status} {text}");
+    }
+    Ok(server)
+}
+
+/// With the settings that Kinto is measured with.
+pub(super) fn start_with_ini(places: &Places, folder: &Path) -> Result<Server> {
+    let ini = folder.join("kinto.ini");
+    kinto::write_settings(&ini, &kinto::Backend::Memory)?;
+    start(places, folder, Some(&ini))
+}
+
+fn start(places: &Places, folder: &Path, ini: Option<&Path>) -> Result<Server> {
+    let address = free_address()?;
+    let mut command = command(places, folder, address);
+    if let Some(ini) = ini {
+        command.arg("--kinto-ini").arg(ini);
+    }
+    let started = Instant::now();
+    let mut running = Running::start(command, &folder.join("log"))?;
+    wait_for_heartbeat(&mut running, address, started)?;
+    let target = Target::new(address, vec![running.pid()]);
+    Ok(Server::new(target, vec![running], "hyper 1, SQLite, synchronous=FULL"))
+}
