@@ -1,1 +1,29 @@
 //! SQLite behind the Store port of Nuage.
+//!
+//! One file holds everything. Who opens it gets a [`Store`] and needs to know nothing more; this
+//! crate in turn does not know who asks, what a permission means, or what a protocol is.
+
+mod options;
+mod sqlite;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use nuage_model::{Store, StoreError};
+
+pub use options::{Options, Synchronous};
+
+/// Opens the data in this file, makes it if it is missing, and brings it to this version's form.
+///
+/// # Errors
+///
+/// [`StoreError::Unsupported`] if the file is of a newer version or not of Nuage, and
+/// [`StoreError::Unavailable`] if it cannot be read and written.
+pub async fn open(path: &Path, options: Options) -> Result<Arc<dyn Store>, StoreError> {
+    let path = path.to_owned();
+    let opened = tokio::task::spawn_blocking(move || sqlite::SqliteStore::open(&path, &options));
+    match opened.await {
+        Ok(store) => Ok(Arc::new(store?)),
+        Err(error) => Err(StoreError::Unavailable(format!("opening it stopped: {error}"))),
+    }
+}

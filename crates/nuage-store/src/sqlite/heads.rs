@@ -1,0 +1,86 @@
+//! Heads of collections, kept in memory so that "nothing new" costs no read.
+//!
+//! The writer puts in what it committed before it acknowledges. Readers may put in what they
+//! read, but only if nothing was committed since before they looked.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+use nuage_model::{BucketId, CollectionPath, Head};
+
+/// Beyond this many heads all are forgotten; they come back as they are asked for.
+const HEADS_MAX: usize = 65_536;
+
+/// The heads that are known.
+#[derive(Default)]
+pub(super) struct Heads(RwLock<Known>);
+
+#[derive(Default)]
+struct Known {
+    generation: u64,
+    heads: HashMap<CollectionPath, Head>,
+}
+
+/// A moment: what is read after it is no older than what was known then.
+#[derive(Clone, Copy)]
+pub(super) struct Moment(u64);
+
+/// What a group of writes did to the heads, in order of the fields.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// Everything was removed.
+    pub(super) all: bool,
+    /// These buckets were dropped.
+    pub(super) buckets: Vec<BucketId>,
+    /// These collections have this head, or none, in the end.
+    pub(super) heads: Vec<(CollectionPath, Option<Head>)>,
+}
+
+impl Heads {
+    /// The head if it is known; else the moment for [`Heads::learn`].
+    pub(super) fn get(&self, collection: &CollectionPath) -> Result<Head, Moment> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known.heads.get(collection).copied().ok_or(Moment(known.generation))
+    }
+
+    /// Keeps a head that was read after the moment, unless something was committed meanwhile.
+    pub(super) fn learn(&self, collection: &CollectionPath, head: Head, since: Moment) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if known.generation == since.0 {
+            known.make_room();
+            known.heads.insert(collection.clone(), head);
+        }
+    }
+
+    /// Takes over what was committed.
+    pub(super) fn publish(&self, changes: Changes) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.generation += 1;
+        if changes.all {
+            known.heads.clear();
+        }
+        for bucket in changes.buckets {
+            known.heads.retain(|path, _| path.bucket != bucket);
+        }
+        known.make_room();
+        for (path, head) in changes.heads {
+            match head {
+                Some(head) => known.heads.insert(path, head),
+                None => known.heads.remove(&path),
+            };
+        }
+    }
+
+    /// Forgets all, because somebody else may have written.
+    pub(super) fn forget(&self) {
+        self.publish(Changes { all: true, ..Changes::default() });
+    }
+}
+
+impl Known {
+    fn make_room(&mut self) {
+        if self.heads.len() >= HEADS_MAX {
+            self.heads.clear();
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The tables, and how older files come to have them.
+//!
+//! A file says what it is by SQLite's `application_id`, and which form its tables have by
+//! `user_version`: the number of migrations that were applied. Migrations only go forward; a
+//! file of a newer form is refused, and so is one of another program, both untouched.
+
+use std::path::Path;
+
+use nuage_model::StoreError;
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::sqlite::errors::Fault;
+
+/// "Nuag", in the header of every file of ours.
+const APPLICATION_ID: i64 = 0x4e75_6167;
+
+/// In order; number N brings a file from form N to form N + 1. Published ones never change.
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_first.sql")];
+
+/// What a file is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Form {
+    /// There is nothing in it yet.
+    Empty,
+    /// Ours, in an older form or the present one.
+    Ours {
+        /// How many migrations were applied.
+        version: usize,
+    },
+}
+
+/// Says what the file is, or why it is refused. Changes nothing.
+pub(super) fn identify(connection: &Connection, path: &Path) -> Result<Form, Fault> {
+    let foreign = || {
+        let sentence = format!("{} is not a Nuage database; choose another file", path.display());
+        Fault::Store(StoreError::Unsupported(sentence))
+    };
+    let application: i64 = match pragma(connection, "PRAGMA application_id") {
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) => {
+            return Err(foreign());
+        }
+        answer => answer?,
+    };
+    let version = pragma(connection, "PRAGMA user_version")?;
+    if application != APPLICATION_ID {
+        let table = connection.query_row("SELECT 1 FROM sqlite_schema", [], |_| Ok(())).optional();
+        let vacant = application == 0 && version == 0 && table?.is_none();
+        return if vacant { Ok(Form::Empty) } else { Err(foreign()) };
+    }
+    match usize::try_from(version) {
+        Ok(version) if version <= MIGRATIONS.len() => Ok(Form::Ours { version }),
+        _ => Err(Fault::Store(StoreError::Unsupported(format!(
+            "{} has format {version}, and this version of Nuage reads formats up to {}; \
+             use a newer version",
+            path.display(),
+            MIGRATIONS.len()
+        )))),
+    }
+}
+
+/// Brings the file to the present form. Several processes may try at once.
+pub(super) fn migrate(connection: &Connection, path: &Path) -> Result<(), Fault> {
+    if identify(connection, path)? == (Form::Ours { version: MIGRATIONS.len() }) {
+        return Ok(());
+    }
+    connection.execute_batch("BEGIN EXCLUSIVE")?;
+    let migrated = migrate_inside(connection, path);
+    connection.execute_batch(if migrated.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+    migrated
+}
+
+fn migrate_inside(connection: &Connection, path: &Path) -> Result<(), Fault> {
+    let version = match identify(connection, path)? {
+        Form::Empty => 0,
+        Form::Ours { version } => version,
+    };
+    for step in &MIGRATIONS[version..] {
+        connection.execute_batch(step)?;
+    }
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    let version = i64::try_from(MIGRATIONS.len()).expect("there are few migrations");
+    connection.pragma_update(None, "user_version", version)?;
+    Ok(())
+}
+
+fn pragma(connection: &Connection, sql: &str) -> rusqlite::Result<i64> {
+    connection.query_row(sql, [], |row| row.get(0))
+}

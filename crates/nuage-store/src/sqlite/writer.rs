@@ -1,0 +1,285 @@
+//! The one thread that writes.
+//!
+//! It takes what waits in the queue, applies it in one transaction with one flush of the disk,
+//! and acknowledges afterwards. Batches do not see each other's failures: a failed guard turns
+//! down its batch alone, and when anything else fails the group is rolled back and each batch
+//! is tried by itself. The thread outlives every failure; it opens the file anew if it must.
+
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use nuage_model::{ApplyError, Batch, Outcome, StoreError};
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::Options;
+use crate::sqlite::apply::Transaction;
+use crate::sqlite::checkpoint::Checkpoints;
+use crate::sqlite::errors::Fault;
+use crate::sqlite::heads::Heads;
+use crate::sqlite::ledger::Ledger;
+use crate::sqlite::open;
+
+/// Batches in one transaction: enough that the flush costs little, few enough to stay short.
+const GROUP_BATCHES_MAX: usize = 512;
+/// Writes after which no further batch joins a group.
+const GROUP_WRITES_MAX: usize = 4_096;
+/// How often an idle writer looks for writes of other processes, in milliseconds.
+const IDLE_MS: u64 = 100;
+/// When batches are tried one by one, the rest is given up after so many failures in a row.
+const FAILURES_MAX: usize = 3;
+
+const DATA_VERSION: &str = "PRAGMA data_version";
+const TRY_TO_WRITE: &str = "UPDATE meta SET value = value WHERE key = 'store'";
+
+/// What a batch comes to.
+pub(super) type Answer = Result<Vec<Outcome>, ApplyError>;
+
+/// What may be asked of the writer.
+pub(super) enum Job {
+    /// To apply a batch, or without one to show that it can write.
+    Apply(Option<Batch>, oneshot::Sender<Answer>),
+    /// To finish what came before and end.
+    Close(oneshot::Sender<()>),
+    /// To let a test meddle.
+    #[cfg(test)]
+    Meddle(Box<dyn FnOnce(&Connection) + Send>),
+}
+
+type Task = (Option<Batch>, oneshot::Sender<Answer>);
+
+/// The writer's own state.
+pub(super) struct Writer {
+    path: PathBuf,
+    options: Options,
+    connection: Option<Connection>,
+    checkpoints: Checkpoints,
+    data_version: Option<i64>,
+    ledger: Ledger,
+    heads: Arc<Heads>,
+    foreign_writes: Arc<AtomicU64>,
+}
+
+impl Writer {
+    /// Opens the file; fails if it must not or cannot be opened.
+    pub(super) fn open(
+        path: PathBuf,
+        options: Options,
+        heads: Arc<Heads>,
+        foreign_writes: Arc<AtomicU64>,
+    ) -> Result<Self, Fault> {
+        let mut connection = open::writer(&path, &options)?;
+        let checkpoints = Checkpoints::watch(&mut connection)?;
+        let data_version = Some(data_version(&connection)?);
+        Ok(Self {
+            path,
+            options,
+            connection: Some(connection),
+            checkpoints,
+            data_version,
+            ledger: Ledger::default(),
+            heads,
+            foreign_writes,
+        })
+    }
+
+    /// Works until it is asked to close, or nobody is left to ask.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        let mut tasks = Vec::new();
+        loop {
+            let mut next = match jobs.recv_timeout(Duration::from_millis(IDLE_MS)) {
+                Ok(job) => Some(job),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.rest();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return self.end(),
+            };
+            let mut writes = 0;
+            while let Some(Job::Apply(batch, reply)) = next {
+                writes += batch.as_ref().map_or(1, |batch| batch.writes.len());
+                tasks.push((batch, reply));
+                let full = tasks.len() >= GROUP_BATCHES_MAX || writes >= GROUP_WRITES_MAX;
+                next = if full { None } else { jobs.try_recv().ok() };
+            }
+            if !tasks.is_empty() {
+                self.settle(std::mem::take(&mut tasks));
+            }
+            match next {
+                Some(Job::Close(reply)) => {
+                    self.end();
+                    // Whoever asked may have stopped waiting.
+                    let _ = reply.send(());
+                    return;
+                }
+                #[cfg(test)]
+                Some(Job::Meddle(meddle)) => {
+                    meddle(self.connection.as_ref().expect("tests meddle with an open file"));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    // Applies the tasks and answers them.
+    fn settle(&mut self, tasks: Vec<Task>) {
+        match self.attempt(&tasks) {
+            Ok(answers) => answer(tasks, answers),
+            Err(error) if tasks.len() == 1 => answer(tasks, vec![Err(error.into())]),
+            Err(_) => self.settle_singly(tasks),
+        }
+        if let Some(connection) = &self.connection {
+            self.checkpoints.after_group(connection);
+        }
+    }
+
+    fn settle_singly(&mut self, tasks: Vec<Task>) {
+        let mut failures = 0;
+        for task in tasks {
+            let task = [task];
+            let result = match self.attempt(&task) {
+                Ok(mut answers) => answers.pop().unwrap_or(Ok(Vec::new())),
+                Err(error) => Err(error.into()),
+            };
+            failures = if result.is_ok() { 0 } else { failures + 1 };
+            let [(_, reply)] = task;
+            let _ = reply.send(result);
+            if failures == FAILURES_MAX {
+                break; // The other senders are dropped, which reads as unavailable.
+            }
+        }
+    }
+
+    // One transaction, whatever happens in it.
+    fn attempt(&mut self, tasks: &[Task]) -> Result<Vec<Answer>, StoreError> {
+        let tried = std::panic::catch_unwind(AssertUnwindSafe(|| self.commit(tasks)));
+        let fault = match tried {
+            Ok(Ok(answers)) => return Ok(answers),
+            Ok(Err(fault)) => fault,
+            Err(_) => {
+                self.reopen();
+                let why = "the writer failed in a way that nobody expected".to_owned();
+                return Err(StoreError::Unavailable(why));
+            }
+        };
+        self.ledger.forget();
+        if fault.spoils_connection() || !self.roll_back() {
+            self.reopen();
+        }
+        let error = StoreError::from(fault);
+        tracing::error!(error = %error, batches = tasks.len(), "could not write");
+        Err(error)
+    }
+
+    fn commit(&mut self, tasks: &[Task]) -> Result<Vec<Answer>, Fault> {
+        if self.connection.is_none() {
+            self.connect()?;
+        }
+        let Some(connection) = &self.connection else {
+            return Err(StoreError::Unavailable("the file is not open".to_owned()).into());
+        };
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        if note_foreign_writes(connection, &mut self.data_version, &self.foreign_writes)? {
+            self.ledger.forget();
+            self.heads.forget();
+        }
+        let mut answers = Vec::with_capacity(tasks.len());
+        let mut transaction = Transaction { connection, ledger: &mut self.ledger };
+        for (batch, _) in tasks {
+            answers.push(match batch {
+                None => {
+                    connection.prepare_cached(TRY_TO_WRITE)?.execute([])?;
+                    Ok(Vec::new())
+                }
+                Some(batch) if !transaction.guards_hold(&batch.guards)? => {
+                    Err(ApplyError::Conflict)
+                }
+                Some(batch) => Ok(transaction.write(batch)?),
+            });
+        }
+        self.ledger.write_back(connection)?;
+        connection.prepare_cached("COMMIT")?.execute([])?;
+        self.heads.publish(self.ledger.take_changes());
+        Ok(answers)
+    }
+
+    // Whether the connection can go on.
+    fn roll_back(&self) -> bool {
+        let Some(connection) = &self.connection else { return false };
+        // Some failures have rolled back already, and then there is nothing to do.
+        connection.is_autocommit()
+            || (connection.execute_batch("ROLLBACK").is_ok() && connection.is_autocommit())
+    }
+
+    fn reopen(&mut self) {
+        self.ledger.forget();
+        self.connection = None;
+        if let Err(fault) = self.connect() {
+            let error = StoreError::from(fault);
+            tracing::error!(error = %error, "could not open the file again");
+        }
+    }
+
+    fn connect(&mut self) -> Result<(), Fault> {
+        let mut connection = open::writer(&self.path, &self.options)?;
+        self.checkpoints = Checkpoints::watch(&mut connection)?;
+        // Others may have written while it was closed.
+        self.data_version = None;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    fn rest(&mut self) {
+        let Some(connection) = &self.connection else { return self.reopen() };
+        match note_foreign_writes(connection, &mut self.data_version, &self.foreign_writes) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.ledger.forget();
+                self.heads.forget();
+            }
+            Err(fault) => {
+                let error = StoreError::from(fault);
+                tracing::error!(error = %error, "could not look for writes of others");
+                self.reopen();
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.checkpoints.at_end(&connection);
+            if let Err((_, error)) = connection.close() {
+                tracing::warn!(error = %error, "the file was not closed well");
+            }
+        }
+    }
+}
+
+fn answer(tasks: Vec<Task>, answers: Vec<Answer>) {
+    for ((_, reply), answer) in tasks.into_iter().zip(answers) {
+        // Whoever asked may have stopped waiting; it is written nevertheless.
+        let _ = reply.send(answer);
+    }
+}
+
+fn data_version(connection: &Connection) -> Result<i64, Fault> {
+    Ok(connection.prepare_cached(DATA_VERSION)?.query_row([], |row| row.get(0))?)
+}
+
+fn note_foreign_writes(
+    connection: &Connection,
+    known: &mut Option<i64>,
+    count: &AtomicU64,
+) -> Result<bool, Fault> {
+    let present = data_version(connection)?;
+    let moved = *known != Some(present);
+    *known = Some(present);
+    if moved {
+        count.fetch_add(1, Ordering::SeqCst);
+    }
+    Ok(moved)
+}
