@@ -1,9 +1,11 @@
 //! Door of Nuage: Kinto HTTP API v1.
+mod envelope;
 mod error;
 mod json;
 mod object;
 mod querystring;
 mod settings;
+mod shape;
 mod token;
 
 pub use settings::{EndOfService, Features, RedirectLifetime, Settings};
