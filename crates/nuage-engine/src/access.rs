@@ -83,7 +83,7 @@ pub(crate) fn granted_verbs(kind: Kind, right: Right) -> &'static [&'static str]
     match (kind, right) {
         (_, Right::Read) => &["write", "read"],
         (_, Right::Write | Right::Delete) => &["write"],
-        (Kind::Bucket | Kind::Account, Right::Create) => &["create"],
+        (Kind::Bucket, Right::Create) => &["create"],
         (_, Right::Create) => &["write", "create"],
     }
 }

@@ -96,8 +96,9 @@ impl Session {
         Ok(Opened { path, record, permissions, parents: above })
     }
 
-    /// Reads one record for a decision of the operator, who may everything.
-    pub(crate) async fn open_unjudged(&mut self, path: RecordPath) -> Result<Opened, EngineError> {
+    /// Opens one record without judging: for what a protocol does by itself (a bucket that exists
+    /// for everybody) and for decisions of the operator.
+    pub async fn open_unjudged(&mut self, path: RecordPath) -> Result<Opened, EngineError> {
         let parents = match self.climb(path.collection.owner()).await? {
             Chain::Whole(above) => above,
             Chain::Broken { missing, .. } => return Err(EngineError::UnknownParent(missing)),
@@ -140,6 +141,22 @@ impl Session {
             return Err(EngineError::Forbidden);
         }
         Ok(OpenedList { collection, scope, parents: above })
+    }
+
+    /// Whether the caller may read the whole of a collection by permissions on it or above,
+    /// whether it exists or not.
+    pub async fn may_read_whole(
+        &mut self,
+        collection: &CollectionPath,
+    ) -> Result<bool, StoreError> {
+        let (Chain::Whole(above) | Chain::Broken { above, .. }) =
+            self.climb(collection.owner()).await?;
+        Ok(self.reaches(collection.kind(), Right::Read, &above))
+    }
+
+    /// Whether a bucket or a collection is there, without judging.
+    pub async fn has_parent(&mut self, path: &RecordPath) -> Result<bool, StoreError> {
+        Ok(self.parent(path).await?.is_some())
     }
 
     /// The records above, or the answer to give because one of them is missing: only callers with

@@ -1,6 +1,8 @@
 //! Lists and counts, over the store and what the unit of work changed.
 
-use nuage_model::{Field, Filter, Head, Page, Query, Record, Scope, State, StoreError, Test, View};
+use nuage_model::{
+    CollectionPath, Field, Filter, Head, Page, Query, Record, Scope, State, StoreError, Test, View,
+};
 use serde_json::Value;
 
 use crate::access::readers;
@@ -16,14 +18,43 @@ impl Session {
         query: Query,
     ) -> Result<(Head, Page), EngineError> {
         let query = scoped(list, query);
-        let page = self.page(&query).await?;
+        let page = match self.nothing_new(&query).await? {
+            Some(empty) => empty,
+            None => self.page(&query).await?,
+        };
         Ok((self.head_over(&list.collection, page.head), page))
+    }
+
+    /// The answer to a poll for what is newer than the head, without looking for it: no record
+    /// shows a time beyond that of the head.
+    async fn nothing_new(&self, query: &Query) -> Result<Option<Page>, StoreError> {
+        let since = query.filters.iter().find_map(|filter| match (&filter.field, &filter.test) {
+            (Field::Timestamp, Test::Gt(Value::Number(since))) => since.as_i64(),
+            _ => None,
+        });
+        let Some(since) = since else { return Ok(None) };
+        if !self.staged_in(&query.collection).is_empty() || self.is_dropped(&query.collection) {
+            return Ok(None);
+        }
+        let head = self.engine.store().head(&query.collection).await?;
+        let is_behind = head.is_some_and(|head| head.timestamp.0 <= since);
+        Ok(is_behind.then(|| Page { head, records: Vec::new(), more: false }))
     }
 
     /// The head of an opened list.
     pub async fn head(&mut self, list: &OpenedList) -> Result<Head, EngineError> {
-        let head = self.engine.store().head(&list.collection).await?;
-        Ok(self.head_over(&list.collection, head))
+        self.head_of(&list.collection).await
+    }
+
+    /// The head of a list, for a caller who was judged by a record of it.
+    pub async fn head_of(&mut self, collection: &CollectionPath) -> Result<Head, EngineError> {
+        let head = self.engine.store().head(collection).await?;
+        Ok(self.head_over(collection, head))
+    }
+
+    /// One page without judging: the caller of this answers for what it shows.
+    pub async fn page_unjudged(&self, query: &Query) -> Result<Page, StoreError> {
+        self.page(query).await
     }
 
     /// How many records of an opened list match, whatever the limit and position of the query.

@@ -19,6 +19,8 @@ pub struct Settings {
     pub features: Features,
     /// Policies that ask for a password, in order, for `WWW-Authenticate` (realm "Realm").
     pub challenges: Vec<String>,
+    /// Whether any name and password make a user.
+    pub basic_policy: bool,
     /// Name of the policy that checks accounts, the prefix of their principals.
     pub account_policy: Option<String>,
     /// Whether answers of accounts show the password's hash, as Kinto does.
@@ -109,6 +111,7 @@ impl Default for Settings {
             error_info_link: String::new(),
             features: Features::default(),
             challenges: Vec::new(),
+            basic_policy: false,
             account_policy: None,
             account_hash_shown: true,
             default_bucket_hmac_secret: String::new(),

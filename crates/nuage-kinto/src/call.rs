@@ -1,0 +1,54 @@
+//! One request of this protocol: alone, or inside a batch.
+
+use std::net::IpAddr;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+
+use crate::routes::Endpoint;
+
+/// A request on its way to an endpoint.
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) endpoint: Endpoint,
+    /// The decoded path, with the version.
+    pub(crate) path: String,
+    /// As written, without the question mark.
+    pub(crate) query: Option<String>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) peer: IpAddr,
+    /// The request that a person or a client library sent, or one inside its batch.
+    pub(crate) place: Place,
+    /// The hash of the password in the body: made once, however often a change is attempted.
+    pub(crate) hash: OnceLock<String>,
+}
+
+/// Where a request came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    Alone,
+    InBatch,
+}
+
+impl Call {
+    /// The same request to another endpoint: an alias under its real name.
+    pub(crate) fn under(&self, endpoint: Endpoint, path: String) -> Self {
+        let hash = OnceLock::new();
+        if let Some(known) = self.hash.get() {
+            let _ = hash.set(known.clone());
+        }
+        Self {
+            method: self.method.clone(),
+            endpoint,
+            path,
+            query: self.query.clone(),
+            headers: self.headers.clone(),
+            body: self.body.clone(),
+            peer: self.peer,
+            place: self.place,
+            hash,
+        }
+    }
+}

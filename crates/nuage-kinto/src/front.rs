@@ -1,0 +1,273 @@
+//! What happens to a request before it reaches an endpoint, and to every answer.
+//!
+//! Source: Kinto fact sheet, sections 1 and 21: the version in the path, redirections, preflights,
+//! end of service, methods, media types; headers that all answers have.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPIRES, HOST, LOCATION};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use nuage_http::{Facet, Peer, Pending, Refusal, Request, http_date};
+use nuage_model::{Kind, Timestamp};
+use percent_encoding::percent_decode_str;
+
+use crate::batch::SubRequest;
+use crate::call::{Call, Place};
+use crate::error::Error;
+use crate::negotiate;
+use crate::routes::Endpoint;
+use crate::{Kinto, RedirectLifetime};
+
+const PREFIX: &str = "/v1";
+
+impl Facet for Kinto {
+    fn handle(&self, request: Request) -> Pending<'_> {
+        Box::pin(async move {
+            let origin = request.headers().get(http::header::ORIGIN).cloned();
+            let method = request.method().clone();
+            let mut response = self.enter(request).await;
+            self.headers.finish(&method, origin.as_ref(), response.headers_mut());
+            response
+        })
+    }
+
+    fn refuse(&self, request: &Parts, why: Refusal) -> nuage_http::Response {
+        let error = match why {
+            Refusal::BodyTooLarge { limit_bytes } => Error::body_too_large(limit_bytes),
+            Refusal::BodyTooSlow => Error::too_slow(),
+            Refusal::RequestTooSlow => Error::unavailable(self.settings.retry_after_s),
+            Refusal::Panicked => Error::internal(&self.settings.error_info_link),
+        };
+        let mut response = error.to_response();
+        let origin = request.headers.get(http::header::ORIGIN);
+        self.headers.finish(&request.method, origin, response.headers_mut());
+        response
+    }
+}
+
+impl Kinto {
+    async fn enter(&self, request: Request) -> Response<Bytes> {
+        if let Some(gone) = self.end_of_service() {
+            return gone.to_response();
+        }
+        let (parts, body) = request.into_parts();
+        match self.route(parts, body) {
+            Ok(Route::Call(call)) => self.run(&call).await,
+            Ok(Route::Answer(response)) => response,
+            Err(error) => error.to_response(),
+        }
+    }
+
+    fn end_of_service(&self) -> Option<Error> {
+        let eos = self.settings.eos.as_ref()?;
+        (self.engine.now().0 >= eos.at_ms)
+            .then(|| Error::decommissioned(self.headers.hard_alert()))
+    }
+
+    fn route(&self, parts: Parts, body: Bytes) -> Result<Route, Error> {
+        let raw = parts.uri.path();
+        let query = parts.uri.query();
+        let path = decode(raw)?;
+        let inside = match version_of(&path) {
+            Version::This(inside) => inside,
+            Version::Other => return Err(Error::api_version()),
+            Version::None if parts.method == Method::OPTIONS => {
+                return Ok(Route::Answer(self.headers.preflight(&parts.headers, None)?));
+            }
+            Version::None => return self.redirect_to_version(&parts, &path),
+        };
+        if inside.is_empty() {
+            return self.redirect(&parts.headers, "/v1/", query, RedirectLifetime(None));
+        }
+        if inside.len() > 1 && inside.ends_with('/') {
+            let lifetime = self.settings.trailing_slash_redirect;
+            let lifetime = lifetime.ok_or_else(Error::unknown_route)?;
+            return self.redirect(&parts.headers, raw.trim_end_matches('/'), query, lifetime);
+        }
+        let endpoint = Endpoint::of(inside, self.settings.features);
+        if parts.method == Method::OPTIONS {
+            let methods = endpoint.as_ref().map(|endpoint| endpoint.methods());
+            return Ok(Route::Answer(self.headers.preflight(&parts.headers, methods)?));
+        }
+        let endpoint = endpoint.ok_or_else(Error::unknown_route)?;
+        self.check_method(&endpoint, &parts.method)?;
+        negotiate::accept(&parts.headers)?;
+        negotiate::content_type(&parts.method, &parts.headers, &body)?;
+        let peer = parts.extensions.get::<Peer>();
+        Ok(Route::Call(Call {
+            endpoint,
+            query: query.map(str::to_owned),
+            peer: peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip()),
+            path: path.into_owned(),
+            method: parts.method,
+            headers: parts.headers,
+            body,
+            place: Place::Alone,
+            hash: Default::default(),
+        }))
+    }
+
+    fn check_method(&self, endpoint: &Endpoint, method: &Method) -> Result<(), Error> {
+        let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+        if !endpoint.allows(method) || (self.settings.readonly && !reads) {
+            return Err(Error::method_not_allowed(endpoint.methods()));
+        }
+        Ok(())
+    }
+
+    /// A request inside a batch, or what is wrong with it.
+    pub(crate) fn subcall(
+        &self,
+        batch: &Call,
+        request: SubRequest,
+    ) -> Result<Call, (String, Error)> {
+        let SubRequest { method, path, query, headers, body } = request;
+        let path = match version_of(&path) {
+            Version::This(_) => path,
+            Version::Other => return Err((path, Error::api_version())),
+            Version::None => format!("{PREFIX}{path}"),
+        };
+        let trimmed = path.trim_end_matches('/');
+        let path = if trimmed == PREFIX { "/v1/".to_owned() } else { trimmed.to_owned() };
+        let found = Endpoint::of(&path[PREFIX.len()..], self.settings.features)
+            .ok_or_else(Error::unknown_route)
+            .and_then(|endpoint| {
+                self.check_method(&endpoint, &method)?;
+                negotiate::accept(&headers)?;
+                negotiate::content_type(&method, &headers, &body)?;
+                Ok(endpoint)
+            });
+        match found {
+            Err(error) => Err((path, error)),
+            Ok(endpoint) => Ok(Call {
+                method,
+                endpoint,
+                path,
+                query,
+                headers,
+                body,
+                peer: batch.peer,
+                place: Place::InBatch,
+                hash: Default::default(),
+            }),
+        }
+    }
+
+    fn redirect_to_version(&self, parts: &Parts, path: &str) -> Result<Route, Error> {
+        let lifetime = self.settings.version_prefix_redirect;
+        let lifetime = lifetime.ok_or_else(Error::unknown_route)?;
+        if path.contains(['\r', '\n']) {
+            return Err(Error::unknown_route());
+        }
+        let target = format!("{PREFIX}{}", parts.uri.path());
+        self.redirect(&parts.headers, &target, parts.uri.query(), lifetime)
+    }
+
+    fn redirect(
+        &self,
+        headers: &HeaderMap,
+        path: &str,
+        query: Option<&str>,
+        lifetime: RedirectLifetime,
+    ) -> Result<Route, Error> {
+        let mut url = self.absolute(headers, path);
+        if let Some(query) = query {
+            url.push('?');
+            url.push_str(query);
+        }
+        let location = HeaderValue::try_from(url).map_err(|_| Error::unknown_route())?;
+        let mut response = Response::new(Bytes::from_static(b"307 Temporary Redirect\n"));
+        *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+        let told = response.headers_mut();
+        told.insert(LOCATION, location);
+        told.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        if let RedirectLifetime(Some(seconds)) = lifetime {
+            let seconds = i64::try_from(seconds).unwrap_or(i64::MAX / 1000);
+            let expires = self.engine.now().0.saturating_add(seconds.saturating_mul(1000));
+            told.insert(EXPIRES, http_date(Timestamp(expires)));
+            let value = HeaderValue::try_from(format!("max-age={seconds}"));
+            told.insert(CACHE_CONTROL, value.unwrap_or(HeaderValue::from_static("max-age=0")));
+        }
+        Ok(Route::Answer(response))
+    }
+
+    /// The whole address of a path on this server, as the client sees it.
+    pub(crate) fn absolute(&self, headers: &HeaderMap, path: &str) -> String {
+        let scheme = self.settings.http_scheme.as_deref().unwrap_or("http");
+        let host = match &self.settings.http_host {
+            Some(host) => host.as_str(),
+            None => headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost"),
+        };
+        format!("{scheme}://{host}{path}")
+    }
+
+    /// Headers that depend on the endpoint.
+    pub(crate) fn dress(&self, call: &Call, response: &mut Response<Bytes>) {
+        let reads = matches!(call.method, Method::GET | Method::HEAD);
+        let anonymous = !call.headers.contains_key(http::header::AUTHORIZATION);
+        let (kind, bucket, collection) = match &call.endpoint {
+            Endpoint::Object(path) => {
+                let bucket = match path.kind() {
+                    Kind::Bucket => path.id.as_str(),
+                    _ => path.collection.bucket.as_str(),
+                };
+                (path.kind(), bucket, path.collection.name.as_str())
+            }
+            Endpoint::List(list) => (list.kind(), list.bucket.as_str(), list.name.as_str()),
+            _ => return,
+        };
+        if reads && (response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED)
+        {
+            let now = self.engine.now();
+            let lifetime = anonymous.then(|| self.cache_lifetime(kind, bucket, collection)).flatten();
+            self.headers.cache(lifetime, now, response.headers_mut());
+        }
+    }
+
+    fn cache_lifetime(&self, kind: Kind, bucket: &str, collection: &str) -> Option<u64> {
+        let settings = &self.settings.cache_expires_s;
+        if settings.is_empty() {
+            return None;
+        }
+        if kind == Kind::Record {
+            let own = settings.get(&format!("{bucket}.{collection}.record"));
+            let own = own.or_else(|| settings.get(&format!("{bucket}.record")));
+            if let Some(seconds) = own {
+                return Some(*seconds);
+            }
+        }
+        settings.get(kind.as_str()).copied()
+    }
+}
+
+enum Route {
+    Call(Call),
+    Answer(Response<Bytes>),
+}
+
+enum Version<'a> {
+    /// What comes after it.
+    This(&'a str),
+    Other,
+    None,
+}
+
+fn version_of(path: &str) -> Version<'_> {
+    let Some(rest) = path.strip_prefix("/v") else { return Version::None };
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, inside) = rest.split_at(digits);
+    if number.is_empty() || !(inside.is_empty() || inside.starts_with('/')) {
+        return Version::None;
+    }
+    if number == "1" { Version::This(inside) } else { Version::Other }
+}
+
+fn decode(raw: &str) -> Result<Cow<'_, str>, Error> {
+    if !raw.contains('%') {
+        return Ok(Cow::Borrowed(raw));
+    }
+    percent_decode_str(raw).decode_utf8().map_err(|_| Error::bad_path())
+}

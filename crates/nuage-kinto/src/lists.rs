@@ -1,0 +1,304 @@
+//! A list: GET, HEAD, POST, DELETE.
+//!
+//! Source: Kinto fact sheet, sections 6 to 9.
+
+use http::{HeaderValue, Method, StatusCode};
+use nuage_engine::{Change, Intent, ListIntent, OpenedList, Session};
+use nuage_http::Tag;
+use nuage_model::{CollectionPath, Kind, Query, Record, Scope, States, Timestamp, View};
+
+use crate::Kinto;
+use crate::call::Call;
+use crate::error::Error;
+use crate::objects::{differs, from_sets, preconditions, shown};
+use crate::querystring::{ListParams, Listing, ObjectUse, Rules, parse, parse_object};
+use crate::reply::{ListReply, Reply};
+use crate::token::{self, Token};
+
+impl Kinto {
+    pub(crate) async fn list(
+        &self,
+        session: &mut Session,
+        call: &Call,
+        collection: &CollectionPath,
+    ) -> Result<Reply, Error> {
+        match call.method {
+            Method::POST => self.post_list(session, call, collection).await,
+            Method::DELETE => self.delete_list(session, call, collection).await,
+            _ => self.get_list(session, call, collection).await,
+        }
+    }
+
+    async fn get_list(
+        &self,
+        session: &mut Session,
+        call: &Call,
+        collection: &CollectionPath,
+    ) -> Result<Reply, Error> {
+        let list = self.open_list(session, collection, ListIntent::Read).await?;
+        let conditions = preconditions(call)?;
+        let params = self.list_params(session, call, collection)?;
+        let head = session.head(&list).await.map_err(|error| self.refusal(session, error))?;
+        match conditions.if_none_match {
+            Some(Tag::Is(known)) if known == head.timestamp => {
+                return Ok(Reply::NotModified { timestamp: known });
+            }
+            Some(Tag::Any) => {
+                return Ok(Reply::Stale { existing: None, timestamp: head.timestamp });
+            }
+            _ => {}
+        }
+        if differs(conditions.if_match, head.timestamp) {
+            return Ok(Reply::Stale { existing: None, timestamp: head.timestamp });
+        }
+        let mut query = self.query(&list, &params, &params.token)?;
+        query.states = params.states;
+        let alert = params.to_used.then(|| self.headers.to_alert());
+        if call.method == Method::HEAD {
+            let (head, total) = self.store(session.count(&list, query).await, session)?;
+            // A history is too long to be counted at each look.
+            let total = (collection.kind() != Kind::History).then_some(total);
+            return Ok(Reply::List(ListReply {
+                records: Vec::new(),
+                timestamp: head.timestamp,
+                last: None,
+                total: Some(total.unwrap_or_default()),
+                has_counter: total.is_some(),
+                fields: None,
+                next_page: None,
+                alert,
+                is_timeless: false,
+            }));
+        }
+        let (head, page) = self.store(session.list(&list, query.clone()).await, session)?;
+        let last = page.records.last().filter(|_| page.more).cloned();
+        Ok(Reply::List(ListReply {
+            records: page.records,
+            timestamp: head.timestamp,
+            next_page: last.as_ref().map(|_| self.next_page(call, params.clone(), query, None)),
+            last,
+            total: None,
+            has_counter: false,
+            fields: params.fields,
+            alert,
+            is_timeless: false,
+        }))
+    }
+
+    async fn post_list(
+        &self,
+        session: &mut Session,
+        call: &Call,
+        collection: &CollectionPath,
+    ) -> Result<Reply, Error> {
+        let envelope = self.envelope_of_list(call, collection);
+        let named = match &envelope {
+            Ok(envelope) => envelope.id.clone(),
+            Err(_) => None,
+        };
+        let Some(id) = named else {
+            // Whoever may not create is told so before what is wrong with the body.
+            self.open_list(session, collection, ListIntent::Create).await?;
+            let conditions = preconditions(call)?;
+            let envelope = envelope?;
+            self.check_named(collection)?;
+            if conditions.if_match.is_some() {
+                return self.stale_head(session, collection).await;
+            }
+            let path = collection.record(self.generate_id(collection.kind()));
+            return self.create(session, call, path, envelope).await;
+        };
+        let path = collection.record(id);
+        let opened = session.open(path.clone(), Intent::CreateOrRead).await;
+        let opened = opened.map_err(|error| self.refusal(session, error))?;
+        let conditions = preconditions(call)?;
+        let envelope = envelope?;
+        if let Some(live) = opened.live() {
+            if conditions.if_none_match == Some(Tag::Any)
+                || differs(conditions.if_match, live.timestamp())
+            {
+                return self.stale_for(session, &path, live).await;
+            }
+            return Ok(Reply::Object {
+                status: StatusCode::OK,
+                permissions: Some(shown(session, opened.permissions())),
+                record: live.clone(),
+                fields: None,
+            });
+        }
+        if conditions.if_match.is_some() {
+            return self.stale_head(session, collection).await;
+        }
+        self.create(session, call, path, envelope).await
+    }
+
+    async fn create(
+        &self,
+        session: &mut Session,
+        call: &Call,
+        path: nuage_model::RecordPath,
+        mut envelope: crate::envelope::Envelope,
+    ) -> Result<Reply, Error> {
+        let opened = session.open(path.clone(), Intent::Create).await;
+        let opened = opened.map_err(|error| self.refusal(session, error))?;
+        self.prepare_account(session, call, &path, &opened, &mut envelope).await?;
+        let change = Change {
+            body: envelope.data.unwrap_or_default().to_text(),
+            permissions: from_sets(envelope.permissions.unwrap_or_default()),
+            chosen: envelope.last_modified,
+            owner: self.account_owner(&path),
+        };
+        self.put(session, &opened, change, StatusCode::CREATED).await
+    }
+
+    async fn delete_list(
+        &self,
+        session: &mut Session,
+        call: &Call,
+        collection: &CollectionPath,
+    ) -> Result<Reply, Error> {
+        let list = self.open_list(session, collection, ListIntent::Write).await?;
+        let conditions = preconditions(call)?;
+        let params = self.list_params(session, call, collection)?;
+        let limits = &self.engine.settings().limits;
+        let asked = parse_object(call.query.as_deref(), ObjectUse::Delete, limits)?;
+        let head = session.head(&list).await.map_err(|error| self.refusal(session, error))?;
+        if differs(conditions.if_match, head.timestamp)
+            || conditions.if_none_match == Some(Tag::Any)
+        {
+            return Ok(Reply::Stale { existing: None, timestamp: head.timestamp });
+        }
+        let mut query = self.query(&list, &params, &None)?;
+        if let Some(text) = &params.token {
+            let token = self.tokens.decode(text, &query.sort)?;
+            let nonce = token.nonce.as_deref().ok_or_else(token::invalid)?;
+            self.nonces.spend(nonce, session.engine().now())?;
+            query.after = Some(token.position);
+        }
+        query.states = States::Live;
+        let deleted = session.delete_list(&list, query.clone(), asked.last_modified).await;
+        let (records, last) = deleted.map_err(|error| self.refusal(session, error))?;
+        let timestamp =
+            records.last().map_or(head.timestamp, |record| Timestamp(record.seq.0));
+        let next_page = last.as_ref().map(|_| {
+            let nonce = self.nonces.issue(session.engine());
+            self.next_page(call, params.clone(), query, Some(nonce))
+        });
+        Ok(Reply::List(ListReply {
+            records,
+            timestamp,
+            last,
+            total: None,
+            has_counter: false,
+            fields: params.fields,
+            next_page,
+            alert: None,
+            is_timeless: false,
+        }))
+    }
+
+    async fn open_list(
+        &self,
+        session: &mut Session,
+        collection: &CollectionPath,
+        intent: ListIntent,
+    ) -> Result<OpenedList, Error> {
+        let opened = session.open_list(collection.clone(), intent).await;
+        opened.map_err(|error| match error {
+            nuage_engine::EngineError::Forbidden
+                if collection.kind() == Kind::Account
+                    && intent != ListIntent::Create
+                    && session.caller().user().is_none() =>
+            {
+                Error::unreadable_accounts(&self.challenges)
+            }
+            error => self.refusal(session, error),
+        })
+    }
+
+    pub(crate) fn list_params(
+        &self,
+        session: &Session,
+        call: &Call,
+        collection: &CollectionPath,
+    ) -> Result<ListParams, Error> {
+        let listing = match collection.kind() {
+            Kind::History => Listing::History,
+            _ => Listing::Objects,
+        };
+        self.parse_list(session, call, listing)
+    }
+
+    pub(crate) fn parse_list(
+        &self,
+        session: &Session,
+        call: &Call,
+        listing: Listing,
+    ) -> Result<ListParams, Error> {
+        let rules = Rules {
+            listing,
+            limits: &self.engine.settings().limits,
+            now: session.engine().now(),
+            paginate_by: self.settings.paginate_by,
+        };
+        parse(call.query.as_deref(), &rules)
+    }
+
+    fn query(
+        &self,
+        list: &OpenedList,
+        params: &ListParams,
+        token: &Option<String>,
+    ) -> Result<Query, Error> {
+        let after = match token {
+            Some(text) => Some(self.tokens.decode(text, &params.sort)?.position),
+            None => None,
+        };
+        Ok(Query {
+            collection: list.collection().clone(),
+            scope: Scope::All,
+            states: params.states,
+            filters: params.filters.clone(),
+            sort: params.sort.clone(),
+            after,
+            limit: params.page_records,
+        })
+    }
+
+    /// Makes the address of the next page once the last record of this one is known.
+    pub(crate) fn next_page(
+        &self,
+        call: &Call,
+        params: ListParams,
+        query: Query,
+        nonce: Option<String>,
+    ) -> Box<dyn FnOnce(&Record) -> HeaderValue + Send> {
+        let base = self.absolute(&call.headers, &call.path);
+        let tokens = self.tokens.clone();
+        Box::new(move |last| {
+            let position = query.position(&View::new(last));
+            let token = tokens.encode(&Token { position, offset: 0, nonce }, &query.sort);
+            let url = format!("{base}?{}", params.next_query(&token));
+            // What cannot be in a header was percent-encoded.
+            HeaderValue::try_from(url).unwrap_or(HeaderValue::from_static(""))
+        })
+    }
+
+    async fn stale_head(
+        &self,
+        session: &mut Session,
+        collection: &CollectionPath,
+    ) -> Result<Reply, Error> {
+        let head = session.head_of(collection).await;
+        let head = head.map_err(|error| self.refusal(session, error))?;
+        Ok(Reply::Stale { existing: None, timestamp: head.timestamp })
+    }
+
+    fn store<T>(
+        &self,
+        result: Result<T, nuage_engine::EngineError>,
+        session: &Session,
+    ) -> Result<T, Error> {
+        result.map_err(|error| self.refusal(session, error))
+    }
+}

@@ -1,0 +1,276 @@
+//! One object: GET, PUT, PATCH, DELETE.
+//!
+//! Source: Kinto fact sheet, sections 4 to 6, 9 and 10. The order of the checks is that of
+//! section 1: permission, shape, existence, conditions, schema.
+
+use std::collections::BTreeSet;
+
+use http::{Method, StatusCode};
+use nuage_engine::{Change, Intent, Opened, Session};
+use nuage_http::{Preconditions, Tag};
+use nuage_model::{Permissions, Principal, Record, RecordPath, Timestamp};
+
+use crate::Kinto;
+use crate::call::Call;
+use crate::envelope::{self, Envelope};
+use crate::error::{Error, Invalid, Location};
+use crate::object::Object;
+use crate::patch::{self, Patched};
+use crate::querystring::{ObjectUse, parse_object};
+use crate::reply::{Reply, noun};
+
+impl Kinto {
+    pub(crate) async fn object(
+        &self,
+        session: &mut Session,
+        call: &Call,
+        path: &RecordPath,
+    ) -> Result<Reply, Error> {
+        match call.method {
+            Method::PUT => self.put_object(session, call, path).await,
+            Method::PATCH => self.patch_object(session, call, path).await,
+            Method::DELETE => self.delete_object(session, call, path).await,
+            _ => self.get_object(session, call, path).await,
+        }
+    }
+
+    async fn get_object(
+        &self,
+        session: &mut Session,
+        call: &Call,
+        path: &RecordPath,
+    ) -> Result<Reply, Error> {
+        let opened = session.open(path.clone(), Intent::Read).await;
+        let opened = opened.map_err(|error| self.refusal(session, error))?;
+        self.check_id(path)?;
+        let conditions = preconditions(call)?;
+        let limits = &self.engine.settings().limits;
+        let params = parse_object(call.query.as_deref(), ObjectUse::Read, limits)?;
+        let live = existing(&opened)?;
+        let timestamp = live.timestamp();
+        match conditions.if_none_match {
+            Some(Tag::Is(known)) if known == timestamp => {
+                return Ok(Reply::NotModified { timestamp });
+            }
+            Some(Tag::Any) => return Ok(stale(live)),
+            _ => {}
+        }
+        if differs(conditions.if_match, timestamp) {
+            return Ok(stale(live));
+        }
+        Ok(Reply::Object {
+            status: StatusCode::OK,
+            permissions: Some(shown(session, opened.permissions())),
+            record: live.clone(),
+            fields: params.fields,
+        })
+    }
+
+    async fn put_object(
+        &self,
+        session: &mut Session,
+        call: &Call,
+        path: &RecordPath,
+    ) -> Result<Reply, Error> {
+        let conditions = preconditions(call);
+        let is_safe_creation =
+            conditions.as_ref().is_ok_and(|c| c.if_none_match == Some(Tag::Any));
+        let intent = if is_safe_creation { Intent::Create } else { Intent::Put };
+        let opened = session.open(path.clone(), intent).await;
+        let opened = opened.map_err(|error| self.refusal(session, error))?;
+        self.check_id(path)?;
+        let conditions = conditions?;
+        let mut envelope = self.envelope(call, path)?;
+        self.check_same_id(&envelope, path)?;
+        match opened.live() {
+            Some(live) => {
+                let timestamp = live.timestamp();
+                if is_safe_creation || differs(conditions.if_match, timestamp) {
+                    return self.stale_for(session, path, live).await;
+                }
+            }
+            None if conditions.if_match.is_some() => {
+                return self.stale_list(session, path).await;
+            }
+            None => {}
+        }
+        self.prepare_account(session, call, path, &opened, &mut envelope).await?;
+        let status =
+            if opened.live().is_some() { StatusCode::OK } else { StatusCode::CREATED };
+        let permissions = match envelope.permissions {
+            Some(set) if !set.is_empty() => from_sets(set),
+            _ => opened.permissions().clone(),
+        };
+        let body = match (envelope.data, opened.live()) {
+            (Some(data), _) => data.to_text(),
+            (None, Some(live)) => live.body().to_owned(),
+            (None, None) => "{}".to_owned(),
+        };
+        let change = Change {
+            body,
+            permissions,
+            chosen: envelope.last_modified,
+            owner: self.account_owner(path),
+        };
+        self.put(session, &opened, change, status).await
+    }
+
+    /// Writes and shows the result.
+    pub(crate) async fn put(
+        &self,
+        session: &mut Session,
+        opened: &Opened,
+        change: Change,
+        status: StatusCode,
+    ) -> Result<Reply, Error> {
+        let put = session.put(opened, change).await;
+        let (record, permissions) = put.map_err(|error| self.refusal(session, error))?;
+        let permissions = Some(shown(session, &permissions));
+        Ok(Reply::Object { status, record, permissions, fields: None })
+    }
+
+    async fn patch_object(
+        &self,
+        session: &mut Session,
+        call: &Call,
+        path: &RecordPath,
+    ) -> Result<Reply, Error> {
+        let opened = session.open(path.clone(), Intent::Write).await;
+        let opened = opened.map_err(|error| self.refusal(session, error))?;
+        self.check_id(path)?;
+        let conditions = preconditions(call)?;
+        let behavior = patch::behavior(&call.headers)?;
+        let request = self.patch_request(call, path)?;
+        let live = existing(&opened)?;
+        let timestamp = live.timestamp();
+        if differs(conditions.if_match, timestamp) {
+            return self.stale_for(session, path, live).await;
+        }
+        let limits = &self.engine.settings().limits;
+        let patched = patch::apply(&request, path, live, opened.permissions(), limits)?;
+        let Patched { mut envelope, permissions, .. } = patched;
+        self.prepare_account(session, call, path, &opened, &mut envelope).await?;
+        let data = envelope.data.unwrap_or_default();
+        let sent_time = envelope.last_modified;
+        let change = Change {
+            body: data.to_text(),
+            permissions,
+            chosen: sent_time,
+            owner: self.account_owner(path),
+        };
+        let reply = self.put(session, &opened, change, StatusCode::OK).await?;
+        let Reply::Object { status, record, permissions, fields } = reply else {
+            return Ok(reply);
+        };
+        let old = Object::parse(live.body(), usize::MAX).unwrap_or_default();
+        let new = Object::parse(record.body(), usize::MAX).unwrap_or_default();
+        Ok(match patch::fragment(behavior, &request, &old, &new) {
+            None => Reply::Object { status, record, permissions, fields },
+            Some(data) => Reply::Fragment {
+                record,
+                data: data.to_text(),
+                permissions: permissions.unwrap_or_default(),
+            },
+        })
+    }
+
+    async fn delete_object(
+        &self,
+        session: &mut Session,
+        call: &Call,
+        path: &RecordPath,
+    ) -> Result<Reply, Error> {
+        let opened = session.open(path.clone(), Intent::Delete).await;
+        let opened = opened.map_err(|error| self.refusal(session, error))?;
+        self.check_id(path)?;
+        let conditions = preconditions(call)?;
+        let limits = &self.engine.settings().limits;
+        let params = parse_object(call.query.as_deref(), ObjectUse::Delete, limits)?;
+        let live = existing(&opened)?;
+        let timestamp = live.timestamp();
+        if conditions.if_none_match == Some(Tag::Any) || differs(conditions.if_match, timestamp) {
+            return self.stale_for(session, path, live).await;
+        }
+        let deleted = session.delete(&opened, params.last_modified).await;
+        let record = deleted.map_err(|error| self.refusal(session, error))?;
+        Ok(Reply::Object { status: StatusCode::OK, record, permissions: None, fields: None })
+    }
+
+    /// 412 with the object, if the caller may read it.
+    pub(crate) async fn stale_for(
+        &self,
+        session: &mut Session,
+        path: &RecordPath,
+        live: &Record,
+    ) -> Result<Reply, Error> {
+        let may_read = session.open(path.clone(), Intent::Read).await.is_ok();
+        let existing = may_read.then(|| live.clone());
+        Ok(Reply::Stale { existing, timestamp: live.timestamp() })
+    }
+
+    /// 412 with the time of the list that lacks the object.
+    async fn stale_list(&self, session: &mut Session, path: &RecordPath) -> Result<Reply, Error> {
+        let head = session.head_of(&path.collection).await;
+        let head = head.map_err(|error| self.refusal(session, error))?;
+        Ok(Reply::Stale { existing: None, timestamp: head.timestamp })
+    }
+
+    pub(crate) fn check_id(&self, path: &RecordPath) -> Result<(), Error> {
+        let limits = &self.engine.settings().limits;
+        envelope::check_id(path.kind(), path.id.as_str(), Location::Path, limits)
+    }
+
+    fn check_same_id(&self, envelope: &Envelope, path: &RecordPath) -> Result<(), Error> {
+        match envelope.id.as_deref() {
+            Some(id) if id != path.id.as_str() => Err(Error::invalid_one(Invalid::body(
+                "data.id",
+                "Object id does not match existing object",
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The object if it exists; 404 otherwise.
+fn existing(opened: &Opened) -> Result<&Record, Error> {
+    let path = opened.path();
+    opened.live().ok_or_else(|| Error::unknown_object(path.id.as_str(), noun(path.kind())))
+}
+
+fn stale(live: &Record) -> Reply {
+    Reply::Stale { existing: Some(live.clone()), timestamp: live.timestamp() }
+}
+
+/// Whether `If-Match` forbids to go on.
+pub(crate) fn differs(condition: Option<Tag>, timestamp: Timestamp) -> bool {
+    matches!(condition, Some(Tag::Is(known)) if known != timestamp)
+}
+
+pub(crate) fn preconditions(call: &Call) -> Result<Preconditions, Error> {
+    Preconditions::parse(&call.headers).map_err(|error| {
+        Error::invalid_one(Invalid::named(
+            Location::Header,
+            error.header,
+            "The value should be integer between double quotes.",
+        ))
+    })
+}
+
+/// Permissions as text, for those who may change them.
+pub(crate) fn shown(session: &Session, permissions: &Permissions) -> String {
+    if permissions.grants("write", &|principal| session.caller().is(principal)) {
+        permissions.to_text()
+    } else {
+        "{}".to_owned()
+    }
+}
+
+pub(crate) fn from_sets(
+    sets: impl IntoIterator<Item = (String, BTreeSet<Principal>)>,
+) -> Permissions {
+    let mut permissions = Permissions::default();
+    for (name, holders) in sets {
+        permissions.set(&name, holders);
+    }
+    permissions
+}

@@ -1,0 +1,169 @@
+//! The table of contents: which path leads where, and by which methods.
+//!
+//! Source: Kinto fact sheet, sections 1 and 3. Paths come in decoded and without the version.
+
+use http::Method;
+use nuage_model::{BucketId, CollectionPath, RecordPath};
+
+use crate::Features;
+
+/// Where a path leads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Endpoint {
+    /// `/`
+    Hello,
+    /// `/batch`
+    Batch,
+    /// `/__heartbeat__`
+    Heartbeat,
+    /// `/__lbheartbeat__`
+    LoadBalancerHeartbeat,
+    /// `/__version__`
+    Version,
+    /// `/__api__`
+    OpenApi,
+    /// `/contribute.json`
+    Contribute,
+    /// `/__flush__`
+    Flush,
+    /// `/__counters__`
+    Counters,
+    /// `/__user_data__/{principal}`
+    UserData(String),
+    /// `/permissions`
+    Permissions,
+    /// `/buckets`, `/buckets/b/collections`, `/buckets/b/collections/c/records`, …
+    List(CollectionPath),
+    /// One object of such a list.
+    Object(RecordPath),
+    /// `/buckets/b/snapshot/collections/c@timestamp`
+    Snapshot {
+        /// The collection.
+        collection: CollectionPath,
+        /// The time, as written.
+        at: String,
+    },
+    /// `/buckets/default` and what is below it: an endpoint once the name is replaced.
+    Default(String),
+}
+
+const OBJECT: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
+const LIST: &str = "GET, HEAD, POST, DELETE, OPTIONS";
+const HISTORY: &str = "GET, HEAD, DELETE, OPTIONS";
+const READ: &str = "GET, HEAD, OPTIONS";
+const POST: &str = "POST, OPTIONS";
+const DELETE: &str = "DELETE, OPTIONS";
+
+impl Endpoint {
+    /// Follows a path that begins with a slash; `None` leads nowhere.
+    pub(crate) fn of(path: &str, features: Features) -> Option<Self> {
+        let (first, rest) = match path.strip_prefix('/')?.split_once('/') {
+            Some((first, rest)) => (first, Some(rest)),
+            None => (&path[1..], None),
+        };
+        match (first, rest) {
+            ("", None) => Some(Self::Hello),
+            ("batch", None) => Some(Self::Batch),
+            ("__heartbeat__", None) => Some(Self::Heartbeat),
+            ("__lbheartbeat__", None) => Some(Self::LoadBalancerHeartbeat),
+            ("__version__", None) => Some(Self::Version),
+            ("__api__", None) => Some(Self::OpenApi),
+            ("contribute.json", None) => Some(Self::Contribute),
+            ("__flush__", None) if features.flush => Some(Self::Flush),
+            ("__counters__", None) if features.counters => Some(Self::Counters),
+            ("__user_data__", Some(who)) if !who.is_empty() && !who.contains('/') => {
+                Some(Self::UserData(who.to_owned()))
+            }
+            ("permissions", None) if features.permissions => Some(Self::Permissions),
+            ("accounts", None) if features.accounts => Some(Self::List(CollectionPath::accounts())),
+            ("accounts", Some(id)) if features.accounts => {
+                segment(id).map(|id| Self::Object(RecordPath::account(id)))
+            }
+            ("buckets", None) => Some(Self::List(CollectionPath::buckets())),
+            ("buckets", Some(rest)) => Self::in_buckets(rest, features),
+            _ => None,
+        }
+    }
+
+    fn in_buckets(path: &str, features: Features) -> Option<Self> {
+        let (bucket, rest) = match path.split_once('/') {
+            Some((bucket, rest)) => (segment(bucket)?, Some(rest)),
+            None => (segment(path)?, None),
+        };
+        if bucket == "default" && features.default_bucket {
+            return Some(Self::Default(rest.unwrap_or_default().to_owned()));
+        }
+        let bucket = BucketId::from(bucket);
+        match rest {
+            None => Some(Self::Object(RecordPath::bucket(bucket))),
+            Some(rest) => Self::in_bucket(bucket, rest, features),
+        }
+    }
+
+    /// Follows what comes after `/buckets/{id}/`.
+    pub(crate) fn in_bucket(bucket: BucketId, path: &str, features: Features) -> Option<Self> {
+        let mut steps = path.split('/');
+        let found = match (steps.next()?, steps.next(), steps.next(), steps.next()) {
+            ("collections", None, ..) => Self::List(CollectionPath::collections(bucket)),
+            ("groups", None, ..) => Self::List(CollectionPath::groups(bucket)),
+            ("history", None, ..) if features.history => Self::List(CollectionPath::history(bucket)),
+            ("collections", Some(id), None, _) => {
+                Self::Object(CollectionPath::collections(bucket).record(segment(id)?))
+            }
+            ("groups", Some(id), None, _) => {
+                Self::Object(CollectionPath::groups(bucket).record(segment(id)?))
+            }
+            ("collections", Some(id), Some("records"), record) => {
+                // Names that begin with an underscore are the store's own.
+                let id = segment(id)?;
+                let id = if id.starts_with('_') { format!("/{id}") } else { id.to_owned() };
+                let records = CollectionPath::new(bucket, id);
+                match record {
+                    None => Self::List(records),
+                    Some(record) => Self::Object(records.record(segment(record)?)),
+                }
+            }
+            ("snapshot", Some("collections"), Some(last), None) if features.history => {
+                let (id, at) = last.rsplit_once('@')?;
+                let id = segment(id).filter(|id| !id.starts_with('_'))?;
+                let collection = CollectionPath::new(bucket, id);
+                Self::Snapshot { collection, at: at.to_owned() }
+            }
+            _ => return None,
+        };
+        steps.next().is_none().then_some(found)
+    }
+
+    /// The value of `Allow`.
+    pub(crate) fn methods(&self) -> &'static str {
+        match self {
+            Self::Object(_) => OBJECT,
+            Self::List(list) if list.kind() == nuage_model::Kind::History => HISTORY,
+            Self::List(_) => LIST,
+            Self::Default(_) => "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+            Self::Batch | Self::Flush => POST,
+            Self::UserData(_) => DELETE,
+            Self::Permissions => READ,
+            Self::Hello
+            | Self::Heartbeat
+            | Self::LoadBalancerHeartbeat
+            | Self::Version
+            | Self::OpenApi
+            | Self::Contribute
+            | Self::Counters
+            | Self::Snapshot { .. } => READ,
+        }
+    }
+
+    /// Whether the method leads anywhere.
+    pub(crate) fn allows(&self, method: &Method) -> bool {
+        self.methods().split(", ").any(|allowed| allowed == method.as_str())
+    }
+}
+
+fn segment(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests;

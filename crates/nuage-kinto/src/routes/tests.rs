@@ -1,0 +1,79 @@
+//! Paths and where they lead.
+
+use nuage_model::{CollectionPath, RecordPath};
+
+use super::Endpoint;
+use crate::Features;
+
+fn all() -> Features {
+    Features {
+        default_bucket: true,
+        accounts: true,
+        history: true,
+        flush: true,
+        counters: true,
+        permissions: true,
+        schema: true,
+    }
+}
+
+fn check(path: &str, expected: Option<Endpoint>) {
+    assert_eq!(Endpoint::of(path, all()), expected, "{path}");
+}
+
+#[test]
+fn paths_lead_to_their_endpoints() {
+    let posts = CollectionPath::new("blog", "posts");
+    check("/", Some(Endpoint::Hello));
+    check("/batch", Some(Endpoint::Batch));
+    check("/buckets", Some(Endpoint::List(CollectionPath::buckets())));
+    check("/buckets/blog", Some(Endpoint::Object(RecordPath::bucket("blog".into()))));
+    check(
+        "/buckets/blog/collections",
+        Some(Endpoint::List(CollectionPath::collections("blog".into()))),
+    );
+    check("/buckets/blog/collections/posts/records", Some(Endpoint::List(posts.clone())));
+    check(
+        "/buckets/blog/collections/posts/records/a",
+        Some(Endpoint::Object(posts.record("a"))),
+    );
+    check(
+        "/buckets/blog/snapshot/collections/posts@12",
+        Some(Endpoint::Snapshot { collection: posts, at: "12".to_owned() }),
+    );
+    check("/buckets/default", Some(Endpoint::Default(String::new())));
+    check("/buckets/default/collections", Some(Endpoint::Default("collections".to_owned())));
+    check("/__user_data__/account:a", Some(Endpoint::UserData("account:a".to_owned())));
+}
+
+#[test]
+fn other_paths_lead_nowhere() {
+    for path in [
+        "/nothing",
+        "//",
+        "/buckets//collections",
+        "/buckets/a/b",
+        "/buckets/blog/collections/posts/records/a/b",
+        "/buckets/blog/collections/posts/nothing",
+        "/batch/more",
+    ] {
+        check(path, None);
+    }
+}
+
+#[test]
+fn what_is_switched_off_leads_nowhere() {
+    for path in ["/accounts", "/accounts/a", "/__flush__", "/permissions", "/buckets/b/history"] {
+        assert_eq!(Endpoint::of(path, Features::default()), None, "{path}");
+    }
+}
+
+#[test]
+fn the_collections_of_the_store_itself_cannot_be_named() {
+    let Some(Endpoint::List(list)) =
+        Endpoint::of("/buckets/b/collections/_groups/records", all())
+    else {
+        panic!("a list of records")
+    };
+    assert_eq!(list.kind(), nuage_model::Kind::Record);
+}

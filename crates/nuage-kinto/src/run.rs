@@ -1,0 +1,199 @@
+//! From a request to what it answers: attempts, commits, and the requests inside a batch.
+//!
+//! Source: Kinto fact sheet, section 12. One request, or one batch of requests, is one unit of
+//! work: applied whole or not at all, and decided again from the start when what it read changed
+//! before it was applied.
+
+use bytes::Bytes;
+use http::{Method, Response};
+use nuage_auth::AuthError;
+use nuage_engine::{Attempts, CommitError, EngineError, Resolved, Session};
+use nuage_model::{Principal, StoreError};
+
+use crate::Kinto;
+use crate::batch;
+use crate::call::{Call, Place};
+use crate::error::{Error, Invalid};
+use crate::reply::Reply;
+use crate::routes::Endpoint;
+
+/// What one unit of work answers.
+enum Answers {
+    One(Reply),
+    Batch(Vec<(String, Method, Reply)>),
+}
+
+impl Kinto {
+    /// Runs a request to its end.
+    pub(crate) async fn run(&self, call: &Call) -> Response<Bytes> {
+        match self.attempt(call).await {
+            Ok((Answers::One(reply), resolved)) => {
+                let mut response = reply.render(&resolved);
+                self.dress(call, &mut response);
+                response
+            }
+            Ok((Answers::Batch(replies), resolved)) => {
+                let mut parts = Vec::with_capacity(replies.len());
+                for (path, method, reply) in replies {
+                    parts.push((path, method, reply.render(&resolved)));
+                }
+                batch::render(parts)
+            }
+            Err(error) => error.to_response(),
+        }
+    }
+
+    async fn attempt(&self, call: &Call) -> Result<(Answers, Resolved), Error> {
+        let user = self.identify(call).await?;
+        let mut attempts = match (&call.endpoint, &call.method) {
+            (Endpoint::Object(path), &(Method::PUT | Method::PATCH | Method::DELETE)) => {
+                Attempts::at(path.clone())
+            }
+            _ => Attempts::default(),
+        };
+        let subrequests = match call.endpoint {
+            Endpoint::Batch => Some(self.read_batch(call)?),
+            _ => None,
+        };
+        loop {
+            let caller = self.engine.caller(user.clone()).await;
+            let caller = caller.map_err(|error| self.failure(error))?;
+            let mut session = self.engine.session(caller, &attempts).await;
+            let answers = match &subrequests {
+                None => Answers::One(self.reply(&mut session, call).await),
+                Some(calls) => self.replies(&mut session, calls).await?,
+            };
+            if let Answers::One(reply) = &answers
+                && (reply.is_abort() || session.is_empty())
+            {
+                return Ok((answers, Resolved::default()));
+            }
+            match session.commit().await {
+                Ok(resolved) => return Ok((answers, resolved)),
+                Err(CommitError::Store(error)) => return Err(self.failure(error)),
+                Err(CommitError::Conflict(paths)) => {
+                    let attempts_max = self.engine.settings().limits.write_attempts;
+                    if !attempts.again(paths, attempts_max) {
+                        return Err(Error::unavailable(self.settings.retry_after_s));
+                    }
+                }
+            }
+        }
+    }
+
+    fn read_batch(&self, call: &Call) -> Result<Vec<Result<Call, (String, Error)>>, Error> {
+        let requests = batch::parse(&call.body, &self.engine.settings().limits)?;
+        Ok(requests.into_iter().map(|request| self.subcall(call, request)).collect())
+    }
+
+    async fn replies(
+        &self,
+        session: &mut Session,
+        calls: &[Result<Call, (String, Error)>],
+    ) -> Result<Answers, Error> {
+        let mut replies = Vec::with_capacity(calls.len());
+        for call in calls {
+            let (path, method, reply) = match call {
+                Ok(call) => {
+                    let user = self.identify(call).await?;
+                    let acting = session.act_as(user).await;
+                    acting.map_err(|error| self.failure(error))?;
+                    let reply = self.reply(session, call).await;
+                    (call.path.clone(), call.method.clone(), reply)
+                }
+                Err((path, error)) => (path.clone(), Method::GET, Reply::Error(error.clone())),
+            };
+            if let Reply::Error(error) = &reply
+                && reply.is_abort()
+            {
+                return Err(error.clone());
+            }
+            replies.push((path, method, reply));
+        }
+        Ok(Answers::Batch(replies))
+    }
+
+    async fn reply(&self, session: &mut Session, call: &Call) -> Reply {
+        match self.answer(session, call).await {
+            Ok(reply) => reply,
+            Err(error) => Reply::Error(error),
+        }
+    }
+
+    /// Follows the endpoint.
+    pub(crate) async fn answer(
+        &self,
+        session: &mut Session,
+        call: &Call,
+    ) -> Result<Reply, Error> {
+        match &call.endpoint {
+            Endpoint::Object(path) => self.object(session, call, path).await,
+            Endpoint::List(collection) => self.list(session, call, collection).await,
+            Endpoint::Default(path) => self.default_bucket(session, call, path).await,
+            Endpoint::Permissions => self.permissions(session, call).await,
+            Endpoint::Snapshot { collection, at } => self.snapshot(session, collection, at).await,
+            Endpoint::Hello => self.hello(session, &call.headers).await,
+            Endpoint::Heartbeat => self.heartbeat().await,
+            Endpoint::LoadBalancerHeartbeat => Ok(Reply::json(http::StatusCode::OK, "{}")),
+            Endpoint::Version => self.version().await,
+            Endpoint::OpenApi => Ok(self.open_api(&call.headers)),
+            Endpoint::Contribute => Ok(self.contribute()),
+            Endpoint::Counters => self.counters(session).await,
+            Endpoint::Flush => Ok(self.flush(session)),
+            Endpoint::UserData(who) => self.erase_user(session, who).await,
+            Endpoint::Batch => Err(Error::invalid_one(Invalid::body(
+                "path",
+                "Recursive call on /batch endpoint is forbidden.",
+            ))),
+        }
+    }
+
+    async fn identify(&self, call: &Call) -> Result<Option<Principal>, Error> {
+        if call.place == Place::Alone && call.endpoint == Endpoint::Batch {
+            return Ok(None);
+        }
+        let authorization = call.headers.get(http::header::AUTHORIZATION);
+        let Some(authorization) = authorization else { return Ok(None) };
+        let identified = self.auth.identify(Some(authorization.as_bytes()), call.peer).await;
+        identified.map_err(|error| match error {
+            AuthError::TooManyAttempts { retry_after_s } => {
+                Error::too_many_attempts(retry_after_s)
+            }
+            AuthError::Store(error) => self.failure(error),
+        })
+    }
+
+    /// The engine's answer in the words of this protocol.
+    pub(crate) fn refusal(&self, session: &Session, error: EngineError) -> Error {
+        match error {
+            EngineError::Forbidden if session.caller().user().is_none() => {
+                Error::unauthorized(&self.challenges)
+            }
+            EngineError::Forbidden => Error::forbidden(),
+            EngineError::Unknown(path) => {
+                Error::unknown_object(path.id.as_str(), path.kind().as_str())
+            }
+            EngineError::UnknownParent(path) => {
+                Error::unknown_parent(path.id.as_str().trim_start_matches('/'), path.kind().as_str())
+            }
+            EngineError::Invalid(invalid) => {
+                Error::invalid_one(Invalid::body(invalid.field, invalid.description))
+            }
+            EngineError::Store(error) => self.failure(error),
+        }
+    }
+
+    /// What the store could not do: logged here, told to the client in general words.
+    pub(crate) fn failure(&self, error: StoreError) -> Error {
+        match error {
+            StoreError::Unavailable(_) | StoreError::TooSlow | StoreError::Closed => {
+                tracing::warn!(%error, "a request was put off");
+                Error::unavailable(self.settings.retry_after_s)
+            }
+            StoreError::Corrupt(_) | StoreError::Unsupported(_) => {
+                tracing::error!(%error, "a request failed");
+                Error::internal(&self.settings.error_info_link)
+            }
+        }
+    }
+}

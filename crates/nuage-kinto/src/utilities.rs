@@ -1,0 +1,168 @@
+//! What a server says of itself: hello, heartbeats, version, counters; flush and user data.
+//!
+//! Source: Kinto fact sheet, section 20.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use nuage_engine::{EngineError, Ownership, Session};
+use nuage_model::Principal;
+use serde_json::{Map, Value, json};
+
+use crate::Kinto;
+use crate::error::Error;
+use crate::reply::Reply;
+
+/// The version of the protocol that this door speaks.
+const HTTP_API_VERSION: &str = "1.23";
+/// Documents served as they are may have this size.
+const VERSION_BYTES_MAX: u64 = 64 * 1024;
+
+impl Kinto {
+    pub(crate) async fn hello(
+        &self,
+        session: &Session,
+        headers: &HeaderMap,
+    ) -> Result<Reply, Error> {
+        let settings = &self.settings;
+        let engine = self.engine.settings();
+        let mut body = json!({
+            "project_name": settings.project_name,
+            "project_version": settings.project_version,
+            "http_api_version": HTTP_API_VERSION,
+            "project_docs": settings.project_docs,
+            "url": self.absolute(headers, "/v1/"),
+            "config": null,
+            "settings": {
+                "readonly": settings.readonly,
+                "explicit_permissions": engine.ownership == Ownership::Explicit,
+                "batch_max_requests": engine.limits.batch_requests,
+            },
+            "capabilities": self.capabilities(),
+        });
+        if let Some(eos) = &settings.eos {
+            body["eos"] = eos.text.as_str().into();
+        }
+        if let Some(user) = session.caller().user() {
+            let mut principals: Vec<_> =
+                session.caller().principals().iter().map(Principal::as_str).collect();
+            principals.sort_unstable();
+            let mut told = json!({ "id": user.as_str(), "principals": principals });
+            if settings.features.default_bucket {
+                told["bucket"] = self.default_bucket_of(user).as_str().into();
+            }
+            body["user"] = told;
+        }
+        let mut told = Vec::new();
+        if settings.readonly {
+            let value = format!("max-age={}", settings.root_cache_expires_s);
+            let value = HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static(""));
+            told.push((HeaderName::from_static("cache-control"), value));
+        }
+        Ok(Reply::Text { status: StatusCode::OK, body: body.to_string().into(), headers: told })
+    }
+
+    fn capabilities(&self) -> Value {
+        let features = self.settings.features;
+        let docs = "https://kinto.readthedocs.io/en/latest/api/1.x/";
+        let mut all = Map::new();
+        let mut tell = |name: &str, page: &str, description: &str| {
+            let url = format!("{docs}{page}");
+            all.insert(name.to_owned(), json!({ "description": description, "url": url }));
+        };
+        if self.settings.basic_policy {
+            tell("basicauth", "authentication.html", "Any name and password make a user.");
+        }
+        if features.default_bucket {
+            tell("default_bucket", "buckets.html", "Everybody has a bucket of their own.");
+        }
+        if features.accounts {
+            tell("accounts", "accounts.html", "People have accounts with a password.");
+        }
+        if features.history {
+            tell("history", "history.html", "Changes of buckets can be looked up.");
+        }
+        if features.flush {
+            tell("flush_endpoint", "flush.html", "Everything can be emptied at once.");
+        }
+        if features.counters {
+            tell("counters_endpoint", "utilities.html", "Objects are counted by kind.");
+        }
+        if features.permissions {
+            tell("permissions_endpoint", "permissions.html", "Shared objects can be listed.");
+        }
+        if features.schema {
+            tell("schema", "schema.html", "Collections validate their records.");
+        }
+        if let Some(accounts) = all.get_mut("accounts") {
+            accounts["validation_enabled"] = false.into();
+        }
+        Value::Object(all)
+    }
+
+    pub(crate) async fn heartbeat(&self) -> Result<Reply, Error> {
+        let time = Duration::from_secs(self.settings.heartbeat_timeout_s);
+        let answered = tokio::time::timeout(time, self.engine.store().ping()).await;
+        let works = matches!(answered, Ok(Ok(())));
+        // Permissions and the cache of passwords live where the objects do.
+        let body = json!({ "storage": works, "permission": works, "cache": works });
+        let status = if works { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        Ok(Reply::json(status, body.to_string()))
+    }
+
+    pub(crate) async fn version(&self) -> Result<Reply, Error> {
+        let Some(path) = &self.settings.version_json_path else {
+            return Err(Error::unknown_route());
+        };
+        let small = std::fs::metadata(path).is_ok_and(|file| file.len() <= VERSION_BYTES_MAX);
+        let text = std::fs::read_to_string(path).ok().filter(|_| small);
+        match text.and_then(|text| serde_json::from_str::<Value>(&text).ok()) {
+            Some(document) => Ok(Reply::json(StatusCode::OK, document.to_string())),
+            None => Err(Error::unknown_route()),
+        }
+    }
+
+    pub(crate) fn contribute(&self) -> Reply {
+        let body = json!({
+            "name": self.settings.project_name,
+            "description": "Storage and synchronization for offline-first applications.",
+        });
+        Reply::json(StatusCode::OK, body.to_string())
+    }
+
+    pub(crate) async fn counters(&self, session: &Session) -> Result<Reply, Error> {
+        let tally = self.engine.store().tally().await;
+        let tally = tally.map_err(|error| self.refusal(session, error.into()))?;
+        let mut objects = Map::new();
+        let mut tombstones = Map::new();
+        for (kind, count) in tally {
+            if count.live > 0 {
+                objects.insert(kind.as_str().to_owned(), count.live.into());
+            }
+            if count.tombstones > 0 {
+                tombstones.insert(kind.as_str().to_owned(), count.tombstones.into());
+            }
+        }
+        let body = json!({ "objects": objects, "tombstones": tombstones });
+        Ok(Reply::json(StatusCode::OK, body.to_string()))
+    }
+
+    pub(crate) fn flush(&self, session: &mut Session) -> Reply {
+        session.flush();
+        Reply::json(StatusCode::ACCEPTED, "{}")
+    }
+
+    pub(crate) async fn erase_user(
+        &self,
+        session: &Session,
+        principal: &str,
+    ) -> Result<Reply, Error> {
+        if !session.granted("user-data", "delete") {
+            return Err(self.refusal(session, EngineError::Forbidden));
+        }
+        let erased = self.engine.erase(&Principal::from(principal)).await;
+        erased.map_err(|error| self.refusal(session, error))?;
+        let body = json!({ "data": { "principal": principal } });
+        Ok(Reply::json(StatusCode::OK, body.to_string()))
+    }
+}
