@@ -1,0 +1,44 @@
+//! The server means something else than Kinto does.
+//!
+//! Random histories against a model. `NUAGE_SEED` replays one, `NUAGE_HISTORIES` sets how many,
+//! `NUAGE_STEPS` how long they are.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nuage_testkit::history;
+
+use crate::programs::{flavour, foreign_server, number, open_server};
+
+/// Histories by default, and the time after which no other is begun.
+const HISTORIES: u64 = 150;
+const TIME: Duration = Duration::from_secs(40);
+const STEPS: u64 = 200;
+
+#[test]
+fn random_histories_agree_with_the_model() {
+    match foreign_server() {
+        Some(address) => try_histories(address),
+        None => try_histories(open_server().address()),
+    }
+}
+
+fn try_histories(server: SocketAddr) {
+    let steps = number("NUAGE_STEPS").unwrap_or(STEPS) as usize;
+    let run = |seed| {
+        let outcome = history::run(server, flavour(), seed, steps);
+        outcome.unwrap_or_else(|why| panic!("replay with NUAGE_SEED={seed}\n{why}"));
+    };
+    if let Some(seed) = number("NUAGE_SEED") {
+        return run(seed);
+    }
+    let wanted = number("NUAGE_HISTORIES");
+    let first = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let start = Instant::now();
+    for seed in 0..wanted.unwrap_or(HISTORIES) {
+        if wanted.is_none() && start.elapsed() > TIME {
+            break;
+        }
+        run(first.wrapping_add(seed) % 1_000_000_000);
+    }
+}

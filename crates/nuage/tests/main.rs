@@ -1,0 +1,8 @@
+//! The program as a whole, from outside: each module is named after what it defends against.
+//!
+//! With `NUAGE_TEST_SERVER=http://127.0.0.1:8888` the histories run against a server that is
+//! there already; with `NUAGE_TEST_FLAVOUR=kinto` they take it for the original.
+#![allow(clippy::unwrap_used)]
+
+mod disagreement;
+mod programs;
