@@ -1,3 +1,69 @@
-//! The program.
+//! Chores of this repository, as `cargo xtask <chore>`.
+//!
+//! A missing component is a failure with a sentence, never a silent skip. It knows programs and
+//! files, not how Nuage works: what it starts, it starts as a user would.
 
-fn main() {}
+// A program for people at a terminal.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod bench;
+mod browser;
+mod fuzz;
+mod javascript;
+mod python;
+mod run;
+mod server;
+mod tally;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask <chore>
+
+  test                  install what the tests need, run all of them, count
+  ci                    formatting, lints, tidy, then test
+  tidy                  the rules of the house that no compiler checks
+  conformance [--kinto PROGRAM]
+                        real clients only; against Kinto itself, to check the suites
+  fuzz-smoke [SECONDS]  each fuzz target for a bounded time (10 seconds)
+  bench [ARGUMENTS]     build for release and measure; arguments go to the bench
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["test"] => test::everything(),
+        ["ci"] => test::ci(),
+        ["tidy"] => tidy::print(),
+        ["conformance"] => test::conformance(&server::Program::Nuage),
+        ["conformance", "--kinto", program] => {
+            test::conformance(&server::Program::Kinto(program.into()))
+        }
+        ["fuzz-smoke"] => fuzz::print(fuzz::SECONDS),
+        ["fuzz-smoke", seconds] => match seconds.parse() {
+            Ok(seconds) => fuzz::print(seconds),
+            Err(_) => Err(anyhow::anyhow!("{seconds} is not a number of seconds")),
+        },
+        ["bench", rest @ ..] => bench::run(rest),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprint!("There is no such chore.\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The suites of the JavaScript clients, in Node and in a browser, and of the example programs.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::run::{must, once, output};
+use crate::server::{Pair, Program};
+use crate::tally::{Runner, Tally};
+use crate::workspace::{root, scratch};
+
+/// Node 20.19 is the first that loads what kinto.js depends on.
+const NODE: (u32, u32) = (20, 19);
+
+/// Installs the clients, if that has not been done.
+pub(crate) fn set_up() -> Result<()> {
+    let version = output(Command::new("node").arg("--version")).unwrap_or_default();
+    if numbers(&version) < NODE || output(Command::new("npm").arg("--version")).is_none() {
+        bail!(
+            "the JavaScript suites need Node {}.{} or newer and npm: install nodejs and npm \
+            (found: {version:?})",
+            NODE.0,
+            NODE.1
+        );
+    }
+    let folder = root().join("conformance/js");
+    let stamp = scratch().join("package-lock.json");
+    if !folder.join("node_modules").is_dir() {
+        drop(std::fs::remove_file(&stamp));
+    }
+    once(&folder.join("package-lock.json"), &stamp, || {
+        must(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder))
+    })
+}
+
+/// Runs the suites of the clients against servers of their own.
+pub(crate) fn test(program: &Program) -> Result<Tally> {
+    suite(program, "js", &root().join("conformance/js"), ".test.js")
+}
+
+/// Runs the test of an example program against servers of its own.
+pub(crate) fn example(program: &Program, name: &str) -> Result<Tally> {
+    suite(program, name, &root().join("examples").join(name), ".test.mjs")
+}
+
+fn suite(program: &Program, name: &str, folder: &Path, ending: &str) -> Result<Tally> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let file = entry?.file_name().to_string_lossy().into_owned();
+        if file.ends_with(ending) {
+            files.push(file);
+        }
+    }
+    files.sort();
+    let servers = Pair::start(program, name)?;
+    let mut command = Command::new("node");
+    // One file at a time: one of them flushes the server.
+    command.args(["--test", "--test-concurrency=1", "--test-reporter=spec"]).args(files);
+    command.current_dir(folder);
+    servers.tell(&mut command);
+    Tally::of(Runner::Node, &mut command)
+}
+
+/// The first two numbers of `v20.19.1`.
+fn numbers(version: &str) -> (u32, u32) {
+    let mut parts = version.trim_start_matches('v').split('.').map(|part| part.parse());
+    let mut next = || parts.next().and_then(Result::ok).unwrap_or(0);
+    (next(), next())
+}

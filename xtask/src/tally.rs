@@ -1,0 +1,148 @@
+//! Counts tests from what their runners print. Skipped tests count as failed: nothing here is
+//! skipped on purpose.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+/// How many tests passed and failed.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+}
+
+/// Whose words the output is in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Runner {
+    /// `cargo nextest run`.
+    Nextest,
+    /// `cargo test`: one line for each binary.
+    Libtest,
+    /// Python's `unittest`.
+    Unittest,
+    /// `node --test` with its "spec" reporter.
+    Node,
+}
+
+impl Tally {
+    /// Both together.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self { passed: self.passed + other.passed, failed: self.failed + other.failed }
+    }
+
+    /// One failure.
+    pub(crate) fn failure() -> Self {
+        Self { passed: 0, failed: 1 }
+    }
+
+    /// Runs tests and counts them. A runner that fails without naming a failed test, or ends
+    /// well without having run any, is itself a failure.
+    pub(crate) fn of(runner: Runner, command: &mut Command) -> Result<Self> {
+        let mut tally = Self::default();
+        let ended_well = crate::run::watch(command, |line| tally.read(runner, line))?;
+        Ok(tally.judged(ended_well))
+    }
+
+    fn judged(mut self, ended_well: bool) -> Self {
+        if !ended_well && self.failed == 0 {
+            println!("The tests ended badly without naming one that failed.");
+            self.failed = 1;
+        }
+        if ended_well && self == Self::default() {
+            println!("No test was run.");
+            self.failed = 1;
+        }
+        self
+    }
+
+    fn read(&mut self, runner: Runner, line: &str) {
+        let line = &plain(line);
+        match runner {
+            Runner::Nextest => self.read_nextest(line),
+            Runner::Libtest => self.read_libtest(line),
+            Runner::Unittest => self.read_unittest(line),
+            Runner::Node => self.read_node(line),
+        }
+    }
+
+    /// `Summary [ 1.2s] 5 tests run: 3 passed (1 slow), 1 failed, 1 timed out, 0 skipped`
+    fn read_nextest(&mut self, line: &str) {
+        let Some(summary) = line.trim_start().strip_prefix("Summary [") else { return };
+        let Some((_, counts)) = summary.split_once(" run: ") else { return };
+        for count in counts.split(", ") {
+            let (number, what) = numbered(count);
+            if what.starts_with("passed") {
+                self.passed += number;
+            } else if number > 0 {
+                self.failed += number;
+            }
+        }
+    }
+
+    /// `test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; …`
+    fn read_libtest(&mut self, line: &str) {
+        let Some(result) = line.strip_prefix("test result: ") else { return };
+        let Some((_, counts)) = result.split_once(". ") else { return };
+        for count in counts.split("; ") {
+            match numbered(count) {
+                (number, "passed") => self.passed += number,
+                (number, "failed" | "ignored") => self.failed += number,
+                _ => (),
+            }
+        }
+    }
+
+    /// `Ran 9 tests in 1.0s`, then `OK` or `FAILED (failures=2, errors=1)`
+    fn read_unittest(&mut self, line: &str) {
+        if let Some(count) = line.strip_prefix("Ran ") {
+            self.passed += numbered(count).0;
+        }
+        let brackets = ["OK (", "FAILED ("].iter().find_map(|start| line.strip_prefix(start));
+        let Some(counts) = brackets else { return };
+        for count in counts.trim_end_matches(')').split(", ") {
+            let number = count.split_once('=').map_or(0, |(_, number)| numbered(number).0);
+            self.failed += number;
+            self.passed = self.passed.saturating_sub(number);
+        }
+    }
+
+    /// `ℹ pass 4`, `ℹ fail 1`, `ℹ cancelled 0`, `ℹ skipped 0`, `ℹ todo 0`
+    fn read_node(&mut self, line: &str) {
+        let Some((what, number)) =
+            line.strip_prefix("\u{2139} ").and_then(|rest| rest.split_once(' '))
+        else {
+            return;
+        };
+        match what {
+            "pass" => self.passed += numbered(number).0,
+            "fail" | "cancelled" | "skipped" | "todo" => self.failed += numbered(number).0,
+            _ => (),
+        }
+    }
+}
+
+/// The number at the beginning of a text, and what follows it.
+fn numbered(text: &str) -> (u64, &str) {
+    let text = text.trim_start();
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    (text[..end].parse().unwrap_or(0), text[end..].trim_start())
+}
+
+/// The line without colours.
+fn plain(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut rest = line.chars();
+    while let Some(c) = rest.next() {
+        if c == '\u{1b}' {
+            // An escape sequence ends with a letter.
+            rest.by_ref().find(char::is_ascii_alphabetic);
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
