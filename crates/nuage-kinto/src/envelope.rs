@@ -27,6 +27,8 @@ pub(crate) struct Envelope {
     pub(crate) id: Option<String>,
     /// The time that the client chose.
     pub(crate) last_modified: Option<Timestamp>,
+    /// The same as it was written, also where it chooses nothing.
+    pub(crate) last_modified_raw: Option<String>,
 }
 
 /// What the request does with the body.
@@ -38,6 +40,14 @@ pub(crate) enum Purpose {
     Replace,
     /// `PATCH`: changes; fields are judged afterwards, in the result.
     Change,
+    /// `PATCH` where null removes.
+    Merge,
+}
+
+impl Purpose {
+    fn judges_result(self) -> bool {
+        matches!(self, Self::Change | Self::Merge)
+    }
 }
 
 /// By what a body is judged.
@@ -72,7 +82,7 @@ impl Envelope {
         if let Some(raw) = permissions {
             envelope.permissions = read_permissions(&raw, rules, &mut wrong);
         }
-        if rules.purpose == Purpose::Change {
+        if rules.purpose.judges_result() {
             if wrong.is_empty() && envelope.data.is_none() && envelope.permissions.is_none() {
                 let description = "Provide at least one of data or permissions";
                 wrong.push(Invalid::body("data", description));
@@ -109,8 +119,9 @@ impl Envelope {
                 Ok(time) => self.last_modified = time,
                 Err(invalid) => wrong.push(invalid),
             }
+            self.last_modified_raw = Some(raw);
         }
-        if rules.purpose != Purpose::Change {
+        if !rules.purpose.judges_result() {
             shape::check_fields(rules.kind, "data.", &mut data, rules.limits, wrong);
         }
         self.data = Some(data);
@@ -120,6 +131,9 @@ impl Envelope {
 
 fn take_id(data: &mut Object, rules: &BodyRules<'_>) -> Result<Option<String>, Error> {
     let Some(raw) = data.remove("id") else { return Ok(None) };
+    if rules.purpose == Purpose::Merge && raw == "null" {
+        return Ok(None);
+    }
     let id = shape::given_id(&raw);
     match rules.path_id {
         None => match id {

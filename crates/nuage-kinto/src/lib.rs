@@ -3,6 +3,7 @@ mod envelope;
 mod error;
 mod json;
 mod object;
+mod patch;
 mod querystring;
 mod settings;
 mod shape;

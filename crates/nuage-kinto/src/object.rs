@@ -90,6 +90,15 @@ impl Object {
         Self { source: String::new(), members: members.collect() }
     }
 
+    /// An object of these members, of which no two have the same name.
+    pub(crate) fn from_members<'a>(members: impl Iterator<Item = (&'a str, Cow<'a, str>)>) -> Self {
+        let members = members.map(|(name, value)| Member {
+            name: Text::Own(name.into()),
+            value: Text::Own(value.into()),
+        });
+        Self { source: String::new(), members: members.collect() }
+    }
+
     fn drop_repetitions(&mut self) {
         let mut repeated = Vec::new();
         {

@@ -17,8 +17,10 @@ fn message(kind: Kind, purpose: Purpose, body: &str) -> String {
 
 #[test]
 fn data_and_permissions() {
-    let body = r#"{"permissions":{"read":["a","b","a"],"write":null},"data":{"b":1,"id":"r","last_modified":5,"a":2}}"#;
-    let envelope = read(Kind::Record, Purpose::Create, body).unwrap();
+    let permissions = r#"{"read":["a","b","a"],"write":null}"#;
+    let data = r#"{"b":1,"id":"r","last_modified":5,"a":2}"#;
+    let body = format!("{{\"permissions\":{permissions},\"data\":{data}}}");
+    let envelope = read(Kind::Record, Purpose::Create, &body).unwrap();
     assert_eq!(envelope.data.unwrap().to_text(), r#"{"b":1,"a":2}"#);
     assert_eq!(envelope.id.as_deref(), Some("r"));
     assert_eq!(envelope.last_modified, Some(Timestamp(5)));
@@ -48,7 +50,8 @@ fn refusals() {
         ("[]", "\"[]\" is not a mapping type: Does not implement dict-like functionality."),
         (
             r#"{"data":"x"}"#,
-            "data in body: \"x\" is not a mapping type: Does not implement dict-like functionality.",
+            "data in body: \"x\" is not a mapping type: Does not implement dict-like \
+             functionality.",
         ),
         (r#"{"foo":1,"data":"x"}"#, "Unrecognized keys in mapping: \"{\"foo\":1}\""),
         (

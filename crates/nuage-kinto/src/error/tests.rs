@@ -12,55 +12,98 @@ fn says_what_clients_of_kinto_compare() {
     for (error, wanted) in [
         (
             Error::unauthorized(&[basic]),
-            r#"{"code":401,"errno":104,"error":"Unauthorized","message":"Please authenticate yourself to use this endpoint."}"#,
+            concat!(
+                r#"{"code":401,"errno":104,"error":"Unauthorized""#,
+                r#","message":"Please authenticate yourself to use this endpoint."}"#
+            ),
         ),
         (
             Error::forbidden(),
-            r#"{"code":403,"errno":121,"error":"Forbidden","message":"This user cannot access this resource."}"#,
+            concat!(
+                r#"{"code":403,"errno":121,"error":"Forbidden""#,
+                r#","message":"This user cannot access this resource."}"#
+            ),
         ),
         (
             Error::unknown_route(),
-            r#"{"code":404,"errno":111,"error":"Not Found","message":"The resource you are looking for could not be found."}"#,
+            concat!(
+                r#"{"code":404,"errno":111,"error":"Not Found""#,
+                r#","message":"The resource you are looking for could not be found."}"#
+            ),
         ),
         (
             Error::unknown_object("x", "record"),
-            r#"{"code":404,"errno":110,"error":"Not Found","details":{"id":"x","resource_name":"record"}}"#,
+            concat!(
+                r#"{"code":404,"errno":110,"error":"Not Found""#,
+                r#","details":{"id":"x","resource_name":"record"}}"#
+            ),
         ),
         (
             Error::unknown_parent("c", "collection"),
-            r#"{"code":404,"errno":111,"error":"Not Found","details":{"id":"c","resource_name":"collection"}}"#,
+            concat!(
+                r#"{"code":404,"errno":111,"error":"Not Found""#,
+                r#","details":{"id":"c","resource_name":"collection"}}"#
+            ),
         ),
         (
             Error::api_version(),
-            r#"{"code":404,"errno":116,"error":"Not Found","message":"The requested API version is not available on this server."}"#,
+            concat!(
+                r#"{"code":404,"errno":116,"error":"Not Found""#,
+                r#","message":"The requested API version is not available on this server."}"#
+            ),
         ),
         (
             Error::method_not_allowed("GET"),
-            r#"{"code":405,"errno":115,"error":"Method Not Allowed","message":"Method not allowed on this endpoint."}"#,
+            concat!(
+                r#"{"code":405,"errno":115,"error":"Method Not Allowed""#,
+                r#","message":"Method not allowed on this endpoint."}"#
+            ),
         ),
         (
             Error::conflict(3),
-            r#"{"code":409,"errno":122,"error":"Conflict","message":"Integrity constraint violated, please retry."}"#,
+            concat!(
+                r#"{"code":409,"errno":122,"error":"Conflict""#,
+                r#","message":"Integrity constraint violated, please retry."}"#
+            ),
         ),
         (
             Error::decommissioned(HeaderValue::from_static("{}")),
-            r#"{"code":410,"errno":202,"error":"Gone","message":"The service you are trying to connect no longer exists at this location."}"#,
+            concat!(
+                r#"{"code":410,"errno":202,"error":"Gone""#,
+                r#","message":"The service you are trying to connect no longer exists at this"#,
+                r#" location."}"#
+            ),
         ),
         (
             Error::precondition_failed(Some(r#"{"id":"x"}"#.to_owned())),
-            r#"{"code":412,"errno":114,"error":"Precondition Failed","message":"Resource was modified meanwhile","details":{"existing":{"id":"x"}}}"#,
+            concat!(
+                r#"{"code":412,"errno":114,"error":"Precondition Failed""#,
+                r#","message":"Resource was modified meanwhile","details":{"existing":{"id":"x"}}}"#
+            ),
         ),
         (
             Error::internal("https://example.org/"),
-            r#"{"code":500,"errno":999,"error":"Internal Server Error","message":"A programmatic error occurred, developers have been informed.","info":"https://example.org/"}"#,
+            concat!(
+                r#"{"code":500,"errno":999,"error":"Internal Server Error""#,
+                r#","message":"A programmatic error occurred, developers have been informed.""#,
+                r#","info":"https://example.org/"}"#
+            ),
         ),
         (
             Error::unavailable(3),
-            r#"{"code":503,"errno":201,"error":"Service Unavailable","message":"Service temporary unavailable due to overloading or maintenance, please retry later."}"#,
+            concat!(
+                r#"{"code":503,"errno":201,"error":"Service Unavailable""#,
+                r#","message":"Service temporary unavailable due to overloading or maintenance,"#,
+                r#" please retry later."}"#
+            ),
         ),
         (
             Error::invalid_id(),
-            r#"{"code":400,"errno":107,"error":"Invalid parameters","message":"path: Invalid object id","details":[{"location":"path","name":null,"description":"Invalid object id"}]}"#,
+            concat!(
+                r#"{"code":400,"errno":107,"error":"Invalid parameters""#,
+                r#","message":"path: Invalid object id","details":[{"location":"path","name":null"#,
+                r#","description":"Invalid object id"}]}"#
+            ),
         ),
         (
             Error::bad_path(),
