@@ -47,7 +47,8 @@ pub enum Write {
         placement: Placement,
     },
     /// Leaves a tombstone. Nothing happens, and the outcome is the collection's head, if there is
-    /// no live record.
+    /// no live record; but [`Placement::Exact`] makes the tombstone where nothing is known of the
+    /// record, as an import needs.
     Delete {
         /// Which record.
         path: RecordPath,

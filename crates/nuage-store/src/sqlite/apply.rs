@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use nuage_model::{
-    Batch, Body, BucketId, CollectionPath, GroupPath, Guard, Outcome, Principal, Readers,
-    RecordPath, Seq, Signature, StoreError, Timestamp, Write,
+    Batch, Body, BucketId, CollectionPath, GroupPath, Guard, Outcome, Placement, Principal,
+    Readers, RecordPath, Seq, Signature, StoreError, Timestamp, Write,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -25,6 +25,10 @@ const INSERT: &str = "
     INSERT INTO records (bucket, collection, id, seq, timestamp, signature, entered, dead,
         permissions, body)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?4, 0, ?7, ?8)";
+const INSERT_TOMBSTONE: &str = "
+    INSERT INTO records (bucket, collection, id, seq, timestamp, signature, entered, dead,
+        permissions, body)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 1, '{}', '{}')";
 const UPDATE: &str = "
     UPDATE records SET seq = ?2, timestamp = ?3, signature = ?4, entered = ?5, dead = 0,
         permissions = ?6, body = ?7
@@ -141,6 +145,11 @@ impl Transaction<'_> {
                 Some(old) if !old.dead => {
                     let place = self.place(path, *placement, now)?;
                     self.bury(path, &old, place)?;
+                    place.outcome()
+                }
+                None if matches!(placement, Placement::Exact { .. }) => {
+                    let place = self.place(path, *placement, now)?;
+                    self.insert_tombstone(path, place)?;
                     place.outcome()
                 }
                 _ => self.head_outcome(&path.collection)?,
@@ -278,6 +287,25 @@ impl Transaction<'_> {
         sequence.live -= 1;
         sequence.tombstones += 1;
         sequence.chosen += i64::from(place.chosen.is_some()) - i64::from(old.has_chosen);
+        Ok(())
+    }
+
+    // Nobody here ever had the record: its residency, among nobody, began before all positions.
+    fn insert_tombstone(&mut self, path: &RecordPath, place: Place) -> Result<(), Fault> {
+        let nobody = Readers::new(BTreeSet::new());
+        self.ledger.register(self.connection, &path.collection, &nobody)?;
+        self.connection.prepare_cached(INSERT_TOMBSTONE)?.execute(params![
+            path.collection.bucket.as_str(),
+            path.collection.name.as_str(),
+            path.id.as_str(),
+            place.seq.0,
+            place.chosen.map(|time| time.0),
+            nobody.signature().0,
+        ])?;
+        let entry = self.ledger.change(self.connection, &path.collection)?;
+        let sequence = entry.sequence.as_mut().expect("placing a tombstone made the row");
+        sequence.tombstones += 1;
+        sequence.chosen += i64::from(place.chosen.is_some());
         Ok(())
     }
 
