@@ -3,15 +3,13 @@
 //! Source: Kinto fact sheet, section 17. Passwords become hashes here, before anything is stored;
 //! who may log in with them is another crate's matter.
 
-use http::Method;
 use nuage_engine::{Opened, Session};
 use nuage_model::{Kind, Principal, RecordPath};
 
 use crate::Kinto;
 use crate::call::Call;
-use crate::envelope::Envelope;
 use crate::error::{Error, Invalid};
-use crate::object::string_of;
+use crate::object::{Object, string_of};
 
 impl Kinto {
     /// Who owns an account: the person who logs in with it.
@@ -29,48 +27,47 @@ impl Kinto {
         &self,
         session: &Session,
         call: &Call,
-        path: &RecordPath,
         opened: &Opened,
-        envelope: &mut Envelope,
+        data: &mut Object,
+        password: Password,
     ) -> Result<(), Error> {
+        let path = opened.path();
         if path.kind() != Kind::Account {
             return Ok(());
         }
-        let owner = self.account_owner(path);
-        let is_manager = session.granted("account", "write");
         if let Some(user) = session.caller().user()
             && opened.live().is_none()
-            && !is_manager
-            && Some(user) != owner.as_ref()
+            && !session.granted("account", "write")
+            && Some(user) != self.account_owner(path).as_ref()
         {
             return Err(Error::invalid_one(Invalid::body(
                 "data.id",
                 "Username and account ID do not match.",
             )));
         }
-        let password = envelope.data.as_ref().and_then(|data| data.get("password"));
-        let changes = call.method != Method::PATCH || envelope.carries("password");
-        let password = match password {
-            Some(_) if !changes => return Ok(()),
-            Some(text) => string_of(text).map(|text| text.into_owned()),
-            None if call.method == Method::PUT && opened.live().is_some() && envelope.data.is_none() => {
-                return Ok(());
-            }
-            None => None,
-        };
-        let Some(password) = password else {
+        if password == Password::Kept {
+            return Ok(());
+        }
+        let Some(password) = data.get("password").and_then(string_of) else {
             return Err(Error::invalid_one(Invalid::body("data.password", "Required")));
         };
         let hash = match call.hash.get() {
             Some(hash) => hash.clone(),
             None => {
-                let hash = self.auth.hash_password(password).await;
+                let hash = self.auth.hash_password(password.into_owned()).await;
                 call.hash.get_or_init(|| hash).clone()
             }
         };
-        if let Some(data) = &mut envelope.data {
-            data.set("password", serde_json::Value::from(hash).to_string());
-        }
+        data.set("password", serde_json::Value::from(hash).to_string());
         Ok(())
     }
+}
+
+/// Whether a change of an account gives it a password.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Password {
+    /// The one in the data is new, in plain text.
+    Given,
+    /// The one in the data is the hash that was stored.
+    Kept,
 }

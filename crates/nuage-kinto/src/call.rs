@@ -21,6 +21,8 @@ pub(crate) struct Call {
     pub(crate) peer: IpAddr,
     /// The request that a person or a client library sent, or one inside its batch.
     pub(crate) place: Place,
+    /// Another name under which the body may know the object.
+    pub(crate) alias: Option<&'static str>,
     /// The hash of the password in the body: made once, however often a change is attempted.
     pub(crate) hash: OnceLock<String>,
 }
@@ -48,6 +50,7 @@ impl Call {
             body: self.body.clone(),
             peer: self.peer,
             place: self.place,
+            alias: Some("default"),
             hash,
         }
     }

@@ -11,8 +11,7 @@ use sha2::Sha256;
 
 use crate::Kinto;
 use crate::call::Call;
-use crate::envelope;
-use crate::error::{Error, Location};
+use crate::error::Error;
 use crate::reply::Reply;
 use crate::routes::Endpoint;
 
@@ -64,8 +63,7 @@ impl Kinto {
         let mut steps = path.split('/');
         if let (Some("collections"), Some(id)) = (steps.next(), steps.next()) {
             let collection = CollectionPath::collections(name.clone()).record(id);
-            let limits = &self.engine.settings().limits;
-            envelope::check_id(collection.kind(), id, Location::Path, limits)?;
+            self.check_id(&collection)?;
             if !(is_put && endpoint == Endpoint::Object(collection.clone())) {
                 self.ensure(session, collection).await?;
             }
@@ -87,8 +85,7 @@ impl Kinto {
         }
         let mut permissions = Permissions::default();
         permissions.add("write", session.caller().author());
-        let change =
-            Change { body: "{}".to_owned(), permissions, chosen: None, owner: None };
+        let change = Change { body: "{}".to_owned(), permissions, chosen: None, owner: None };
         let put = session.put(&opened, change).await;
         put.map_err(|error| self.refusal(session, error))?;
         Ok(())

@@ -218,13 +218,6 @@ impl Error {
         error
     }
 
-    /// 409.
-    pub(crate) fn conflict(retry_after_s: u64) -> Self {
-        Self::new(StatusCode::CONFLICT, 122, "Conflict")
-            .say("Integrity constraint violated, please retry.")
-            .with(RETRY_AFTER, HeaderValue::from(retry_after_s))
-    }
-
     /// 503.
     pub(crate) fn unavailable(retry_after_s: u64) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, 201, "Service Unavailable")

@@ -63,8 +63,7 @@ impl Kinto {
 
     fn end_of_service(&self) -> Option<Error> {
         let eos = self.settings.eos.as_ref()?;
-        (self.engine.now().0 >= eos.at_ms)
-            .then(|| Error::decommissioned(self.headers.hard_alert()))
+        (self.engine.now().0 >= eos.at_ms).then(|| Error::decommissioned(self.headers.hard_alert()))
     }
 
     fn route(&self, parts: Parts, body: Bytes) -> Result<Route, Error> {
@@ -106,6 +105,7 @@ impl Kinto {
             headers: parts.headers,
             body,
             place: Place::Alone,
+            alias: None,
             hash: Default::default(),
         }))
     }
@@ -151,6 +151,7 @@ impl Kinto {
                 body,
                 peer: batch.peer,
                 place: Place::InBatch,
+                alias: None,
                 hash: Default::default(),
             }),
         }
@@ -219,10 +220,12 @@ impl Kinto {
             Endpoint::List(list) => (list.kind(), list.bucket.as_str(), list.name.as_str()),
             _ => return,
         };
-        if reads && (response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED)
+        if reads
+            && (response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED)
         {
             let now = self.engine.now();
-            let lifetime = anonymous.then(|| self.cache_lifetime(kind, bucket, collection)).flatten();
+            let lifetime =
+                anonymous.then(|| self.cache_lifetime(kind, bucket, collection)).flatten();
             self.headers.cache(lifetime, now, response.headers_mut());
         }
     }

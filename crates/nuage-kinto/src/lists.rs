@@ -8,9 +8,11 @@ use nuage_http::Tag;
 use nuage_model::{CollectionPath, Kind, Query, Record, Scope, States, Timestamp, View};
 
 use crate::Kinto;
+use crate::accounts::Password;
 use crate::call::Call;
+use crate::envelope::{BodyRules, Envelope, Purpose};
 use crate::error::Error;
-use crate::objects::{differs, from_sets, preconditions, shown};
+use crate::objects::{differs, given, preconditions, shown};
 use crate::querystring::{ListParams, Listing, ObjectUse, Rules, parse, parse_object};
 use crate::reply::{ListReply, Reply};
 use crate::token::{self, Token};
@@ -91,7 +93,14 @@ impl Kinto {
         call: &Call,
         collection: &CollectionPath,
     ) -> Result<Reply, Error> {
-        let envelope = self.envelope_of_list(call, collection);
+        let rules = BodyRules {
+            kind: collection.kind(),
+            purpose: Purpose::Create,
+            path_id: None,
+            alias: None,
+            limits: &self.engine.settings().limits,
+        };
+        let envelope = Envelope::parse(&call.body, &rules);
         let named = match &envelope {
             Ok(envelope) => envelope.id.clone(),
             Err(_) => None,
@@ -101,7 +110,6 @@ impl Kinto {
             self.open_list(session, collection, ListIntent::Create).await?;
             let conditions = preconditions(call)?;
             let envelope = envelope?;
-            self.check_named(collection)?;
             if conditions.if_match.is_some() {
                 return self.stale_head(session, collection).await;
             }
@@ -137,14 +145,15 @@ impl Kinto {
         session: &mut Session,
         call: &Call,
         path: nuage_model::RecordPath,
-        mut envelope: crate::envelope::Envelope,
+        mut envelope: Envelope,
     ) -> Result<Reply, Error> {
         let opened = session.open(path.clone(), Intent::Create).await;
         let opened = opened.map_err(|error| self.refusal(session, error))?;
-        self.prepare_account(session, call, &path, &opened, &mut envelope).await?;
+        let data = envelope.data.get_or_insert_default();
+        self.prepare_account(session, call, &opened, data, Password::Given).await?;
         let change = Change {
             body: envelope.data.unwrap_or_default().to_text(),
-            permissions: from_sets(envelope.permissions.unwrap_or_default()),
+            permissions: given(envelope.permissions.unwrap_or_default()),
             chosen: envelope.last_modified,
             owner: self.account_owner(&path),
         };
@@ -178,8 +187,7 @@ impl Kinto {
         query.states = States::Live;
         let deleted = session.delete_list(&list, query.clone(), asked.last_modified).await;
         let (records, last) = deleted.map_err(|error| self.refusal(session, error))?;
-        let timestamp =
-            records.last().map_or(head.timestamp, |record| Timestamp(record.seq.0));
+        let timestamp = records.last().map_or(head.timestamp, |record| Timestamp(record.seq.0));
         let next_page = last.as_ref().map(|_| {
             let nonce = self.nonces.issue(session.engine());
             self.next_page(call, params.clone(), query, Some(nonce))
@@ -282,6 +290,16 @@ impl Kinto {
             // What cannot be in a header was percent-encoded.
             HeaderValue::try_from(url).unwrap_or(HeaderValue::from_static(""))
         })
+    }
+
+    /// A new identifier: short for what people name, a UUID for records.
+    fn generate_id(&self, kind: Kind) -> String {
+        let mut id = self.engine.new_id();
+        if kind != Kind::Record {
+            id.retain(|letter| letter != '-');
+            id.truncate(8);
+        }
+        id
     }
 
     async fn stale_head(

@@ -3,21 +3,22 @@
 //! Source: Kinto fact sheet, sections 4 to 6, 9 and 10. The order of the checks is that of
 //! section 1: permission, shape, existence, conditions, schema.
 
-use std::collections::BTreeSet;
-
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use nuage_engine::{Change, Intent, Opened, Session};
 use nuage_http::{Preconditions, Tag};
-use nuage_model::{Permissions, Principal, Record, RecordPath, Timestamp};
+use nuage_model::{Kind, Permissions, Record, RecordPath, Timestamp};
 
 use crate::Kinto;
+use crate::accounts::Password;
 use crate::call::Call;
-use crate::envelope::{self, Envelope};
+use crate::envelope::{BodyRules, Envelope, GivenPermissions, Purpose};
 use crate::error::{Error, Invalid, Location};
+use crate::negotiate;
 use crate::object::Object;
-use crate::patch::{self, Patched};
+use crate::patch::{Current, Patch, ResponseBehavior};
 use crate::querystring::{ObjectUse, parse_object};
-use crate::reply::{Reply, noun};
+use crate::reply::{Fragment, Reply, noun};
+use crate::shape::is_id;
 
 impl Kinto {
     pub(crate) async fn object(
@@ -73,15 +74,14 @@ impl Kinto {
         path: &RecordPath,
     ) -> Result<Reply, Error> {
         let conditions = preconditions(call);
-        let is_safe_creation =
-            conditions.as_ref().is_ok_and(|c| c.if_none_match == Some(Tag::Any));
+        let is_safe_creation = conditions.as_ref().is_ok_and(|c| c.if_none_match == Some(Tag::Any));
         let intent = if is_safe_creation { Intent::Create } else { Intent::Put };
         let opened = session.open(path.clone(), intent).await;
         let opened = opened.map_err(|error| self.refusal(session, error))?;
         self.check_id(path)?;
         let conditions = conditions?;
-        let mut envelope = self.envelope(call, path)?;
-        self.check_same_id(&envelope, path)?;
+        let rules = self.body_rules(call, path, Purpose::Replace);
+        let mut envelope = Envelope::parse(&call.body, &rules)?;
         match opened.live() {
             Some(live) => {
                 let timestamp = live.timestamp();
@@ -94,11 +94,12 @@ impl Kinto {
             }
             None => {}
         }
-        self.prepare_account(session, call, path, &opened, &mut envelope).await?;
-        let status =
-            if opened.live().is_some() { StatusCode::OK } else { StatusCode::CREATED };
+        if let Some(data) = &mut envelope.data {
+            self.prepare_account(session, call, &opened, data, Password::Given).await?;
+        }
+        let status = if opened.live().is_some() { StatusCode::OK } else { StatusCode::CREATED };
         let permissions = match envelope.permissions {
-            Some(set) if !set.is_empty() => from_sets(set),
+            Some(permissions) if !permissions.is_empty() => given(permissions),
             _ => opened.permissions().clone(),
         };
         let body = match (envelope.data, opened.live()) {
@@ -139,38 +140,42 @@ impl Kinto {
         let opened = opened.map_err(|error| self.refusal(session, error))?;
         self.check_id(path)?;
         let conditions = preconditions(call)?;
-        let behavior = patch::behavior(&call.headers)?;
-        let request = self.patch_request(call, path)?;
+        let header = call.headers.get("response-behavior").map(HeaderValue::as_bytes);
+        let behavior = ResponseBehavior::parse(header)?;
+        let rules = self.body_rules(call, path, Purpose::Change);
+        let patch = Patch::parse(negotiate::format(&call.headers), &call.body, &rules)?;
         let live = existing(&opened)?;
         let timestamp = live.timestamp();
         if differs(conditions.if_match, timestamp) {
             return self.stale_for(session, path, live).await;
         }
-        let limits = &self.engine.settings().limits;
-        let patched = patch::apply(&request, path, live, opened.permissions(), limits)?;
-        let Patched { mut envelope, permissions, .. } = patched;
-        self.prepare_account(session, call, path, &opened, &mut envelope).await?;
-        let data = envelope.data.unwrap_or_default();
-        let sent_time = envelope.last_modified;
+        let before = Object::parse(live.body(), usize::MAX).unwrap_or_default();
+        let current = Current {
+            id: path.id.as_str(),
+            timestamp,
+            data: &before,
+            permissions: opened.permissions(),
+        };
+        let mut patched = patch.apply(&current, path.kind(), rules.limits)?;
+        let password = if patched.sends("password") { Password::Given } else { Password::Kept };
+        self.prepare_account(session, call, &opened, &mut patched.data, password).await?;
         let change = Change {
-            body: data.to_text(),
-            permissions,
-            chosen: sent_time,
+            body: patched.data.to_text(),
+            permissions: patched.permissions.clone(),
+            chosen: patched.last_modified,
             owner: self.account_owner(path),
         };
         let reply = self.put(session, &opened, change, StatusCode::OK).await?;
-        let Reply::Object { status, record, permissions, fields } = reply else {
-            return Ok(reply);
-        };
-        let old = Object::parse(live.body(), usize::MAX).unwrap_or_default();
-        let new = Object::parse(record.body(), usize::MAX).unwrap_or_default();
-        Ok(match patch::fragment(behavior, &request, &old, &new) {
-            None => Reply::Object { status, record, permissions, fields },
-            Some(data) => Reply::Fragment {
+        Ok(match (behavior, reply) {
+            (ResponseBehavior::Full, reply) => reply,
+            (_, Reply::Object { record, permissions, .. }) => Reply::Fragment(Box::new(Fragment {
                 record,
-                data: data.to_text(),
+                before,
+                patched,
+                behavior,
                 permissions: permissions.unwrap_or_default(),
-            },
+            })),
+            (_, reply) => reply,
         })
     }
 
@@ -217,16 +222,24 @@ impl Kinto {
 
     pub(crate) fn check_id(&self, path: &RecordPath) -> Result<(), Error> {
         let limits = &self.engine.settings().limits;
-        envelope::check_id(path.kind(), path.id.as_str(), Location::Path, limits)
+        if is_id(path.kind(), path.id.as_str(), limits) {
+            return Ok(());
+        }
+        Err(Error::invalid_id())
     }
 
-    fn check_same_id(&self, envelope: &Envelope, path: &RecordPath) -> Result<(), Error> {
-        match envelope.id.as_deref() {
-            Some(id) if id != path.id.as_str() => Err(Error::invalid_one(Invalid::body(
-                "data.id",
-                "Object id does not match existing object",
-            ))),
-            _ => Ok(()),
+    fn body_rules<'a>(
+        &'a self,
+        call: &Call,
+        path: &'a RecordPath,
+        purpose: Purpose,
+    ) -> BodyRules<'a> {
+        BodyRules {
+            kind: path.kind(),
+            purpose,
+            path_id: Some(path.id.as_str()),
+            alias: call.alias.filter(|_| path.kind() == Kind::Bucket),
+            limits: &self.engine.settings().limits,
         }
     }
 }
@@ -265,12 +278,11 @@ pub(crate) fn shown(session: &Session, permissions: &Permissions) -> String {
     }
 }
 
-pub(crate) fn from_sets(
-    sets: impl IntoIterator<Item = (String, BTreeSet<Principal>)>,
-) -> Permissions {
-    let mut permissions = Permissions::default();
-    for (name, holders) in sets {
-        permissions.set(&name, holders);
+/// The permissions that a client gave; null counts as not given.
+pub(crate) fn given(permissions: GivenPermissions) -> Permissions {
+    let mut set = Permissions::default();
+    for (name, holders) in permissions {
+        set.set(&name, holders.unwrap_or_default());
     }
-    permissions
+    set
 }

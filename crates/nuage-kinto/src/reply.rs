@@ -12,7 +12,8 @@ use nuage_model::{Kind, Record, Timestamp};
 
 use crate::error::{Details, Error};
 use crate::fields::project;
-use crate::object::{Ending, splice};
+use crate::object::{Ending, Object, splice};
+use crate::patch::{Patched, ResponseBehavior};
 
 /// What an endpoint answers.
 pub(crate) enum Reply {
@@ -25,7 +26,7 @@ pub(crate) enum Reply {
         fields: Option<Vec<String>>,
     },
     /// Some fields of a patched object.
-    Fragment { record: Record, data: String, permissions: String },
+    Fragment(Box<Fragment>),
     /// One page of a list.
     List(ListReply),
     /// It is as the client knows it.
@@ -36,6 +37,17 @@ pub(crate) enum Reply {
     Stale { existing: Option<Record>, timestamp: Timestamp },
     /// A refusal.
     Error(Error),
+}
+
+/// Some fields of a patched object.
+pub(crate) struct Fragment {
+    pub(crate) record: Record,
+    /// What was stored.
+    pub(crate) before: Object,
+    pub(crate) patched: Patched,
+    pub(crate) behavior: ResponseBehavior,
+    /// As text.
+    pub(crate) permissions: String,
 }
 
 /// One page of a list.
@@ -93,8 +105,12 @@ impl Reply {
                 text.push('}');
                 timed(respond(status, text), record.timestamp())
             }
-            Self::Fragment { record, data, permissions } => {
-                let timestamp = resolved.record(record).timestamp();
+            Self::Fragment(fragment) => {
+                let Fragment { record, before, patched, behavior, permissions } = *fragment;
+                let record = resolved.record(record);
+                let timestamp = record.timestamp();
+                let after = Object::parse(record.body(), usize::MAX).unwrap_or_default();
+                let data = patched.shown(behavior, &before, &after, timestamp);
                 let text = format!("{{\"data\":{data},\"permissions\":{permissions}}}");
                 timed(respond(StatusCode::OK, text), timestamp)
             }
@@ -168,9 +184,7 @@ fn respond(status: StatusCode, text: String) -> Response<Bytes> {
     let mut response = Response::new(text.into());
     *response.status_mut() = status;
     response.headers_mut().reserve(16);
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 

@@ -106,7 +106,9 @@ impl Endpoint {
         let found = match (steps.next()?, steps.next(), steps.next(), steps.next()) {
             ("collections", None, ..) => Self::List(CollectionPath::collections(bucket)),
             ("groups", None, ..) => Self::List(CollectionPath::groups(bucket)),
-            ("history", None, ..) if features.history => Self::List(CollectionPath::history(bucket)),
+            ("history", None, ..) if features.history => {
+                Self::List(CollectionPath::history(bucket))
+            }
             ("collections", Some(id), None, _) => {
                 Self::Object(CollectionPath::collections(bucket).record(segment(id)?))
             }

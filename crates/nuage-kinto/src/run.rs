@@ -82,7 +82,7 @@ impl Kinto {
     }
 
     fn read_batch(&self, call: &Call) -> Result<Vec<Result<Call, (String, Error)>>, Error> {
-        let requests = batch::parse(&call.body, &self.engine.settings().limits)?;
+        let requests = batch::parse(&call.body, &call.headers, &self.engine.settings().limits)?;
         Ok(requests.into_iter().map(|request| self.subcall(call, request)).collect())
     }
 
@@ -121,11 +121,7 @@ impl Kinto {
     }
 
     /// Follows the endpoint.
-    pub(crate) async fn answer(
-        &self,
-        session: &mut Session,
-        call: &Call,
-    ) -> Result<Reply, Error> {
+    pub(crate) async fn answer(&self, session: &mut Session, call: &Call) -> Result<Reply, Error> {
         match &call.endpoint {
             Endpoint::Object(path) => self.object(session, call, path).await,
             Endpoint::List(collection) => self.list(session, call, collection).await,
@@ -136,7 +132,7 @@ impl Kinto {
             Endpoint::Heartbeat => self.heartbeat().await,
             Endpoint::LoadBalancerHeartbeat => Ok(Reply::json(http::StatusCode::OK, "{}")),
             Endpoint::Version => self.version().await,
-            Endpoint::OpenApi => Ok(self.open_api(&call.headers)),
+            Endpoint::OpenApi => Err(Error::unknown_route()),
             Endpoint::Contribute => Ok(self.contribute()),
             Endpoint::Counters => self.counters(session).await,
             Endpoint::Flush => Ok(self.flush(session)),
@@ -156,9 +152,7 @@ impl Kinto {
         let Some(authorization) = authorization else { return Ok(None) };
         let identified = self.auth.identify(Some(authorization.as_bytes()), call.peer).await;
         identified.map_err(|error| match error {
-            AuthError::TooManyAttempts { retry_after_s } => {
-                Error::too_many_attempts(retry_after_s)
-            }
+            AuthError::TooManyAttempts { retry_after_s } => Error::too_many_attempts(retry_after_s),
             AuthError::Store(error) => self.failure(error),
         })
     }
@@ -173,9 +167,10 @@ impl Kinto {
             EngineError::Unknown(path) => {
                 Error::unknown_object(path.id.as_str(), path.kind().as_str())
             }
-            EngineError::UnknownParent(path) => {
-                Error::unknown_parent(path.id.as_str().trim_start_matches('/'), path.kind().as_str())
-            }
+            EngineError::UnknownParent(path) => Error::unknown_parent(
+                path.id.as_str().trim_start_matches('/'),
+                path.kind().as_str(),
+            ),
             EngineError::Invalid(invalid) => {
                 Error::invalid_one(Invalid::body(invalid.field, invalid.description))
             }

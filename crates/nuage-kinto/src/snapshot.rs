@@ -28,7 +28,7 @@ impl Kinto {
         let owner = collection.owner().expect("a list of records has a collection");
         let at_time = at.parse::<i64>().ok().filter(|at| *at >= 0).map(Timestamp);
         let judged = session.may_read_whole(collection).await;
-        if !judged.map_err(|error| self.refusal(session, error))? {
+        if !judged.map_err(|error| self.refusal(session, error.into()))? {
             return Err(self.refusal(session, EngineError::Forbidden));
         }
         let Some(at) = at_time else {

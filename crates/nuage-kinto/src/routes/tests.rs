@@ -33,10 +33,7 @@ fn paths_lead_to_their_endpoints() {
         Some(Endpoint::List(CollectionPath::collections("blog".into()))),
     );
     check("/buckets/blog/collections/posts/records", Some(Endpoint::List(posts.clone())));
-    check(
-        "/buckets/blog/collections/posts/records/a",
-        Some(Endpoint::Object(posts.record("a"))),
-    );
+    check("/buckets/blog/collections/posts/records/a", Some(Endpoint::Object(posts.record("a"))));
     check(
         "/buckets/blog/snapshot/collections/posts@12",
         Some(Endpoint::Snapshot { collection: posts, at: "12".to_owned() }),
@@ -70,8 +67,7 @@ fn what_is_switched_off_leads_nowhere() {
 
 #[test]
 fn the_collections_of_the_store_itself_cannot_be_named() {
-    let Some(Endpoint::List(list)) =
-        Endpoint::of("/buckets/b/collections/_groups/records", all())
+    let Some(Endpoint::List(list)) = Endpoint::of("/buckets/b/collections/_groups/records", all())
     else {
         panic!("a list of records")
     };
