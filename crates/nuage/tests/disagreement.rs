@@ -4,11 +4,11 @@
 //! `NUAGE_STEPS` how long they are.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use nuage_testkit::history;
 
-use crate::programs::{flavour, foreign_server, number, open_server};
+use crate::programs::{flavour, foreign_server, now_ms, number, open_server};
 
 /// Histories by default, and the time after which no other is begun.
 const HISTORIES: u64 = 150;
@@ -33,7 +33,7 @@ fn try_histories(server: SocketAddr) {
         return run(seed);
     }
     let wanted = number("NUAGE_HISTORIES");
-    let first = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let first = now_ms() as u64 * 1_000;
     let start = Instant::now();
     for seed in 0..wanted.unwrap_or(HISTORIES) {
         if wanted.is_none() && start.elapsed() > TIME {

@@ -4,5 +4,8 @@
 //! there already; with `NUAGE_TEST_FLAVOUR=kinto` they take it for the original.
 #![allow(clippy::unwrap_used)]
 
+mod collisions;
+mod crash;
 mod disagreement;
+mod lost_pages;
 mod programs;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use nuage_testkit::history::{Flavour, SETTINGS};
 use nuage_testkit::server::{Server, Setup};
@@ -25,6 +26,11 @@ pub(crate) fn write_settings(folder: &Path, settings: &str) -> String {
     let head = "[app:main]\nuse = egg:kinto\n";
     std::fs::write(&path, format!("{head}{settings}")).unwrap();
     path.to_str().unwrap().to_owned()
+}
+
+/// The present time in milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
 }
 
 /// A number from the environment.
