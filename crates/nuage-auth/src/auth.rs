@@ -1,0 +1,263 @@
+//! The question that every request asks: who is it?
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use argon2::password_hash::try_generate_salt;
+use nuage_engine::Engine;
+use nuage_model::{Principal, Record, RecordPath, StoreError};
+
+use crate::basic::Credentials;
+use crate::cache::{Cache, Digest, Found, Judgement, Seen};
+use crate::password::Hasher;
+use crate::settings::{Policy, PolicyKind, Settings, SettingsError};
+use crate::throttle::{Suspect, Throttle};
+
+/// Wait told to clients when too many passwords are being verified, in seconds.
+const CROWDED_S: u64 = 1;
+
+/// Says who is asking.
+pub struct Auth {
+    engine: Arc<Engine>,
+    settings: Settings,
+    key: [u8; 32],
+    /// People known by their accounts. Apart from the others, so that credentials that anybody
+    /// can make up do not push them out.
+    accounts: Cache,
+    others: Cache,
+    throttle: Throttle,
+    hasher: Hasher,
+}
+
+/// Why it is not said who is asking.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// Too many wrong passwords for this account or from this address, or too many passwords to
+    /// verify at this moment.
+    #[error("too many attempts, try again in {retry_after_s} s")]
+    TooManyAttempts {
+        /// When to try again, in seconds.
+        retry_after_s: u64,
+    },
+    /// The store could not.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Auth {
+    /// Asks these policies.
+    pub fn new(engine: Arc<Engine>, settings: Settings) -> Result<Self, SettingsError> {
+        settings.check()?;
+        let mut key = [0; 32];
+        for half in key.chunks_exact_mut(16) {
+            half.copy_from_slice(&try_generate_salt().expect("the system gives random bytes"));
+        }
+        Ok(Self {
+            engine,
+            key,
+            accounts: Cache::new(settings.cache_s),
+            others: Cache::new(settings.cache_s),
+            throttle: Throttle::new(&settings.throttling),
+            hasher: Hasher::new(),
+            settings,
+        })
+    }
+
+    /// The policies, in the order in which they are asked.
+    pub fn policies(&self) -> &[Policy] {
+        &self.settings.policies
+    }
+
+    /// Who the person of an account is; `None` if no policy knows accounts.
+    pub fn account_person(&self, id: &str) -> Option<Principal> {
+        let policy = self.policies().iter().find(|policy| policy.kind == PolicyKind::Accounts)?;
+        Some(Principal::from(format!("{}:{id}", policy.name)))
+    }
+
+    /// Who is asking, by the value of the `Authorization` header; `None` is anybody.
+    ///
+    /// Credentials that were judged not long ago are neither decoded nor hashed again. They are
+    /// dropped when their account changes.
+    ///
+    /// A wrong password counts against the account name and the address. Where another policy
+    /// comes after the accounts, a name without account is in normal use (many people may even
+    /// share one name with a password each), and counts for nothing; a wrong password for an
+    /// account that exists still counts, and a locked account is refused rather than taken for
+    /// another person. So in that order a lock tells that an account exists, as signing up does.
+    pub async fn identify(
+        &self,
+        authorization: Option<&[u8]>,
+        peer: IpAddr,
+    ) -> Result<Option<Principal>, AuthError> {
+        let Some(authorization) = authorization else { return Ok(None) };
+        let digest: Digest = *blake3::keyed_hash(&self.key, authorization).as_bytes();
+        if let Some(person) = self.recall(&digest) {
+            return Ok(Some(person));
+        }
+        let Some(credentials) = Credentials::parse(authorization) else { return Ok(None) };
+        let trust = match self.reconsider(&digest).await? {
+            Reconsidered::Holds(person) => return Ok(Some(person)),
+            Reconsidered::Verify(trust) => trust,
+        };
+        let attempt = Attempt { digest, credentials: &credentials, peer, trust };
+        let mut seen = None;
+        for policy in &self.settings.policies {
+            match policy.kind {
+                PolicyKind::Accounts => match self.ask_accounts(policy, &attempt).await? {
+                    Answer::Is(person) => return Ok(Some(person)),
+                    Answer::IsNot(judged) => seen = Some(judged),
+                },
+                PolicyKind::Basic => {
+                    let person = credentials.person(&policy.name, &self.settings.hmac_secret);
+                    let (seen, generation) = match seen {
+                        Some((seen, generation)) => (Some(seen), generation),
+                        None => (None, 0),
+                    };
+                    let judgement = Judgement { person: person.clone(), seen, generation };
+                    self.others.put(digest, judgement, self.engine.now().0);
+                    return Ok(Some(person));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Hashes a new password, off the threads that serve requests.
+    pub async fn hash_password(&self, password: String) -> String {
+        self.hasher.hash(password).await
+    }
+
+    /// What is known for certain and at once.
+    fn recall(&self, digest: &Digest) -> Option<Principal> {
+        let now_ms = self.engine.now().0;
+        let generation = self.engine.accounts_generation();
+        for cache in [&self.accounts, &self.others] {
+            if let Found::Fresh(person) = cache.get(digest, generation, now_ms) {
+                return Some(person);
+            }
+        }
+        None
+    }
+
+    /// What is known but doubtful, because accounts changed or time went by.
+    async fn reconsider(&self, digest: &Digest) -> Result<Reconsidered, StoreError> {
+        let now_ms = self.engine.now().0;
+        // Asked before reading: a change meanwhile makes the judgement doubtful again.
+        let generation = self.engine.accounts_generation();
+        for cache in [&self.accounts, &self.others] {
+            let (judgement, expired) = match cache.get(digest, generation, now_ms) {
+                Found::Fresh(person) => return Ok(Reconsidered::Holds(person)),
+                Found::Doubtful(judgement) => (judgement, false),
+                Found::Expired(judgement) => (judgement, true),
+                Found::Nothing => continue,
+            };
+            if let Some(seen) = &judgement.seen {
+                let account = self.engine.peek(&seen.path).await?.filter(Record::is_live);
+                if account.map(|record| record.seq) != seen.live_at {
+                    cache.forget(digest);
+                    continue;
+                }
+            }
+            // That credentials are not those of an account needs no second proof.
+            if expired && std::ptr::eq(cache, &self.accounts) {
+                return Ok(Reconsidered::Verify(Trust::RightBefore));
+            }
+            let judgement = Judgement { generation, ..judgement };
+            let person = judgement.person.clone();
+            cache.put(*digest, judgement, now_ms);
+            return Ok(Reconsidered::Holds(person));
+        }
+        Ok(Reconsidered::Verify(Trust::Unknown))
+    }
+
+    async fn ask_accounts(
+        &self,
+        policy: &Policy,
+        attempt: &Attempt<'_>,
+    ) -> Result<Answer, AuthError> {
+        let user = attempt.credentials.user();
+        let suspect = Suspect { account: self.name_key(user), address: attempt.peer };
+        self.check_lock(attempt, &suspect)?;
+        let Ok(turn) = self.hasher.turn().await else {
+            return Err(AuthError::TooManyAttempts { retry_after_s: CROWDED_S });
+        };
+        // While this waited, others may have failed, or the same credentials been verified.
+        if let Some(person) = self.recall(&attempt.digest) {
+            return Ok(Answer::Is(person));
+        }
+        self.check_lock(attempt, &suspect)?;
+        let generation = self.engine.accounts_generation();
+        let path = RecordPath::account(user);
+        let account = self.engine.peek(&path).await?.filter(Record::is_live);
+        let live_at = account.as_ref().map(|record| record.seq);
+        let hash = account.as_ref().and_then(password_of);
+        let password = attempt.credentials.password().to_owned();
+        let matches = self.hasher.verify(turn, password, hash).await;
+        let now_ms = self.engine.now().0;
+        let seen = Seen { path, live_at };
+        if matches {
+            self.throttle.succeeded(&suspect);
+            let person = Principal::from(format!("{}:{user}", policy.name));
+            let judgement = Judgement { person: person.clone(), seen: Some(seen), generation };
+            self.accounts.put(attempt.digest, judgement, now_ms);
+            return Ok(Answer::Is(person));
+        }
+        if live_at.is_some() || self.settings.policies.last() == Some(policy) {
+            self.throttle.failed(&suspect, now_ms);
+        }
+        Ok(Answer::IsNot((seen, generation)))
+    }
+
+    fn check_lock(&self, attempt: &Attempt<'_>, suspect: &Suspect) -> Result<(), AuthError> {
+        if attempt.trust == Trust::RightBefore {
+            return Ok(());
+        }
+        match self.throttle.wait_s(suspect, self.engine.now().0) {
+            Some(retry_after_s) => Err(AuthError::TooManyAttempts { retry_after_s }),
+            None => Ok(()),
+        }
+    }
+
+    fn name_key(&self, user: &str) -> [u8; 16] {
+        let digest = blake3::keyed_hash(&self.key, user.as_bytes());
+        let mut key = [0; 16];
+        key.copy_from_slice(&digest.as_bytes()[..16]);
+        key
+    }
+}
+
+/// Credentials that have to be judged.
+struct Attempt<'a> {
+    digest: Digest,
+    credentials: &'a Credentials,
+    peer: IpAddr,
+    trust: Trust,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// They were verified before, and the account did not change since: this is no guess.
+    RightBefore,
+    /// They may be a guess.
+    Unknown,
+}
+
+enum Reconsidered {
+    Holds(Principal),
+    Verify(Trust),
+}
+
+enum Answer {
+    Is(Principal),
+    /// Not by this account, and what the accounts' generation was before it was read.
+    IsNot((Seen, u64)),
+}
+
+/// The hash that an account holds. An account without one has no password that is right.
+fn password_of(account: &Record) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_str(account.body()).ok()?;
+    Some(body.get("password")?.as_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests;
