@@ -1,0 +1,85 @@
+//! What every store must do, as cases that any backend can run.
+//!
+//! Each case gets a fresh store and must leave it without findings. Which backend it is, the
+//! cases do not know; they speak the port alone.
+
+mod asking;
+mod build;
+pub mod law;
+mod placing;
+mod racing;
+mod removing;
+mod writing;
+
+use std::sync::Arc;
+
+use nuage_model::{Pending, Store, StoreError};
+
+type Case = fn(Arc<dyn Store>) -> Pending<'static, ()>;
+
+macro_rules! cases {
+    ($($module:ident::$case:ident),* $(,)?) => {
+        &[$((
+            concat!(stringify!($module), "::", stringify!($case)),
+            |store| Box::pin($module::$case(store)),
+        )),*]
+    };
+}
+
+const CASES: &[(&str, Case)] = cases![
+    writing::a_record_is_read_as_it_was_written,
+    writing::unknown_records_and_collections_are_none,
+    writing::later_writes_of_a_batch_see_earlier_ones,
+    writing::a_failed_guard_turns_everything_down,
+    writing::guards_look_at_the_moment_before_the_batch,
+    writing::numbers_are_filled_into_bodies,
+    writing::a_deleted_record_is_a_tombstone_until_it_is_written_again,
+    writing::deleting_what_is_not_there_changes_nothing,
+    writing::it_says_that_it_can_write,
+    placing::ordinary_positions_follow_the_clock_or_each_other,
+    placing::a_future_time_is_a_position,
+    placing::a_past_time_is_shown_without_moving_the_head,
+    placing::the_time_of_the_head_counts_as_next,
+    placing::a_taken_time_is_raised_to_a_free_one,
+    placing::a_record_may_keep_its_own_past_time,
+    placing::a_time_beyond_all_bounds_counts_as_next,
+    placing::the_first_time_of_a_collection_is_its_head,
+    placing::exact_places_are_kept_and_must_lie_ahead,
+    removing::an_erased_record_leaves_no_trace,
+    removing::a_dropped_collection_goes_on_at_greater_positions,
+    removing::a_dropped_bucket_takes_everything_along,
+    removing::the_root_is_not_dropped,
+    removing::flush_removes_everything,
+    asking::newest_first_and_oldest_first,
+    asking::pages_say_whether_others_follow,
+    asking::tombstones_are_shown_when_asked_for,
+    asking::chosen_times_are_listed_in_their_place,
+    asking::readers_see_what_names_them,
+    asking::holders_see_what_names_them_under_that_permission,
+    asking::counts_ignore_the_page,
+    asking::groups_are_found_by_their_members,
+    asking::collections_are_found_by_their_readers,
+    asking::collections_are_listed_in_order_and_tallied,
+    racing::concurrent_writes_get_positions_of_their_own,
+    racing::of_two_that_read_the_same_one_is_turned_down,
+    racing::what_is_acknowledged_is_seen,
+    racing::dropped_requests_do_no_harm,
+    racing::after_closing_everything_says_so,
+];
+
+/// Runs every case on a store of its own, made by `make`.
+pub async fn contract<F>(make: impl Fn() -> F)
+where
+    F: Future<Output = Arc<dyn Store>>,
+{
+    for (name, case) in CASES {
+        let store = make().await;
+        case(store.clone()).await;
+        match store.check().await {
+            Ok(findings) => assert!(findings.is_empty(), "{name} left behind: {findings:?}"),
+            Err(StoreError::Closed) => {}
+            Err(error) => panic!("{name} left a store that cannot be checked: {error}"),
+        }
+        store.close().await;
+    }
+}

@@ -1,0 +1,252 @@
+//! Lists, counts, directories.
+
+use std::sync::Arc;
+
+use nuage_model::{
+    CollectionPath, Direction, Field, Filter, GroupPath, Kind, Query, RecordPath, Scope, Sort,
+    States, Store, Tally, Test, Write,
+};
+use serde_json::Value;
+
+use super::build::{
+    NOW, apply, at, count, delete, founded, group_path, ids, list, principals, put, put_at, put_for,
+};
+
+const ASCENDING: Sort = Sort { field: Field::Timestamp, direction: Direction::Ascending };
+
+fn only(field: Field, test: Test) -> Vec<Filter> {
+    vec![Filter { field, test }]
+}
+
+async fn five(store: &Arc<dyn Store>) -> CollectionPath {
+    let posts = founded(store, "blog", "posts").await;
+    for (n, id) in ["c", "a", "e", "b", "d"].into_iter().enumerate() {
+        let body = format!(r#"{{"n":{}}}"#, 5 - n);
+        apply(store, NOW + n as i64, vec![put(&posts.record(id), &body)]).await;
+    }
+    posts
+}
+
+pub(super) async fn newest_first_and_oldest_first(store: Arc<dyn Store>) {
+    let posts = five(&store).await;
+    let all = Query::all(posts, 10);
+    assert_eq!(ids(&store, &all).await, ["d", "b", "e", "a", "c"]);
+    let oldest = Query { sort: vec![ASCENDING], ..all.clone() };
+    assert_eq!(ids(&store, &oldest).await, ["c", "a", "e", "b", "d"]);
+    let body = Field::Body(vec!["n".to_owned()]);
+    let by_body = Sort { field: body.clone(), direction: Direction::Ascending };
+    let sorted = Query { sort: vec![by_body, ASCENDING], ..all.clone() };
+    assert_eq!(ids(&store, &sorted).await, ["d", "b", "e", "a", "c"]);
+
+    let since = only(Field::Timestamp, Test::Gt(Value::from(NOW + 1)));
+    assert_eq!(ids(&store, &Query { filters: since, ..all.clone() }).await, ["d", "b", "e"]);
+    let some = vec![Value::from("c"), Value::from("zz"), Value::from("d"), Value::from(1)];
+    let named = only(Field::Id, Test::In(some));
+    assert_eq!(ids(&store, &Query { filters: named, ..all.clone() }).await, ["d", "c"]);
+    let one = only(Field::Id, Test::Eq(Value::from("e")));
+    assert_eq!(ids(&store, &Query { filters: one, ..all.clone() }).await, ["e"]);
+    let odd = only(body, Test::In(vec![Value::from(1), Value::from(3)]));
+    assert_eq!(ids(&store, &Query { filters: odd, ..all.clone() }).await, ["d", "e"]);
+    assert_eq!(ids(&store, &Query::all(CollectionPath::new("x", "y"), 1)).await.len(), 0);
+}
+
+pub(super) async fn pages_say_whether_others_follow(store: Arc<dyn Store>) {
+    let posts = five(&store).await;
+    for (limit, shown, more) in [(0, 0, true), (4, 4, true), (5, 5, false), (6, 5, false)] {
+        let page = list(&store, &Query::all(posts.clone(), limit)).await;
+        assert_eq!((page.records.len(), page.more), (shown, more), "limit {limit}");
+        assert_eq!(page.head.map(|head| (head.seq.0, head.live)), Some((NOW + 4, 5)));
+    }
+    let after = Some(vec![Some(Value::from(NOW + 2))]);
+    let rest = Query { after, ..Query::all(posts, 1) };
+    let page = list(&store, &rest).await;
+    assert_eq!((page.records[0].id.as_str(), page.more), ("a", true));
+}
+
+pub(super) async fn tombstones_are_shown_when_asked_for(store: Arc<dyn Store>) {
+    let posts = five(&store).await;
+    apply(&store, NOW + 9, vec![delete(&posts.record("a")), delete(&posts.record("d"))]).await;
+    let live = Query::all(posts, 10);
+    assert_eq!(ids(&store, &live).await, ["b", "e", "c"]);
+    let both = Query { states: States::Both, ..live.clone() };
+    assert_eq!(ids(&store, &both).await, ["d", "a", "b", "e", "c"]);
+    let page = list(&store, &both).await;
+    assert_eq!(page.records.iter().filter(|record| !record.is_live()).count(), 2);
+    let deleted = only(Field::Deleted, Test::Eq(Value::Bool(true)));
+    assert_eq!(ids(&store, &Query { filters: deleted, ..both.clone() }).await, ["d", "a"]);
+    assert_eq!((count(&store, &live).await, count(&store, &both).await), (3, 5));
+}
+
+pub(super) async fn chosen_times_are_listed_in_their_place(store: Arc<dyn Store>) {
+    let posts = five(&store).await;
+    let writes = vec![
+        put_at(&posts.record("old"), "{}", at(NOW - 5)),
+        put_at(&posts.record("e"), "{}", at(NOW - 6)),
+        put_at(&posts.record("mid"), "{}", at(NOW + 2)),
+    ];
+    apply(&store, NOW + 50, writes).await;
+    let all = Query::all(posts, 10);
+    let order = ["d", "b", "mid", "a", "c", "old", "e"];
+    assert_eq!(ids(&store, &all).await, order);
+    let oldest = Query { sort: vec![ASCENDING], ..all.clone() };
+    assert_eq!(ids(&store, &oldest).await, order.iter().rev().copied().collect::<Vec<_>>());
+    let before = only(Field::Timestamp, Test::Max(Value::from(NOW)));
+    assert_eq!(ids(&store, &Query { filters: before, ..all.clone() }).await, ["c", "old", "e"]);
+    let after = Some(vec![Some(Value::from(NOW))]);
+    let page = list(&store, &Query { after, limit: 1, ..all }).await;
+    assert_eq!((page.records[0].id.as_str(), page.more), ("old", true));
+}
+
+async fn shared(store: &Arc<dyn Store>) -> CollectionPath {
+    let posts = founded(store, "blog", "posts").await;
+    let writes = vec![
+        put_for(&posts.record("a"), "read", &["alice", "bob"]),
+        put_for(&posts.record("b"), "write", &["bob"]),
+        put(&posts.record("c"), "{}"),
+        put_for(&posts.record("d"), "read", &["carol"]),
+        put_for(&posts.record("e"), "read", &["alice"]),
+        put_for(&posts.record("f"), "write", &["alice", "bob"]),
+        delete(&posts.record("e")),
+    ];
+    apply(store, NOW, writes).await;
+    posts
+}
+
+pub(super) async fn readers_see_what_names_them(store: Arc<dyn Store>) {
+    let posts = shared(&store).await;
+    for (who, live, both) in [
+        (&["alice"][..], &["f", "a"][..], &["e", "f", "a"][..]),
+        (&["bob"], &["f", "b", "a"], &["f", "b", "a"]),
+        (&["carol", "bob"], &["f", "d", "b", "a"], &["f", "d", "b", "a"]),
+        (&["dave"], &[], &[]),
+        (&[], &[], &[]),
+    ] {
+        let scope = Scope::Readers(principals(who));
+        let query = Query { scope, ..Query::all(posts.clone(), 10) };
+        assert_eq!(ids(&store, &query).await, live, "{who:?}");
+        assert_eq!(count(&store, &query).await, live.len() as u64, "{who:?}");
+        let query = Query { states: States::Both, ..query };
+        assert_eq!(ids(&store, &query).await, both, "{who:?}");
+        assert_eq!(count(&store, &query).await, both.len() as u64, "{who:?}");
+    }
+}
+
+pub(super) async fn holders_see_what_names_them_under_that_permission(store: Arc<dyn Store>) {
+    let posts = shared(&store).await;
+    for (permission, who, expected) in [
+        ("write", &["alice"][..], &["f"][..]),
+        ("read", &["alice"], &["a"]),
+        ("write", &["bob"], &["f", "b"]),
+        ("write", &["carol"], &[]),
+    ] {
+        let scope = Scope::Holders(permission, principals(who));
+        let query = Query { scope, states: States::Both, ..Query::all(posts.clone(), 10) };
+        assert_eq!(ids(&store, &query).await, expected, "{permission} {who:?}");
+        assert_eq!(count(&store, &query).await, expected.len() as u64);
+    }
+}
+
+pub(super) async fn counts_ignore_the_page(store: Arc<dyn Store>) {
+    let posts = five(&store).await;
+    let after = Some(vec![Some(Value::from(NOW + 2))]);
+    let query = Query { after, ..Query::all(posts.clone(), 1) };
+    let (head, counted) = store.count(&query).await.expect("it counts");
+    assert_eq!((head.map(|head| head.seq.0), counted), (Some(NOW + 4), 5));
+    let filters = only(Field::Timestamp, Test::Gt(Value::from(NOW + 1)));
+    assert_eq!(count(&store, &Query { filters, ..query.clone() }).await, 3);
+    let filters = only(Field::Body(vec!["n".to_owned()]), Test::Lt(Value::from(3)));
+    assert_eq!(count(&store, &Query { filters, ..query.clone() }).await, 2);
+    let filters = only(Field::Id, Test::Eq(Value::from("c")));
+    assert_eq!(count(&store, &Query { filters, ..query }).await, 1);
+    let unknown = Query::all(CollectionPath::new("x", "y"), 1);
+    assert_eq!(store.count(&unknown).await.expect("it counts"), (None, 0));
+}
+
+pub(super) async fn groups_are_found_by_their_members(store: Arc<dyn Store>) {
+    let group = |bucket: &str, name: &str| GroupPath { bucket: bucket.into(), group: name.into() };
+    let set = |bucket: &str, name: &str, members: &[&str]| {
+        let body = Value::from_iter([("members", Value::from(members))]).to_string();
+        let members = principals(members);
+        [
+            put(&group_path(bucket, name), &body),
+            Write::SetMembers { group: group(bucket, name), members },
+        ]
+    };
+    let found = async |who: &[&str]| store.groups_of(&principals(who)).await.expect("it reads");
+    for bucket in ["blog", "club"] {
+        founded(&store, bucket, "posts").await;
+    }
+    let sets = [
+        set("blog", "friends", &["alice", "bob"]),
+        set("blog", "editors", &["bob"]),
+        set("club", "friends", &["alice", "alice"]),
+    ];
+    apply(&store, NOW, sets.concat()).await;
+    assert_eq!(found(&["alice"]).await, [group("blog", "friends"), group("club", "friends")]);
+    assert_eq!(found(&["bob"]).await, [group("blog", "editors"), group("blog", "friends")]);
+    assert_eq!(found(&["alice", "bob"]).await.len(), 3, "each group once");
+    assert!(found(&["carol"]).await.is_empty());
+    assert!(found(&[]).await.is_empty());
+
+    let sets = [set("blog", "friends", &["carol", "bob"]), set("club", "friends", &[])];
+    apply(&store, NOW, sets.concat()).await;
+    assert!(found(&["alice"]).await.is_empty());
+    assert_eq!(found(&["carol"]).await, [group("blog", "friends")]);
+    assert_eq!(found(&["bob"]).await, [group("blog", "editors"), group("blog", "friends")]);
+}
+
+pub(super) async fn collections_are_found_by_their_readers(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let books = founded(&store, "shelf", "books").await;
+    let writes = vec![
+        put_for(&posts.record("a"), "read", &["alice"]),
+        put_for(&books.record("a"), "read", &["alice", "bob"]),
+        put_for(&RecordPath::bucket("blog".into()), "read", &["bob"]),
+    ];
+    apply(&store, NOW, writes).await;
+    let found =
+        async |who: &[&str]| store.collections_of(&principals(who)).await.expect("it reads");
+    assert_eq!(found(&["alice"]).await, [posts, books.clone()]);
+    assert_eq!(found(&["bob"]).await, [CollectionPath::buckets(), books]);
+    assert!(found(&["carol"]).await.is_empty());
+}
+
+pub(super) async fn collections_are_listed_in_order_and_tallied(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let books = founded(&store, "blog", "books").await;
+    let empty = founded(&store, "blog", "empty").await;
+    let writes = vec![
+        put(&posts.record("a"), "{}"),
+        put(&books.record("a"), "{}"),
+        put(&books.record("b"), "{}"),
+        delete(&books.record("a")),
+        Write::Touch { collection: empty },
+        put(&RecordPath::account("alice"), "{}"),
+        put(&group_path("blog", "friends"), "{}"),
+    ];
+    apply(&store, NOW, writes).await;
+    let expected = [
+        CollectionPath::accounts(),
+        CollectionPath::buckets(),
+        CollectionPath::collections("blog".into()),
+        CollectionPath::groups("blog".into()),
+        books,
+        posts,
+    ];
+    let mut found: Vec<CollectionPath> = Vec::new();
+    loop {
+        let page = store.collections(found.last(), 2).await.expect("it reads");
+        if page.is_empty() {
+            break;
+        }
+        found.extend(page);
+    }
+    assert_eq!(found, expected);
+
+    let tally = store.tally().await.expect("it reads");
+    let of = |live, tombstones| Some(Tally { live, tombstones });
+    assert_eq!(tally.get(&Kind::Record).copied(), of(2, 1));
+    assert_eq!(tally.get(&Kind::Collection).copied(), of(3, 0));
+    assert_eq!(tally.get(&Kind::Account).copied(), of(1, 0));
+    assert_eq!(tally.get(&Kind::History).copied().unwrap_or_default(), Tally::default());
+}

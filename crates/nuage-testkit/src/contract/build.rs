@@ -1,0 +1,116 @@
+//! Short ways to say what the cases write and ask.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use nuage_model::{
+    ApplyError, Batch, Body, BucketId, CollectionPath, Guard, Head, Outcome, Page, Permissions,
+    Placement, Principal, Query, Readers, Record, RecordPath, Seq, Store, Timestamp, Write,
+};
+
+/// The time at which the cases begin.
+pub(crate) const NOW: i64 = 1_700_000_000_000;
+
+/// A collection of the application, whose own records exist in a bucket that exists.
+pub(crate) async fn founded(store: &Arc<dyn Store>, bucket: &str, name: &str) -> CollectionPath {
+    let parents = [
+        RecordPath::bucket(bucket.into()),
+        CollectionPath::collections(bucket.into()).record(name),
+    ];
+    let writes = parents.iter().map(|path| put(path, "{}")).collect();
+    apply(store, NOW, writes).await;
+    CollectionPath::new(bucket, name)
+}
+
+/// A group's own record in a bucket that exists.
+pub(crate) fn group_path(bucket: &str, name: &str) -> RecordPath {
+    CollectionPath::groups(BucketId::from(bucket)).record(name)
+}
+
+pub(crate) fn put(path: &RecordPath, body: &str) -> Write {
+    put_at(path, body, Placement::Next)
+}
+
+pub(crate) fn put_at(path: &RecordPath, body: &str, placement: Placement) -> Write {
+    Write::Put {
+        path: path.clone(),
+        body: Body::from(body.to_owned()),
+        permissions: "{}".to_owned(),
+        readers: readers(&[]),
+        placement,
+    }
+}
+
+/// A put whose permissions let these read, under `permission`.
+pub(crate) fn put_for(path: &RecordPath, permission: &str, who: &[&str]) -> Write {
+    let mut permissions = Permissions::default();
+    for principal in who {
+        permissions.add(permission, Principal::from(*principal));
+    }
+    Write::Put {
+        path: path.clone(),
+        body: Body::from("{}".to_owned()),
+        permissions: permissions.to_text(),
+        readers: readers(who),
+        placement: Placement::Next,
+    }
+}
+
+pub(crate) fn readers(who: &[&str]) -> Readers {
+    Readers::new(principals(who).into_iter().collect::<BTreeSet<_>>())
+}
+
+pub(crate) fn principals(who: &[&str]) -> Vec<Principal> {
+    who.iter().map(|principal| Principal::from(*principal)).collect()
+}
+
+pub(crate) fn delete(path: &RecordPath) -> Write {
+    Write::Delete { path: path.clone(), placement: Placement::Next }
+}
+
+pub(crate) fn at(time: i64) -> Placement {
+    Placement::At(Timestamp(time))
+}
+
+pub(crate) fn outcome(seq: i64, timestamp: i64) -> Outcome {
+    Outcome { seq: Seq(seq), timestamp: Timestamp(timestamp) }
+}
+
+/// Applies writes without guards, which must succeed.
+pub(crate) async fn apply(store: &Arc<dyn Store>, now: i64, writes: Vec<Write>) -> Vec<Outcome> {
+    guarded(store, now, Vec::new(), writes).await.expect("nothing is in the way of these writes")
+}
+
+pub(crate) async fn guarded(
+    store: &Arc<dyn Store>,
+    now: i64,
+    guards: Vec<Guard>,
+    writes: Vec<Write>,
+) -> Result<Vec<Outcome>, ApplyError> {
+    store.apply(Batch { now: Timestamp(now), guards, writes }).await
+}
+
+pub(crate) async fn get(store: &Arc<dyn Store>, path: &RecordPath) -> Option<Record> {
+    let paths = [path.clone()];
+    let mut records = store.get(&paths).await.expect("records can be read");
+    assert_eq!(records.len(), 1);
+    records.pop().flatten()
+}
+
+pub(crate) async fn head(store: &Arc<dyn Store>, collection: &CollectionPath) -> Option<Head> {
+    store.head(collection).await.expect("heads can be read")
+}
+
+pub(crate) async fn list(store: &Arc<dyn Store>, query: &Query) -> Page {
+    store.list(query).await.expect("lists can be read")
+}
+
+pub(crate) async fn count(store: &Arc<dyn Store>, query: &Query) -> u64 {
+    store.count(query).await.expect("lists can be counted").1
+}
+
+/// The identifiers of a list, in order.
+pub(crate) async fn ids(store: &Arc<dyn Store>, query: &Query) -> Vec<String> {
+    let page = list(store, query).await;
+    page.records.iter().map(|record| record.id.as_str().to_owned()).collect()
+}

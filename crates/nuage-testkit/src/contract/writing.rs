@@ -1,0 +1,170 @@
+//! Records, guards and bodies.
+
+use std::sync::Arc;
+
+use nuage_model::{
+    ApplyError, Body, CollectionPath, Guard, Placement, RecordPath, Seq, Signature, Slot, State,
+    Store, Write,
+};
+
+use super::build::{
+    NOW, apply, delete, founded, get, guarded, head, outcome, put, put_for, readers,
+};
+
+pub(super) async fn a_record_is_read_as_it_was_written(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let path = posts.record("a");
+    let body = r#"{"title":"caf\u00e9 \ud83d\ude00 é","n":1e2}"#;
+    let write = Write::Put {
+        path: path.clone(),
+        body: Body::from(body.to_owned()),
+        permissions: r#"{"write":["alice"]}"#.to_owned(),
+        readers: readers(&["alice"]),
+        placement: Placement::Next,
+    };
+    let outcomes = apply(&store, NOW + 5, vec![write]).await;
+    assert_eq!(outcomes, [outcome(NOW + 5, NOW + 5)]);
+
+    let record = get(&store, &path).await.expect("it was written");
+    assert_eq!(record.id.as_str(), "a");
+    assert_eq!((record.seq, record.chosen), (Seq(NOW + 5), None));
+    let State::Live { body: read, permissions, signature } = record.state else {
+        panic!("it is alive");
+    };
+    assert_eq!(read, body, "the text is kept as it came");
+    assert_eq!(permissions, r#"{"write":["alice"]}"#);
+    assert_eq!(signature, readers(&["alice"]).signature());
+    let head = head(&store, &posts).await.expect("the collection has a record");
+    assert_eq!((head.seq, head.timestamp.0, head.live), (Seq(NOW + 5), NOW + 5, 1));
+}
+
+pub(super) async fn unknown_records_and_collections_are_none(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    apply(&store, NOW, vec![put(&posts.record("a"), "{}")]).await;
+    let paths =
+        [posts.record("b"), posts.record("a"), CollectionPath::new("blog", "other").record("a")];
+    let found = store.get(&paths).await.expect("records can be read");
+    let found: Vec<bool> = found.iter().map(Option::is_some).collect();
+    assert_eq!(found, [false, true, false], "answers come in the order asked for");
+    assert_eq!(head(&store, &CollectionPath::new("blog", "other")).await, None);
+    assert_eq!(head(&store, &CollectionPath::new("none", "posts")).await, None);
+}
+
+pub(super) async fn later_writes_of_a_batch_see_earlier_ones(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let path = posts.record("a");
+    let writes = vec![
+        put(&path, r#"{"n":1}"#),
+        put_for(&path, "read", &["alice"]),
+        delete(&path),
+        delete(&path),
+        put(&path, r#"{"n":2}"#),
+    ];
+    let outcomes = apply(&store, NOW + 10, writes).await;
+    let at = |more| outcome(NOW + 10 + more, NOW + 10 + more);
+    assert_eq!(outcomes, [at(0), at(1), at(2), at(2), at(3)]);
+    let record = get(&store, &path).await.expect("it was written last");
+    assert_eq!((record.body(), record.seq), (r#"{"n":2}"#, Seq(NOW + 13)));
+    assert_eq!(head(&store, &posts).await.map(|head| head.live), Some(1));
+}
+
+pub(super) async fn a_failed_guard_turns_everything_down(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let (a, b) = (posts.record("a"), posts.record("b"));
+    apply(&store, NOW + 1, vec![put(&a, "{}")]).await;
+    let before = head(&store, &posts).await;
+
+    let guard = |path: &RecordPath, live_at| Guard { path: path.clone(), live_at };
+    for guards in [
+        vec![guard(&a, None)],
+        vec![guard(&a, Some(Seq(NOW)))],
+        vec![guard(&b, Some(Seq(NOW + 1)))],
+        vec![guard(&a, Some(Seq(NOW + 1))), guard(&b, Some(Seq(NOW + 1)))],
+    ] {
+        let writes = vec![put(&b, "{}"), delete(&a)];
+        let refused = guarded(&store, NOW + 9, guards, writes).await;
+        assert!(matches!(refused, Err(ApplyError::Conflict)), "{refused:?}");
+    }
+    assert_eq!(head(&store, &posts).await, before);
+    assert_eq!(get(&store, &b).await, None);
+
+    let guards = vec![guard(&a, Some(Seq(NOW + 1))), guard(&b, None)];
+    guarded(&store, NOW + 9, guards, vec![delete(&a)]).await.expect("these guards hold");
+    let guards = vec![guard(&a, None)];
+    guarded(&store, NOW + 9, guards, vec![put(&a, "{}")]).await.expect("a tombstone is not live");
+}
+
+pub(super) async fn guards_look_at_the_moment_before_the_batch(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let path = posts.record("a");
+    let guards = vec![Guard { path: path.clone(), live_at: None }];
+    let writes = vec![put(&path, "{}"), put(&path, "{}")];
+    let outcomes = guarded(&store, NOW, guards, writes).await.expect("it was not there before");
+    assert_eq!(outcomes.len(), 2);
+}
+
+pub(super) async fn numbers_are_filled_into_bodies(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let past = put_at_past(&posts.record("a"));
+    let text = r#"{"first":,"own":}"#.to_owned();
+    let slots = vec![Slot { at: 9, write: 0 }, Slot { at: 16, write: 1 }];
+    let telling = Write::Put {
+        path: posts.record("b"),
+        body: Body::with_slots(text, slots),
+        permissions: "{}".to_owned(),
+        readers: readers(&[]),
+        placement: Placement::Next,
+    };
+    apply(&store, NOW, vec![Write::Touch { collection: posts.clone() }]).await;
+    let outcomes = apply(&store, NOW + 50, vec![past, telling]).await;
+    assert_eq!(outcomes, [outcome(NOW + 50, 77), outcome(NOW + 51, NOW + 51)]);
+    let record = get(&store, &posts.record("b")).await.expect("it was written");
+    assert_eq!(record.body(), format!(r#"{{"first":77,"own":{}}}"#, NOW + 51));
+}
+
+fn put_at_past(path: &RecordPath) -> Write {
+    super::build::put_at(path, "{}", super::build::at(77))
+}
+
+pub(super) async fn a_deleted_record_is_a_tombstone_until_it_is_written_again(
+    store: Arc<dyn Store>,
+) {
+    let posts = founded(&store, "blog", "posts").await;
+    let path = posts.record("a");
+    apply(&store, NOW, vec![put_for(&path, "read", &["alice"])]).await;
+    let outcomes = apply(&store, NOW + 1, vec![delete(&path)]).await;
+    assert_eq!(outcomes, [outcome(NOW + 1, NOW + 1)]);
+    let tombstone = get(&store, &path).await.expect("it left a tombstone");
+    assert_eq!((&tombstone.state, tombstone.seq), (&State::Tombstone, Seq(NOW + 1)));
+    assert_eq!(head(&store, &posts).await.map(|head| head.live), Some(0));
+
+    apply(&store, NOW + 2, vec![put(&path, r#"{"again":true}"#)]).await;
+    let record = get(&store, &path).await.expect("it was written again");
+    assert_eq!(record.body(), r#"{"again":true}"#);
+    let State::Live { signature, .. } = record.state else { panic!("it is alive") };
+    assert_eq!(signature, readers(&[]).signature());
+    assert_ne!(signature, Signature([0; 16]));
+    assert_eq!(head(&store, &posts).await.map(|head| head.live), Some(1));
+}
+
+pub(super) async fn deleting_what_is_not_there_changes_nothing(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let unknown = CollectionPath::new("blog", "unknown");
+    assert_eq!(apply(&store, NOW, vec![delete(&unknown.record("a"))]).await, [outcome(0, 0)]);
+    assert_eq!(head(&store, &unknown).await, None);
+
+    apply(&store, NOW + 3, vec![put(&posts.record("a"), "{}")]).await;
+    let before = head(&store, &posts).await;
+    let writes = vec![delete(&posts.record("b"))];
+    assert_eq!(apply(&store, NOW + 9, writes).await, [outcome(NOW + 3, NOW + 3)]);
+    assert_eq!(head(&store, &posts).await, before);
+    assert_eq!(get(&store, &posts.record("b")).await, None);
+}
+
+pub(super) async fn it_says_that_it_can_write(store: Arc<dyn Store>) {
+    let foreign = store.foreign_writes();
+    store.ping().await.expect("it can write");
+    let posts = founded(&store, "blog", "posts").await;
+    apply(&store, NOW, vec![put(&posts.record("a"), "{}")]).await;
+    assert_eq!(store.foreign_writes(), foreign, "its own writes are not foreign");
+}

@@ -1,0 +1,137 @@
+//! A store that fails when told to, around one that works.
+//!
+//! After [`FaultStore::fail_after`] so many calls go through, and every later one fails as if
+//! the disk did, until [`FaultStore::recover`].
+
+use std::collections::BTreeMap;
+use std::future::ready;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nuage_model::{
+    ApplyError, Batch, CollectionPath, Finding, GroupPath, Head, Kind, Outcome, Page, Pending,
+    Principal, Query, Record, RecordPath, Store, StoreError, Tally,
+};
+
+const NEVER: u64 = u64::MAX;
+
+/// Passes calls on to another store, or fails them.
+pub struct FaultStore {
+    inner: Arc<dyn Store>,
+    left: AtomicU64,
+}
+
+impl FaultStore {
+    /// One that does not fail yet.
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self { inner, left: AtomicU64::new(NEVER) }
+    }
+
+    /// Lets so many more calls through, then fails.
+    pub fn fail_after(&self, calls: u64) {
+        self.left.store(calls, Ordering::SeqCst);
+    }
+
+    /// Works again.
+    pub fn recover(&self) {
+        self.left.store(NEVER, Ordering::SeqCst);
+    }
+
+    // Counts a call, and says whether it goes through.
+    fn passes(&self) -> bool {
+        let count = |left| match left {
+            NEVER => Some(NEVER),
+            left => u64::checked_sub(left, 1),
+        };
+        self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count).is_ok()
+    }
+
+    fn pass<'a, T: Send + 'a, E: From<StoreError> + Send + 'a>(
+        &'a self,
+        call: impl FnOnce(&'a dyn Store) -> Pending<'a, Result<T, E>>,
+    ) -> Pending<'a, Result<T, E>> {
+        if self.passes() {
+            return call(&*self.inner);
+        }
+        let error = StoreError::Unavailable("it was told to fail".to_owned());
+        Box::pin(ready(Err(E::from(error))))
+    }
+}
+
+impl Store for FaultStore {
+    fn get<'a>(
+        &'a self,
+        paths: &'a [RecordPath],
+    ) -> Pending<'a, Result<Vec<Option<Record>>, StoreError>> {
+        self.pass(|store| store.get(paths))
+    }
+
+    fn head<'a>(
+        &'a self,
+        collection: &'a CollectionPath,
+    ) -> Pending<'a, Result<Option<Head>, StoreError>> {
+        self.pass(|store| store.head(collection))
+    }
+
+    fn list<'a>(&'a self, query: &'a Query) -> Pending<'a, Result<Page, StoreError>> {
+        self.pass(|store| store.list(query))
+    }
+
+    fn count<'a>(
+        &'a self,
+        query: &'a Query,
+    ) -> Pending<'a, Result<(Option<Head>, u64), StoreError>> {
+        self.pass(|store| store.count(query))
+    }
+
+    fn groups_of<'a>(
+        &'a self,
+        members: &'a [Principal],
+    ) -> Pending<'a, Result<Vec<GroupPath>, StoreError>> {
+        self.pass(|store| store.groups_of(members))
+    }
+
+    fn collections_of<'a>(
+        &'a self,
+        principals: &'a [Principal],
+    ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
+        self.pass(|store| store.collections_of(principals))
+    }
+
+    fn collections<'a>(
+        &'a self,
+        after: Option<&'a CollectionPath>,
+        limit: usize,
+    ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
+        self.pass(|store| store.collections(after, limit))
+    }
+
+    fn apply(&self, batch: Batch) -> Pending<'_, Result<Vec<Outcome>, ApplyError>> {
+        self.pass(|store| store.apply(batch))
+    }
+
+    fn foreign_writes(&self) -> u64 {
+        self.inner.foreign_writes()
+    }
+
+    fn tally(&self) -> Pending<'_, Result<BTreeMap<Kind, Tally>, StoreError>> {
+        self.pass(|store| store.tally())
+    }
+
+    fn ping(&self) -> Pending<'_, Result<(), StoreError>> {
+        self.pass(|store| store.ping())
+    }
+
+    fn check(&self) -> Pending<'_, Result<Vec<Finding>, StoreError>> {
+        self.pass(|store| store.check())
+    }
+
+    fn backup<'a>(&'a self, to: &'a Path) -> Pending<'a, Result<(), StoreError>> {
+        self.pass(|store| store.backup(to))
+    }
+
+    fn close(&self) -> Pending<'_, ()> {
+        self.inner.close()
+    }
+}
