@@ -118,7 +118,8 @@ pub enum SettingsError {
     },
     /// The second could only repeat what the first said.
     #[error(
-        "authentication policies \"{first}\" and \"{second}\" are of the same kind: keep one of them"
+        "authentication policies \"{first}\" and \"{second}\" are of the same kind: keep one \
+         of them"
     )]
     SameKind {
         /// Name of the policy that comes first.
