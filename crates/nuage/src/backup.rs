@@ -1,0 +1,180 @@
+//! Copies of the data: made while others read and write, verified without touching them, and
+//! taken back in place of what is there.
+//!
+//! The generated secrets go with the copy, in a file beside it: names of personal buckets are
+//! derived from them.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nuage_model::Finding;
+
+use crate::check;
+use crate::cli::BackupVerb;
+use crate::config::{Settings, StorageSettings};
+use crate::data::{self, beside};
+use crate::failure::{Exit, Failure};
+use crate::out::{complain, say};
+use crate::server::now;
+
+/// Performs a verb on copies.
+pub(crate) async fn perform(verb: BackupVerb, settings: &Settings, json: bool) -> Result<()> {
+    let storage = &settings.storage;
+    match verb {
+        BackupVerb::Create { file } => create(storage, &file, json).await,
+        BackupVerb::Verify { file } => {
+            let findings = verify(storage, &file).await?;
+            check::tell(&findings, &file.display().to_string(), json)
+        }
+        BackupVerb::Restore { file, force } => restore(storage, &file, force, json).await,
+    }
+}
+
+async fn create(storage: &StorageSettings, file: &Path, json: bool) -> Result<()> {
+    data::expect_database(storage)?;
+    if file.exists() {
+        bail!("{} is there already. Nothing was changed.", file.display());
+    }
+    // Under another name until it is whole.
+    let draft = Draft::new(beside(file, ".part"));
+    let store = data::open(storage).await?;
+    let copied = store.backup(&draft.0).await;
+    store.close().await;
+    copied.with_context(|| format!("{} cannot be written", file.display()))?;
+    File::open(&draft.0)?.sync_all()?;
+    let secrets = data::secrets_path(storage);
+    if secrets.is_file() {
+        copy_private(&secrets, &secrets_beside(file))?;
+    }
+    std::fs::rename(&draft.0, file)?;
+    sync_folder(file)?;
+    let bytes = std::fs::metadata(file)?.len();
+    match json {
+        true => say(&serde_json::json!({ "file": file, "bytes": bytes }).to_string()),
+        false => complain(&format!("{} holds a copy of {bytes} bytes.", file.display())),
+    }
+    Ok(())
+}
+
+/// Checks a copy of the copy: opening a database may change it.
+async fn verify(storage: &StorageSettings, file: &Path) -> Result<Vec<Finding>> {
+    if !file.is_file() {
+        let sentence = format!("There is no copy at {}.", file.display());
+        return Err(Failure::new(Exit::Storage, sentence).into());
+    }
+    let draft = Draft::new(beside(file, ".verify"));
+    copy_private(file, &draft.0)?;
+    check_file(storage, &draft.0).await
+}
+
+async fn check_file(storage: &StorageSettings, file: &Path) -> Result<Vec<Finding>> {
+    let store = data::open_file(file, storage).await?;
+    let findings = store.check().await;
+    store.close().await;
+    Ok(findings?)
+}
+
+async fn restore(storage: &StorageSettings, file: &Path, force: bool, json: bool) -> Result<()> {
+    if !file.is_file() {
+        let sentence = format!("There is no copy at {}.", file.display());
+        return Err(Failure::new(Exit::Storage, sentence).into());
+    }
+    data::make_folder(storage)?;
+    let _lock = data::lock(storage)?;
+    let database = &storage.database;
+    if database.exists() && !force {
+        bail!(
+            "There is data at {} already. To replace it (it is kept beside): --force",
+            database.display()
+        );
+    }
+    let draft = Draft::new(beside(database, ".restoring"));
+    copy_private(file, &draft.0)?;
+    let findings = check_file(storage, &draft.0).await?;
+    if !findings.is_empty() {
+        check::tell(&findings, &file.display().to_string(), false)?;
+    }
+    let kept = set_aside(storage)?;
+    std::fs::rename(&draft.0, database)?;
+    let secrets = secrets_beside(file);
+    if secrets.is_file() {
+        copy_private(&secrets, &data::secrets_path(storage))?;
+    }
+    sync_folder(database)?;
+    if json {
+        say(&serde_json::json!({ "database": database, "kept": kept }).to_string());
+    } else {
+        complain(&format!("{} is restored.", database.display()));
+        if let Some(kept) = kept {
+            complain(&format!("What was there is kept as {}.", kept.display()));
+        }
+    }
+    Ok(())
+}
+
+/// Renames the database with all that belongs to it.
+fn set_aside(storage: &StorageSettings) -> Result<Option<PathBuf>> {
+    let database = &storage.database;
+    if !database.exists() {
+        return Ok(None);
+    }
+    let suffix = format!(".before-{}", now());
+    let kept = beside(database, &suffix);
+    for part in ["-wal", "-shm"] {
+        let path = beside(database, part);
+        if path.exists() {
+            std::fs::rename(path, beside(&kept, part))?;
+        }
+    }
+    std::fs::rename(database, &kept)?;
+    let secrets = data::secrets_path(storage);
+    if secrets.is_file() {
+        copy_private(&secrets, &beside(&secrets, &suffix))?;
+    }
+    Ok(Some(kept))
+}
+
+fn secrets_beside(file: &Path) -> PathBuf {
+    beside(file, ".secrets.toml")
+}
+
+fn copy_private(from: &Path, to: &Path) -> Result<()> {
+    let copied = File::open(from).and_then(|mut source| {
+        let mut target = data::private().create(true).truncate(true).open(to)?;
+        std::io::copy(&mut source, &mut target)?;
+        target.sync_all()
+    });
+    copied.with_context(|| format!("{} cannot be copied to {}", from.display(), to.display()))
+}
+
+fn sync_folder(file: &Path) -> Result<()> {
+    let folder = file.parent().filter(|folder| *folder != Path::new(""));
+    let folder = OpenOptions::new().read(true).open(folder.unwrap_or(Path::new(".")))?;
+    Ok(folder.sync_all()?)
+}
+
+/// A database file that vanishes with what SQLite puts beside it, unless it was renamed.
+pub(crate) struct Draft(pub(crate) PathBuf);
+
+impl Draft {
+    /// Whatever was left under that name by an earlier attempt is removed first.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        let draft = Self(path);
+        draft.remove();
+        draft
+    }
+
+    fn remove(&self) {
+        for part in ["", "-wal", "-shm", "-journal"] {
+            // Most of them are not there.
+            let _ = std::fs::remove_file(beside(&self.0, part));
+        }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}

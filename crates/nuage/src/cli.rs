@@ -1,0 +1,178 @@
+//! The command line: verbs and flags. What they mean is elsewhere.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed while running
+  2  the command line is wrong
+  3  the configuration is wrong
+  4  the data cannot be opened, or was written by a newer version
+  5  the address is in use or may not be used
+  6  a check found something wrong
+
+Settings come from flags, then NUAGE_SECTION__NAME variables, then nuage.toml, then defaults;
+`nuage config show` lists them all with the origin of each.";
+
+/// One small server that keeps the data of offline-first applications in step.
+#[derive(Parser, Debug)]
+#[command(name = "nuage", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+}
+
+/// Flags of every verb.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Common {
+    /// Settings file [default: $NUAGE_CONFIG, ./nuage.toml, /etc/nuage/nuage.toml]
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "kinto_ini")]
+    pub(crate) config: Option<PathBuf>,
+    /// Settings file of Kinto, used instead of nuage.toml
+    #[arg(long, alias = "ini", value_name = "FILE", global = true)]
+    pub(crate) kinto_ini: Option<PathBuf>,
+    /// Start although this plugin, listener, policy or setting of Kinto is not supported
+    #[arg(long, value_name = "NAME", global = true)]
+    pub(crate) kinto_ignore: Vec<String>,
+    /// Folder of the data [storage.path, default: ./nuage-data]
+    #[arg(long, value_name = "FOLDER", global = true)]
+    pub(crate) data: Option<String>,
+    /// Database elsewhere: sqlite:///absolute/file.db or a path [storage.url]
+    #[arg(long, value_name = "URL", global = true)]
+    pub(crate) storage_url: Option<String>,
+    /// Address to listen on [http.listen, default: 127.0.0.1:8888]
+    #[arg(long, value_name = "ADDRESS:PORT", global = true)]
+    pub(crate) listen: Option<String>,
+    /// pretty, json or auto [log.format]
+    #[arg(long, value_name = "FORMAT", global = true)]
+    pub(crate) log_format: Option<String>,
+    /// error, warn, info, debug or trace [log.level]
+    #[arg(long, value_name = "LEVEL", global = true)]
+    pub(crate) log_level: Option<String>,
+    /// Any setting, such as limits.page_records=1000
+    #[arg(long, value_name = "NAME=VALUE", global = true, value_parser = assignment)]
+    pub(crate) set: Vec<(String, String)>,
+    /// Answer with JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("give NAME=VALUE")?;
+    Ok((name.trim().to_owned(), value.to_owned()))
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Verb {
+    /// Run the server (also without a verb)
+    #[command(alias = "start")]
+    Serve,
+    /// Verify the integrity of the data, also while the server runs
+    Check,
+    /// Show or check the settings
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Accounts
+    #[command(subcommand)]
+    User(UserVerb),
+    /// Create or reset an account, as Kinto's command of that name does
+    #[command(hide = true)]
+    CreateUser {
+        /// Name of the account
+        #[arg(short, long)]
+        username: String,
+        /// Its password; asked for unless given
+        #[arg(short, long)]
+        password: Option<String>,
+    },
+    /// Copies of the data
+    #[command(subcommand)]
+    Backup(BackupVerb),
+    /// Write everything as lines of JSON, to a file or to the standard output
+    Export {
+        /// Where to
+        file: Option<PathBuf>,
+    },
+    /// Read what `export` wrote; the collections in it must be empty here
+    Import {
+        /// From where; the standard input unless given
+        file: Option<PathBuf>,
+    },
+    /// Tell the version
+    Version,
+}
+
+/// Verbs on settings.
+#[derive(Subcommand, Debug)]
+pub(crate) enum ConfigVerb {
+    /// Print all settings in effect with the origin of each; secrets are masked
+    Show,
+    /// Tell what is wrong with the settings
+    Check,
+}
+
+/// Verbs on accounts.
+#[derive(Subcommand, Debug)]
+pub(crate) enum UserVerb {
+    /// Create an account
+    Add {
+        /// Its name: letters, digits and . _ - + @
+        name: String,
+        #[command(flatten)]
+        password: PasswordSource,
+    },
+    /// List the accounts
+    List,
+    /// Change a password
+    Passwd {
+        /// Name of the account
+        name: String,
+        #[command(flatten)]
+        password: PasswordSource,
+    },
+    /// Delete an account; its data stays
+    Delete {
+        /// Its name
+        name: String,
+    },
+}
+
+/// Where a password comes from; it is asked for on a terminal.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PasswordSource {
+    /// Read it from the first line of the standard input
+    #[arg(long, conflicts_with = "generate")]
+    pub(crate) password_stdin: bool,
+    /// Make one up and print it
+    #[arg(long)]
+    pub(crate) generate: bool,
+}
+
+/// Verbs on copies.
+#[derive(Subcommand, Debug)]
+pub(crate) enum BackupVerb {
+    /// Copy everything to a new file, also while the server runs
+    Create {
+        /// The new file
+        file: PathBuf,
+    },
+    /// Check the integrity of a copy; the copy is not changed
+    Verify {
+        /// The copy
+        file: PathBuf,
+    },
+    /// Take a copy as the data; the server must not run
+    Restore {
+        /// The copy
+        file: PathBuf,
+        /// Replace data that is there; it is kept beside
+        #[arg(long)]
+        force: bool,
+    },
+}

@@ -1,0 +1,196 @@
+#![allow(clippy::unwrap_used)]
+
+use std::path::PathBuf;
+
+use crate::config::{Config, Settings, Sources, load, show_json, show_text};
+
+/// What the sources say, the file given as text.
+fn sources(
+    file: &str,
+    environment: &[(&str, &str)],
+    flags: &[(&str, &str)],
+) -> Result<Config, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nuage.toml");
+    std::fs::write(&path, file).unwrap();
+    let flag = |(name, text): &(&str, &str)| {
+        (format!("--set {name}"), (*name).to_owned(), (*text).to_owned())
+    };
+    let variable = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+    let sources = Sources {
+        flags: flags.iter().map(flag).collect(),
+        file: Some(path),
+        environment: environment.iter().map(variable).collect(),
+        ..Sources::default()
+    };
+    let shown = folder.path().display().to_string() + "/";
+    let config = load(&sources).map_err(|invalid| invalid.to_string().replace(&shown, ""))?;
+    Settings::of(&config).map_err(|invalid| invalid.to_string().replace(&shown, ""))?;
+    Ok(config)
+}
+
+fn complaint(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> String {
+    sources(file, environment, flags).unwrap_err()
+}
+
+#[test]
+fn defaults_are_right_and_closed() {
+    let config = Config::defaults();
+    let settings = Settings::of(&config).unwrap();
+    assert_eq!(settings.listen, "127.0.0.1:8888");
+    assert_eq!(settings.storage.database, PathBuf::from("./nuage-data/nuage.db"));
+    assert_eq!(settings.engine.limits, nuage_model::Limits::default());
+    assert_eq!(settings.storage.options, nuage_store::Options::default());
+    assert_eq!(settings.auth.throttling, nuage_auth::Throttling::default());
+    let features = settings.kinto.features;
+    assert!(features.default_bucket && features.history && features.permissions);
+    assert!(!features.flush && !features.counters);
+    assert!(settings.engine.grants.holders("account", "create").is_none());
+    assert_eq!(settings.auth.policies, nuage_auth::Settings::default().policies);
+}
+
+#[test]
+fn flags_go_before_the_environment_before_the_file_before_defaults() {
+    let file = "[limits]\npage_records = 1\nbody_bytes = 2\nid_bytes = 3\n";
+    let environment = [("NUAGE_LIMITS__BODY_BYTES", "20"), ("NUAGE_LIMITS__ID_BYTES", "30")];
+    let config = sources(file, &environment, &[("limits.id_bytes", "300")]).unwrap();
+    let shown = |name| {
+        let entry = config.entry(name);
+        format!("{} from {}", entry.value, entry.origin)
+    };
+    assert!(shown("limits.page_records").ends_with("nuage.toml line 2"));
+    assert_eq!(shown("limits.body_bytes"), "20 from $NUAGE_LIMITS__BODY_BYTES");
+    assert_eq!(shown("limits.id_bytes"), "300 from --set limits.id_bytes");
+    assert_eq!(shown("limits.json_depth"), "64 from default");
+}
+
+#[test]
+fn what_is_not_known_is_an_error_that_names_line_and_nearest_key() {
+    let cases = [
+        (
+            "[http]\nlsten = 'x'",
+            "nuage.toml line 2: there is no setting http.lsten. Did you mean http.listen?",
+        ),
+        (
+            "[htp]\nlisten = 'x'",
+            "nuage.toml line 1: there is no section [htp]. Did you mean [http]?",
+        ),
+        ("\n\nreadonly = true", "nuage.toml line 3: there is no setting readonly."),
+        ("[kinto]\nreadonly = 3", "nuage.toml line 2: kinto.readonly must be true or false."),
+        ("[limits]\nbody_bytes = 0", "must be a whole number of at least 1."),
+        ("[log]\nlevel = 'loud'", "must be one of error, warn, info, debug, trace."),
+        ("[http]\nlisten = ", "nuage.toml line 2: "),
+        ("[grants]\nbuket_create = ['x']", "Did you mean bucket_create?"),
+        (
+            "[storage]\nurl = 'postgresql://me:secret@db/x'",
+            "storage.url: postgresql is not a database of Nuage",
+        ),
+    ];
+    for (file, expected) in cases {
+        let said = complaint(file, &[], &[]);
+        assert!(said.contains(expected), "{said:?} does not say {expected:?}");
+        assert!(!said.contains("secret"));
+    }
+    let said = complaint("", &[("NUAGE_HTTP__LSTEN", "x")], &[("kinto.redonly", "true")]);
+    assert!(
+        said.contains(
+            "$NUAGE_HTTP__LSTEN: there is no setting http.lsten. Did you mean http.listen?"
+        )
+    );
+    assert!(said.contains(
+        "--set kinto.redonly: there is no setting kinto.redonly. Did you mean kinto.readonly?"
+    ));
+}
+
+#[test]
+fn port_of_the_platform_replaces_the_port_alone() {
+    let file = "[http]\nlisten = '[::]:8888'";
+    let config =
+        sources(file, &[("PORT", "9000"), ("NUAGE_PORT", "tcp://10.0.0.1:1")], &[]).unwrap();
+    assert_eq!(config.text("http.listen"), "[::]:9000");
+}
+
+#[test]
+fn secrets_come_from_files_and_are_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    std::fs::write(&path, "hush-hush\n").unwrap();
+    let path = path.to_str().unwrap();
+    let environment = [("NUAGE_AUTH__USERID_HMAC_SECRET_FILE", path)];
+    let config = sources("[kinto]\ntoken_secret = 'hush-too'", &environment, &[]).unwrap();
+    assert_eq!(config.secret("auth.userid_hmac_secret").as_deref(), Some("hush-hush"));
+    for shown in [show_text(&config), show_json(&config).to_string()] {
+        assert!(!shown.contains("hush") && shown.contains("********"));
+    }
+}
+
+#[test]
+fn what_is_shown_can_be_read_again() {
+    let file = "[kinto.cache_expires_s]\n'blog.record' = 60\nrecord = 5\n[grants]\nrecord_read = ['account:a b']\n";
+    let config = sources(file, &[], &[]).unwrap();
+    let again = sources(&show_text(&config), &[], &[]).unwrap();
+    let values = |config: &Config| {
+        let entries = config.entries.iter();
+        entries.map(|(name, entry)| format!("{name}={}", entry.value)).collect::<Vec<_>>()
+    };
+    assert_eq!(values(&config), values(&again));
+}
+
+#[test]
+fn rules_between_settings_are_kept() {
+    let cases = [
+        ("[auth]\npolicies = ['basicauth', 'account']", "would never be asked"),
+        ("[auth]\npolicies = ['basicauth']", "nobody could log in with an account"),
+        ("[auth]\npolicies = ['ldap']", "ldap is not a kind of policy"),
+        ("[grants]\naccount_create = ['account:a']", "account:a may create accounts but not write"),
+        ("[kinto]\neos = 'soon'", "must be a day such as 2030-12-31"),
+        ("[kinto]\nbackoff_percentage = 101", "at most 100"),
+    ];
+    for (file, expected) in cases {
+        let said = complaint(file, &[], &[]);
+        assert!(said.contains(expected), "{said:?} does not say {expected:?}");
+    }
+    sources("[grants]\naccount_create = ['system.Everyone']", &[], &[]).unwrap();
+    sources("[auth]\npolicies = ['account', 'guest:basicauth']", &[], &[]).unwrap();
+}
+
+#[test]
+fn storage_urls_name_files() {
+    let cases = [
+        ("sqlite:///here.db", "/here.db"),
+        ("sqlite:////abs/here.db", "/abs/here.db"),
+        ("sqlite:here.db", "here.db"),
+        ("data/here.db", "data/here.db"),
+    ];
+    for (url, expected) in cases {
+        let config = sources("", &[], &[("storage.url", url)]).unwrap();
+        let storage = Settings::of(&config).unwrap().storage;
+        assert_eq!(storage.database, PathBuf::from(expected));
+        assert_eq!(
+            storage.folder,
+            PathBuf::from(expected)
+                .parent()
+                .map(|folder| {
+                    if folder.as_os_str().is_empty() {
+                        PathBuf::from(".")
+                    } else {
+                        folder.to_owned()
+                    }
+                })
+                .unwrap()
+        );
+    }
+}
+
+#[test]
+fn the_end_of_service_is_a_day_or_a_moment() {
+    let cases = [
+        ("2030-12-31", 1_924_905_600_000),
+        ("2030-12-31T12:00:00", 1_924_948_800_000),
+        ("2030-12-31T12:00:00+02:00", 1_924_941_600_000),
+    ];
+    for (text, at_ms) in cases {
+        let config = sources("", &[], &[("kinto.eos", text)]).unwrap();
+        assert_eq!(Settings::of(&config).unwrap().kinto.eos.unwrap().at_ms, at_ms);
+    }
+}

@@ -1,0 +1,41 @@
+//! What happens, as lines: aligned for people on a terminal, JSON for programs elsewhere.
+
+use std::io::IsTerminal;
+
+use anyhow::Result;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::config::Config;
+
+/// Begins to log the server's doings on the standard output.
+pub(crate) fn begin_server(config: &Config) -> Result<()> {
+    let terminal = std::io::stdout().is_terminal();
+    begin(config, terminal, config.log_level(), std::io::stdout)
+}
+
+/// Begins to log what goes wrong in other verbs on the standard error.
+pub(crate) fn begin_tool(config: &Config) -> Result<()> {
+    begin(config, std::io::stderr().is_terminal(), "warn", std::io::stderr)
+}
+
+fn begin<W>(config: &Config, terminal: bool, level: &str, writer: W) -> Result<()>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    // RUST_LOG refines the setting; where it says nothing the setting holds.
+    let filter = EnvFilter::builder().with_default_directive(level.parse()?).from_env_lossy();
+    let pretty = match config.log_format() {
+        "pretty" => true,
+        "json" => false,
+        _ => terminal,
+    };
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    if pretty {
+        let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+        lines.compact().with_target(false).with_ansi(colours).init();
+    } else {
+        lines.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! The running server: puts the rooms together, serves, and goes down in order.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Result, anyhow};
+use nuage_auth::Auth;
+use nuage_engine::{Engine, World};
+use nuage_http::ServeOptions;
+use nuage_kinto::Kinto;
+use nuage_model::Timestamp;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use uuid::Uuid;
+
+use crate::config::{Config, Settings};
+use crate::data;
+use crate::failure::{Exit, Failure};
+use crate::greeting::Greeting;
+use crate::logs;
+
+/// Time that requests under way may take once the server is told to stop.
+const DRAIN_MS: u64 = 20_000;
+
+/// The present time.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let since = since.unwrap_or(Duration::ZERO);
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Serves until it is told to stop.
+pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()> {
+    let begun = Instant::now();
+    logs::begin_server(config)?;
+    let signals = Signals::listen()?;
+    let listener = bind(&settings.listen).await?;
+    let address = listener.local_addr()?;
+
+    data::make_folder(&settings.storage)?;
+    let _lock = data::lock(&settings.storage)?;
+    let existed = settings.storage.database.is_file();
+    let store = data::open(&settings.storage).await?;
+    settings.take_secrets(&data::secrets(&settings.storage)?);
+
+    let world =
+        World { clock: Box::new(now), ids: Box::new(|| Uuid::new_v4().hyphenated().to_string()) };
+    let limits = settings.engine.limits.clone();
+    let engine = Engine::new(Arc::clone(&store), settings.engine.clone(), world);
+    let auth = Auth::new(Arc::clone(&engine), settings.auth.clone());
+    let auth = auth.map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
+    let kinto = Kinto::new(engine, Arc::new(auth), settings.kinto.clone());
+
+    let greeting = Greeting { address, settings: &settings, notes: &config.notes, existed };
+    greeting.show(begun.elapsed());
+    let options = ServeOptions { limits, drain_ms: DRAIN_MS };
+    nuage_http::serve(listener, Arc::new(kinto), options, signals.first()).await;
+    store.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn bind(listen: &str) -> Result<TcpListener> {
+    TcpListener::bind(listen).await.map_err(|error| {
+        let sentence = match error.kind() {
+            ErrorKind::AddrInUse => {
+                format!(
+                    "{listen} is in use. Try another port: nuage serve --listen {}",
+                    next(listen)
+                )
+            }
+            ErrorKind::PermissionDenied => {
+                format!("{listen} may not be used: ports below 1024 need privileges.")
+            }
+            ErrorKind::AddrNotAvailable => format!("{listen} is not an address of this machine."),
+            _ => format!("{listen} cannot be listened on: {error}."),
+        };
+        let exit = match error.kind() {
+            ErrorKind::InvalidInput => Exit::Configuration,
+            _ => Exit::Address,
+        };
+        anyhow!(Failure::new(exit, sentence))
+    })
+}
+
+/// The same address with the next port.
+fn next(listen: &str) -> String {
+    match listen.parse::<SocketAddr>() {
+        Ok(mut address) => {
+            address.set_port(address.port().checked_add(1).unwrap_or(8888));
+            address.to_string()
+        }
+        Err(_) => "127.0.0.1:8889".to_owned(),
+    }
+}
+
+/// The signals that end the server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Completes at the first signal. A second one ends the process at once.
+    async fn first(mut self) {
+        self.next().await;
+        tracing::info!("stopping: requests under way may finish; a second signal ends them");
+        tokio::spawn(async move {
+            self.next().await;
+            std::process::exit(Exit::Failed as i32);
+        });
+    }
+}

@@ -1,0 +1,21 @@
+//! Everything out to lines of JSON, and in again: to look at, to keep, to move to another store.
+
+pub(crate) mod export;
+pub(crate) mod import;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A bar for a person who watches; nothing otherwise.
+fn progress(total: u64, wanted: bool) -> ProgressBar {
+    if !wanted || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(total);
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} records, {eta} left");
+    bar.with_style(style.expect("the template is right"))
+}

@@ -1,0 +1,149 @@
+//! Writes everything as lines of JSON, in the order of positions in each collection.
+//!
+//! Reads a copy made for the purpose, so that the lines show one moment, whatever a server does
+//! meanwhile. Memory holds one page, and the names of records whose time is of the past.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use indicatif::ProgressBar;
+use nuage_model::{
+    CollectionPath, Direction, Field, Query, Record, RecordId, Seq, Sort, States, Store, View,
+};
+
+use crate::backup::Draft;
+use crate::config::Settings;
+use crate::data::{self, beside};
+use crate::out::complain;
+use crate::server::now;
+use crate::transfer::{progress, wire};
+
+/// Records read at a time; each may be as large as a request.
+const PAGE: usize = 100;
+/// Collections read at a time.
+const COLLECTIONS: usize = 1_000;
+
+/// Writes everything to the file, or to the standard output.
+pub(crate) async fn perform(file: Option<&Path>, settings: &Settings) -> Result<()> {
+    let storage = &settings.storage;
+    data::expect_database(storage)?;
+    let draft = Draft::new(beside(&storage.database, &format!(".export-{}", std::process::id())));
+    let store = data::open(storage).await?;
+    let copied = store.backup(&draft.0).await;
+    store.close().await;
+    copied.context("no copy could be made to export from")?;
+
+    let copy = data::open_file(&draft.0, storage).await?;
+    let written = match file {
+        Some(path) => {
+            let mut options = data::private();
+            let target = options.create_new(true).open(path);
+            let target = target.with_context(|| format!("{} cannot be made", path.display()))?;
+            export(copy.as_ref(), target, true).await
+        }
+        None => export(copy.as_ref(), std::io::stdout(), false).await,
+    };
+    copy.close().await;
+    let records = written?;
+    if let Some(path) = file {
+        File::open(path)?.sync_all()?;
+        complain(&format!("{} holds {records} records and tombstones.", path.display()));
+    }
+    Ok(())
+}
+
+/// Writes all lines; gives the number of records.
+pub(crate) async fn export(
+    store: &dyn Store,
+    target: impl Write,
+    show_progress: bool,
+) -> Result<u64> {
+    let mut total = 0;
+    for tally in store.tally().await?.values() {
+        total += tally.live + tally.tombstones;
+    }
+    let mut lines = Lines {
+        target: BufWriter::new(target),
+        records: 0,
+        progress: progress(total, show_progress),
+    };
+    lines.target.write_all(wire::first_line(now().0).as_bytes())?;
+    let mut after: Option<CollectionPath> = None;
+    loop {
+        let paths = store.collections(after.as_ref(), COLLECTIONS).await?;
+        for path in &paths {
+            lines.write_collection(store, path).await?;
+        }
+        if paths.len() < COLLECTIONS {
+            break;
+        }
+        after = paths.into_iter().next_back();
+    }
+    lines.target.write_all(wire::last_line(lines.records).as_bytes())?;
+    lines.target.flush()?;
+    lines.progress.finish_and_clear();
+    Ok(lines.records)
+}
+
+struct Lines<W: Write> {
+    target: BufWriter<W>,
+    records: u64,
+    progress: ProgressBar,
+}
+
+impl<W: Write> Lines<W> {
+    /// Lists by the time shown, which is the position but for records with a time of their own.
+    /// Those come early, and wait for their position.
+    async fn write_collection(&mut self, store: &dyn Store, path: &CollectionPath) -> Result<()> {
+        let mut query = Query::all(path.clone(), PAGE);
+        query.states = States::Both;
+        query.sort = vec![Sort { field: Field::Timestamp, direction: Direction::Ascending }];
+        let mut waiting: BinaryHeap<Reverse<(Seq, RecordId)>> = BinaryHeap::new();
+        loop {
+            let page = store.list(&query).await?;
+            for record in &page.records {
+                if record.chosen.is_some() {
+                    waiting.push(Reverse((record.seq, record.id.clone())));
+                    continue;
+                }
+                self.write_waiting(store, path, &mut waiting, Some(record.seq)).await?;
+                self.write_record(path, record)?;
+            }
+            let Some(last) = page.records.last().filter(|_| page.more) else { break };
+            query.after = Some(query.position(&View::new(last)));
+        }
+        self.write_waiting(store, path, &mut waiting, None).await
+    }
+
+    async fn write_waiting(
+        &mut self,
+        store: &dyn Store,
+        path: &CollectionPath,
+        waiting: &mut BinaryHeap<Reverse<(Seq, RecordId)>>,
+        before: Option<Seq>,
+    ) -> Result<()> {
+        while let Some(Reverse((seq, _))) = waiting.peek()
+            && before.is_none_or(|before| *seq < before)
+        {
+            let Some(Reverse((_, id))) = waiting.pop() else { break };
+            let path_of_record = path.record(id);
+            let found = store.get(std::slice::from_ref(&path_of_record)).await?;
+            let Some(record) = found.into_iter().next().flatten() else {
+                bail!("{path_of_record} vanished while it was read");
+            };
+            self.write_record(path, &record)?;
+        }
+        Ok(())
+    }
+
+    fn write_record(&mut self, path: &CollectionPath, record: &Record) -> Result<()> {
+        self.target.write_all(wire::record_line(path, record).as_bytes())?;
+        self.records += 1;
+        self.progress.inc(1);
+        Ok(())
+    }
+}

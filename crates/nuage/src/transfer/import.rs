@@ -1,0 +1,274 @@
+//! Reads what an export wrote: first all lines to see that they are right and that there is room
+//! for them, then again to write. A wrong line changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, Write as _};
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use nuage_engine::readers;
+use nuage_model::{
+    ApplyError, Batch, CollectionPath, GroupPath, Kind, Permissions, Placement, Principal, Query,
+    Readers, RecordPath, Seq, States, Store, Timestamp, Write,
+};
+
+use crate::backup::Draft;
+use crate::config::Settings;
+use crate::data::{self, beside};
+use crate::out::{complain, say};
+use crate::server::now;
+use crate::transfer::progress;
+use crate::transfer::wire::{self, FORMAT, Line, RecordLine};
+
+/// Longest line. Bodies come from requests, which are shorter unless their limit was raised.
+const LINE_BYTES: u64 = 256 * 1024 * 1024;
+/// Writes and bytes of bodies in one batch.
+const BATCH_WRITES: usize = 500;
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// Reads the file, or the standard input, into the data.
+pub(crate) async fn perform(file: Option<&Path>, settings: &Settings, json: bool) -> Result<()> {
+    let storage = &settings.storage;
+    data::make_folder(storage)?;
+    let spool = Draft::new(beside(&storage.database, &format!(".import-{}", std::process::id())));
+    let (path, shown) = match file {
+        Some(path) => (path.to_owned(), path.display().to_string()),
+        None => {
+            let mut copy = data::private().create_new(true).open(&spool.0)?;
+            std::io::copy(&mut std::io::stdin().lock(), &mut copy)?;
+            copy.flush()?;
+            (spool.0.clone(), "the standard input".to_owned())
+        }
+    };
+    let source = File::open(&path).with_context(|| format!("{shown} cannot be read"))?;
+    let store = data::open(storage).await?;
+    let done = import(store.as_ref(), source, &shown).await;
+    store.close().await;
+    let records = done?;
+    match json {
+        true => say(&serde_json::json!({ "records": records }).to_string()),
+        false => complain(&format!("{records} records and tombstones are imported.")),
+    }
+    Ok(())
+}
+
+/// Checks all lines, then writes them; gives the number of records.
+pub(crate) async fn import(store: &dyn Store, mut source: File, shown: &str) -> Result<u64> {
+    let counts = check(store, &source, shown).await?;
+    let total: u64 = counts.values().map(|count| count.live + count.dead).sum();
+    source.rewind()?;
+    let progress = progress(total, true);
+    let mut lines = Lines::new(&source, shown);
+    let mut writer = Writer { store, writes: Vec::new(), bytes: 0 };
+    while let Some(line) = lines.next()? {
+        if let Line::Record(line) = line {
+            writer.add(&line).await.with_context(|| lines.place())?;
+            progress.inc(1);
+        }
+    }
+    writer.flush().await?;
+    progress.finish_and_clear();
+    for (path, count) in &counts {
+        let live = store.head(path).await?.map_or(0, |head| head.live);
+        if live != count.live {
+            bail!("{path} has {live} records after the import, not {}.", count.live);
+        }
+    }
+    Ok(total)
+}
+
+#[derive(Default)]
+struct Count {
+    live: u64,
+    dead: u64,
+    last: i64,
+}
+
+/// Reads all lines without writing.
+async fn check(
+    store: &dyn Store,
+    source: &File,
+    shown: &str,
+) -> Result<BTreeMap<CollectionPath, Count>> {
+    let mut counts: BTreeMap<CollectionPath, Count> = BTreeMap::new();
+    let mut current: Option<CollectionPath> = None;
+    let mut records = 0;
+    let mut end = None;
+    let mut lines = Lines::new(source, shown);
+    match lines.next()? {
+        Some(Line::Mark(mark)) if mark.nuage == "export" => match mark.format {
+            Some(FORMAT) => {}
+            _ => bail!("{} is of a form that this version does not know.", lines.place()),
+        },
+        _ => bail!("{} does not begin an export.", lines.place()),
+    }
+    while let Some(line) = lines.next()? {
+        if end.is_some() {
+            bail!("{} comes after the end.", lines.place());
+        }
+        let line = match line {
+            Line::Record(line) => line,
+            Line::Mark(mark) if mark.nuage == "end" => {
+                end = Some(mark.records);
+                continue;
+            }
+            Line::Mark(_) => bail!("{} is out of place.", lines.place()),
+        };
+        records += 1;
+        write_of(&line).with_context(|| lines.place())?;
+        let path = line.path().collection;
+        if current.as_ref() != Some(&path) {
+            if counts.contains_key(&path) {
+                bail!("{}: the records of {path} are not together.", lines.place());
+            }
+            expect_empty(store, &path).await?;
+            current = Some(path.clone());
+        }
+        let count = counts.entry(path).or_default();
+        if line.seq <= count.last {
+            bail!("{}: the positions do not increase.", lines.place());
+        }
+        count.last = line.seq;
+        match line.deleted {
+            true => count.dead += 1,
+            false => count.live += 1,
+        }
+    }
+    match end {
+        Some(Some(written)) if written == records => Ok(counts),
+        Some(_) => bail!("{shown} lost lines: its end tells another number than it has."),
+        None => bail!("{shown} has no end: it was cut off. Nothing was imported."),
+    }
+}
+
+async fn expect_empty(store: &dyn Store, path: &CollectionPath) -> Result<()> {
+    let mut query = Query::all(path.clone(), 1);
+    query.states = States::Both;
+    if store.list(&query).await?.records.is_empty() {
+        return Ok(());
+    }
+    bail!("{path} is not empty here. Import into new data: nuage import --data FOLDER")
+}
+
+impl RecordLine {
+    fn path(&self) -> RecordPath {
+        CollectionPath::new(self.bucket.as_str(), self.collection.as_str()).record(self.id.as_str())
+    }
+}
+
+/// What a line asks to be written.
+fn write_of(line: &RecordLine) -> Result<Write> {
+    let path = line.path();
+    if line.id.is_empty() || line.collection.is_empty() || line.seq < 1 {
+        bail!("a record needs a collection, an id and a position");
+    }
+    if line.timestamp > line.seq {
+        bail!("the time shown is after the position");
+    }
+    let chosen = (line.timestamp != line.seq).then_some(Timestamp(line.timestamp));
+    let placement = Placement::Exact { seq: Seq(line.seq), chosen };
+    if line.deleted {
+        return Ok(Write::Delete { path, placement });
+    }
+    let body = line.body.as_ref().ok_or_else(|| anyhow!("there is no body"))?.get();
+    if !body.starts_with('{') {
+        bail!("the body is not an object");
+    }
+    let permissions = line.permissions.as_ref().map_or("{}", |permissions| permissions.get());
+    let permissions = Permissions::from_text(permissions)?;
+    Ok(Write::Put {
+        readers: Readers::new(readers(path.kind(), &permissions)),
+        path,
+        body: body.to_owned().into(),
+        permissions: permissions.to_text(),
+        placement,
+    })
+}
+
+/// Who is in a group, by its body.
+fn members_of(body: &str) -> Vec<Principal> {
+    let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let members = body["members"].as_array().into_iter().flatten();
+    let members: BTreeSet<&str> = members.filter_map(serde_json::Value::as_str).collect();
+    members.into_iter().map(Principal::from).collect()
+}
+
+struct Writer<'a> {
+    store: &'a dyn Store,
+    writes: Vec<Write>,
+    bytes: usize,
+}
+
+impl Writer<'_> {
+    async fn add(&mut self, line: &RecordLine) -> Result<()> {
+        let write = write_of(line)?;
+        if let Write::Put { path, body, .. } = &write
+            && path.kind() == Kind::Group
+        {
+            let group =
+                GroupPath { bucket: path.collection.bucket.clone(), group: path.id.clone() };
+            let members = members_of(body.text());
+            self.writes.push(Write::SetMembers { group, members });
+        }
+        self.bytes += line.body.as_ref().map_or(0, |body| body.get().len());
+        self.writes.push(write);
+        if self.writes.len() >= BATCH_WRITES || self.bytes >= BATCH_BYTES {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        self.bytes = 0;
+        let writes = std::mem::take(&mut self.writes);
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let batch = Batch { now: now(), guards: Vec::new(), writes };
+        match self.store.apply(batch).await {
+            Ok(_) => Ok(()),
+            Err(ApplyError::Store(error)) => Err(error.into()),
+            Err(error @ ApplyError::Conflict) => Err(error.into()),
+        }
+    }
+}
+
+/// The lines of a file, each bounded.
+struct Lines<'a> {
+    reader: BufReader<&'a File>,
+    shown: &'a str,
+    number: usize,
+    text: String,
+}
+
+impl<'a> Lines<'a> {
+    fn new(file: &'a File, shown: &'a str) -> Self {
+        Self { reader: BufReader::new(file), shown, number: 0, text: String::new() }
+    }
+
+    /// Where the line that was last read lies.
+    fn place(&self) -> String {
+        format!("{} line {}", self.shown, self.number)
+    }
+
+    fn next(&mut self) -> Result<Option<Line>> {
+        self.text.clear();
+        self.number += 1;
+        let mut bounded = self.reader.by_ref().take(LINE_BYTES);
+        let read = bounded.read_line(&mut self.text).with_context(|| self.place())?;
+        if read == 0 {
+            return Ok(None);
+        }
+        if read as u64 == LINE_BYTES {
+            bail!("{} is too long.", self.place());
+        }
+        match wire::read_line(&self.text) {
+            Ok(line) => Ok(Some(line)),
+            Err(error) if error.is_eof() => {
+                bail!("{} is cut off. Nothing was imported.", self.place())
+            }
+            Err(_) => bail!("{} is not a line of an export. Nothing was imported.", self.place()),
+        }
+    }
+}
