@@ -34,6 +34,7 @@ mod negotiate;
 mod nonces;
 mod object;
 mod objects;
+mod openapi;
 mod patch;
 mod permissions_endpoint;
 mod querystring;

@@ -207,11 +207,6 @@ impl Object {
         self.members.is_empty()
     }
 
-    /// How many members it has.
-    pub(crate) fn len(&self) -> usize {
-        self.members.len()
-    }
-
     /// The object as JSON text, values as written.
     pub(crate) fn to_text(&self) -> String {
         let mut text = String::with_capacity(self.source.len() + 2);

@@ -132,7 +132,7 @@ impl Kinto {
             Endpoint::Heartbeat => self.heartbeat().await,
             Endpoint::LoadBalancerHeartbeat => Ok(Reply::json(http::StatusCode::OK, "{}")),
             Endpoint::Version => self.version().await,
-            Endpoint::OpenApi => Err(Error::unknown_route()),
+            Endpoint::OpenApi => Ok(self.describe(&call.headers)),
             Endpoint::Contribute => Ok(self.contribute()),
             Endpoint::Counters => self.counters(session).await,
             Endpoint::Flush => Ok(self.flush(session)),

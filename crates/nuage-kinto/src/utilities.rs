@@ -11,10 +11,11 @@ use serde_json::{Map, Value, json};
 
 use crate::Kinto;
 use crate::error::Error;
+use crate::openapi;
 use crate::reply::Reply;
 
 /// The version of the protocol that this door speaks.
-const HTTP_API_VERSION: &str = "1.23";
+pub(crate) const HTTP_API_VERSION: &str = "1.23";
 /// Documents served as they are may have this size.
 const VERSION_BYTES_MAX: u64 = 64 * 1024;
 
@@ -120,6 +121,16 @@ impl Kinto {
             Some(document) => Ok(Reply::json(StatusCode::OK, document.to_string())),
             None => Err(Error::unknown_route()),
         }
+    }
+
+    /// The description of the endpoints for tools.
+    pub(crate) fn describe(&self, headers: &HeaderMap) -> Reply {
+        let url = self.absolute(headers, "");
+        let (scheme, host) = url.split_once("://").unwrap_or(("http", &url));
+        let settings = &self.settings;
+        let address = openapi::Address { scheme, host };
+        let body = openapi::document(&settings.project_name, settings.features, address);
+        Reply::json(StatusCode::OK, body)
     }
 
     pub(crate) fn contribute(&self) -> Reply {

@@ -60,13 +60,6 @@ fn says_what_clients_of_kinto_compare() {
             ),
         ),
         (
-            Error::conflict(3),
-            concat!(
-                r#"{"code":409,"errno":122,"error":"Conflict""#,
-                r#","message":"Integrity constraint violated, please retry."}"#
-            ),
-        ),
-        (
             Error::decommissioned(HeaderValue::from_static("{}")),
             concat!(
                 r#"{"code":410,"errno":202,"error":"Gone""#,
@@ -133,6 +126,6 @@ fn headers_come_with_the_answer() {
     let basic = HeaderValue::from_static("Basic realm=\"Realm\"");
     let response = Error::unauthorized(&[basic.clone(), basic]).to_response();
     assert_eq!(response.headers().get_all(WWW_AUTHENTICATE).iter().count(), 2);
-    assert_eq!(Error::conflict(3).to_response().headers()[RETRY_AFTER], "3");
+    assert_eq!(Error::unavailable(3).to_response().headers()[RETRY_AFTER], "3");
     assert_eq!(Error::method_not_allowed("GET, HEAD").to_response().headers()[ALLOW], "GET, HEAD");
 }
