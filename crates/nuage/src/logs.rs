@@ -1,5 +1,9 @@
 //! What happens, as lines: aligned for people on a terminal, JSON for programs elsewhere.
 
+mod line;
+#[cfg(test)]
+mod tests;
+
 use std::io::IsTerminal;
 
 use anyhow::Result;
@@ -7,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::Config;
+use crate::logs::line::{Format, Line};
 
 /// Begins to log the server's doings on the standard output.
 pub(crate) fn begin_server(config: &Config) -> Result<()> {
@@ -25,17 +30,14 @@ where
 {
     // RUST_LOG refines the setting; where it says nothing the setting holds.
     let filter = EnvFilter::builder().with_default_directive(level.parse()?).from_env_lossy();
-    let pretty = match config.log_format() {
-        "pretty" => true,
-        "json" => false,
-        _ => terminal,
+    let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+    let format = match config.log_format() {
+        "pretty" => Format::Pretty { colours },
+        "json" => Format::Json,
+        _ if terminal => Format::Pretty { colours },
+        _ => Format::Json,
     };
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    if pretty {
-        let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
-        lines.compact().with_target(false).with_ansi(colours).init();
-    } else {
-        lines.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
-    }
+    lines.with_ansi(false).event_format(Line(format)).init();
     Ok(())
 }
