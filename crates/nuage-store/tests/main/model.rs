@@ -1,0 +1,156 @@
+//! What a collection is, in memory and written for clearness alone: placements, residencies,
+//! counters, horizons. The random histories compare the tables with it.
+
+use std::collections::BTreeMap;
+
+use nuage_model::{Outcome, Placement, Seq, Signature, Timestamp};
+
+/// A record or tombstone.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) seq: i64,
+    pub(crate) shown: i64,
+    pub(crate) signature: Signature,
+    pub(crate) entered: i64,
+    pub(crate) dead: bool,
+}
+
+/// From `entered` until `left`, or still, a record had a signature.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Residency {
+    pub(crate) id: String,
+    pub(crate) signature: Signature,
+    pub(crate) entered: i64,
+    pub(crate) left: Option<i64>,
+}
+
+/// One collection, dropped ones included.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Collection {
+    pub(crate) exists: bool,
+    pub(crate) seq: i64,
+    pub(crate) shown: i64,
+    pub(crate) horizon: i64,
+    pub(crate) incarnation: i64,
+    pub(crate) rows: BTreeMap<String, Row>,
+    pub(crate) ended: Vec<Residency>,
+}
+
+impl Collection {
+    pub(crate) fn touch(&mut self, now: i64) -> Outcome {
+        if !self.exists {
+            let seq = now.max(self.seq + 1);
+            self.begin(seq);
+            self.shown = seq;
+        }
+        self.head()
+    }
+
+    fn begin(&mut self, seq: i64) {
+        *self = Self { exists: true, seq, incarnation: seq, ..Self::default() };
+    }
+
+    pub(crate) fn head(&self) -> Outcome {
+        let shown = if self.exists { (self.seq, self.shown) } else { (0, 0) };
+        Outcome { seq: Seq(shown.0), timestamp: Timestamp(shown.1) }
+    }
+
+    pub(crate) fn drop_all(&mut self) {
+        *self = Self { seq: self.seq, exists: false, ..Self::default() };
+    }
+
+    pub(crate) fn put(
+        &mut self,
+        id: &str,
+        signature: Signature,
+        placement: Placement,
+        now: i64,
+    ) -> Outcome {
+        let outcome = self.place(id, placement, now);
+        let (seq, shown) = (outcome.seq.0, outcome.timestamp.0);
+        let mut entered = seq;
+        if let Some(old) = self.rows.remove(id) {
+            let left = if old.dead { old.seq } else { seq };
+            if !old.dead && old.signature == signature {
+                entered = old.entered;
+            } else if left > self.horizon {
+                self.ended.push(Residency {
+                    id: id.to_owned(),
+                    signature: old.signature,
+                    entered: old.entered,
+                    left: Some(left),
+                });
+            }
+        }
+        self.rows.insert(id.to_owned(), Row { seq, shown, signature, entered, dead: false });
+        outcome
+    }
+
+    pub(crate) fn delete(&mut self, id: &str, placement: Placement, now: i64) -> Outcome {
+        if self.rows.get(id).is_none_or(|row| row.dead) {
+            return self.head();
+        }
+        let outcome = self.place(id, placement, now);
+        let row = self.rows.get_mut(id).unwrap();
+        (row.seq, row.shown, row.dead) = (outcome.seq.0, outcome.timestamp.0, true);
+        outcome
+    }
+
+    pub(crate) fn erase(&mut self, id: &str) -> Outcome {
+        if self.rows.remove(id).is_some() {
+            self.horizon = self.seq;
+            self.ended.retain(|residency| residency.left > Some(self.horizon));
+        }
+        self.head()
+    }
+
+    pub(crate) fn live(&self) -> i64 {
+        self.rows.values().filter(|row| !row.dead).count() as i64
+    }
+
+    /// Every residency that a feed could still tell of.
+    pub(crate) fn residencies(&self) -> Vec<Residency> {
+        let present = self.rows.iter().map(|(id, row)| Residency {
+            id: id.clone(),
+            signature: row.signature,
+            entered: row.entered,
+            left: row.dead.then_some(row.seq),
+        });
+        let mut all: Vec<Residency> = present.chain(self.ended.iter().cloned()).collect();
+        all.sort();
+        all
+    }
+
+    fn is_taken(&self, time: i64, id: &str) -> bool {
+        self.rows.iter().any(|(other, row)| other != id && row.shown == time)
+    }
+
+    fn place(&mut self, id: &str, placement: Placement, now: i64) -> Outcome {
+        let wished = match placement {
+            Placement::At(time) if time.0 <= Seq::CHOSEN_MAX => Some(time.0),
+            Placement::At(_) | Placement::Next => None,
+            Placement::Exact { .. } => unreachable!("histories do not import"),
+        };
+        let (seq, shown) = match wished {
+            Some(time) if time > self.seq => (time, time),
+            Some(time) => {
+                self.touch(now);
+                let seq = now.max(self.seq + 1);
+                let free = (time..).find(|time| !self.is_taken(*time, id)).unwrap();
+                let in_past = if time <= self.shown { free < self.shown } else { true };
+                (seq, if in_past { free } else { seq })
+            }
+            None => {
+                let seq = now.max(self.seq + 1);
+                (seq, seq)
+            }
+        };
+        if !self.exists {
+            self.begin(seq);
+            self.shown = shown;
+        }
+        self.seq = seq;
+        self.shown = self.shown.max(shown);
+        Outcome { seq: Seq(seq), timestamp: Timestamp(shown) }
+    }
+}
