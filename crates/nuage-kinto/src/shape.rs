@@ -32,7 +32,9 @@ pub(crate) fn permission_names(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Bucket => &["read", "write", "collection:create", "group:create"],
         Kind::Collection => &["read", "write", "record:create"],
-        Kind::Group | Kind::Record | Kind::Account | Kind::History => &["read", "write"],
+        // `delete` is ours: its holder may delete the record, and that is all.
+        Kind::Record => &["read", "write", "delete"],
+        Kind::Group | Kind::Account | Kind::History => &["read", "write"],
     }
 }
 
