@@ -61,7 +61,7 @@ const RULES: &[&str] = &[
      FROM records r LEFT JOIN collections c
      ON c.bucket = r.bucket AND c.collection = r.collection AND c.dropped = 0
      WHERE c.seq IS NULL GROUP BY r.bucket, r.collection",
-    "SELECT 'collection ' || c.bucket || '/' || c.collection || ' has ' || c.live + c.tombstones
+    "SELECT 'collection ' || c.bucket || '/' || c.collection || ' has ' || (c.live + c.tombstones)
         || ' records, but the bucket has no such collection'
      FROM collections c LEFT JOIN records r
      ON r.bucket = c.bucket AND r.collection = '_collections' AND r.id = c.collection
@@ -69,7 +69,7 @@ const RULES: &[&str] = &[
      WHERE c.dropped = 0 AND c.live + c.tombstones > 0 AND c.bucket <> ''
         AND substr(c.collection, 1, 1) <> '_' AND r.id IS NULL",
     "SELECT 'bucket ' || c.bucket || ' does not exist, but its collection ' || c.collection ||
-        ' has ' || c.live + c.tombstones || ' records'
+        ' has ' || (c.live + c.tombstones) || ' records'
      FROM collections c LEFT JOIN records r
      ON r.bucket = '' AND r.collection = '_buckets' AND r.id = c.bucket AND r.dead = 0
      WHERE c.dropped = 0 AND c.live + c.tombstones > 0 AND c.bucket <> '' AND r.id IS NULL",

@@ -31,6 +31,16 @@ pub(super) enum Form {
 
 /// Says what the file is, or why it is refused. Changes nothing.
 pub(super) fn identify(connection: &Connection, path: &Path) -> Result<Form, Fault> {
+    // In one moment, since another process may be making the file.
+    let begun = connection.execute_batch("BEGIN");
+    let form = begun.map_err(Fault::from).and_then(|()| form(connection, path));
+    if !connection.is_autocommit() {
+        connection.execute_batch("COMMIT")?;
+    }
+    form
+}
+
+fn form(connection: &Connection, path: &Path) -> Result<Form, Fault> {
     let foreign = || {
         let sentence = format!("{} is not a Nuage database; choose another file", path.display());
         Fault::Store(StoreError::Unsupported(sentence))
@@ -70,7 +80,7 @@ pub(super) fn migrate(connection: &Connection, path: &Path) -> Result<(), Fault>
 }
 
 fn migrate_inside(connection: &Connection, path: &Path) -> Result<(), Fault> {
-    let version = match identify(connection, path)? {
+    let version = match form(connection, path)? {
         Form::Empty => 0,
         Form::Ours { version } => version,
     };

@@ -22,6 +22,8 @@ mod rows;
 mod scan;
 mod sequence;
 mod shape;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::BTreeMap;

@@ -89,6 +89,13 @@ impl Writer {
 
     /// Works until it is asked to close, or nobody is left to ask.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        while std::panic::catch_unwind(AssertUnwindSafe(|| self.work(jobs))).is_err() {
+            tracing::error!("the writer failed in a way that nobody expected, and goes on");
+            self.reopen();
+        }
+    }
+
+    fn work(&mut self, jobs: &Receiver<Job>) {
         let mut tasks = Vec::new();
         loop {
             let mut next = match jobs.recv_timeout(Duration::from_millis(IDLE_MS)) {

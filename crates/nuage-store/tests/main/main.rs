@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod contract;
+mod copies;
+mod damage;
+mod files;
 mod lists;
 mod model;
 mod residencies;

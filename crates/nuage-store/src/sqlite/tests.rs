@@ -1,0 +1,274 @@
+//! What only the inside can cause: a full disk, a broken connection, a failing writer, a crowd.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use nuage_model::{
+    ApplyError, Batch, Body, CollectionPath, Field, Filter, Head, Placement, Query, Readers,
+    RecordPath, Seq, Slot, Store, StoreError, Test, Timestamp, Write,
+};
+use rusqlite::Connection;
+use serde_json::Value;
+
+use crate::sqlite::SqliteStore;
+use crate::sqlite::heads::{Changes, Heads};
+use crate::sqlite::writer::Job;
+use crate::{Options, Synchronous};
+
+const NOW: Timestamp = Timestamp(1_000);
+
+fn options() -> Options {
+    Options { synchronous: Synchronous::Normal, ..Options::default() }
+}
+
+fn open(folder: &Path, options: &Options) -> SqliteStore {
+    SqliteStore::open(&folder.join("data"), options).unwrap()
+}
+
+fn meddle(store: &SqliteStore, with: impl FnOnce(&Connection) + Send + 'static) {
+    store.jobs.send(Job::Meddle(Box::new(with))).unwrap_or_else(|_| panic!("it is closed"));
+}
+
+fn put(path: &RecordPath, body: String) -> Batch {
+    let write = Write::Put {
+        path: path.clone(),
+        body: Body::from(body),
+        permissions: "{}".to_owned(),
+        readers: Readers::new(Default::default()),
+        placement: Placement::Next,
+    };
+    Batch { now: NOW, guards: Vec::new(), writes: vec![write] }
+}
+
+fn accounts(n: usize) -> RecordPath {
+    RecordPath::account(n.to_string())
+}
+
+fn large() -> String {
+    format!(r#"{{"x":"{}"}}"#, "x".repeat(10_000))
+}
+
+fn small() -> String {
+    "{}".to_owned()
+}
+
+async fn assert_sound(store: &SqliteStore, live: usize) {
+    assert_eq!(store.check().await.unwrap(), []);
+    let head = store.head(&CollectionPath::accounts()).await.unwrap();
+    assert_eq!(head.map(|head| head.live), Some(live as u64));
+}
+
+fn is_unavailable<T>(answer: &Result<T, ApplyError>) -> bool {
+    matches!(answer, Err(ApplyError::Store(StoreError::Unavailable(_))))
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_nothing_and_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), &options());
+    store.apply(put(&accounts(0), small())).await.unwrap();
+    meddle(&store, |connection| {
+        let pages: i64 = connection.query_row("PRAGMA page_count", [], |r| r.get(0)).unwrap();
+        connection.pragma_update_and_check(None, "max_page_count", pages + 20, |_| Ok(())).unwrap();
+    });
+    let mut written = 1;
+    let refused = loop {
+        match store.apply(put(&accounts(written), large())).await {
+            Ok(_) => written += 1,
+            refused => break refused,
+        }
+        assert!(written < 100, "the disk is full long before");
+    };
+    assert!(is_unavailable(&refused), "{refused:?}");
+    assert!(written > 1);
+    // It reads on, and writes what fits.
+    assert_sound(&store, written).await;
+    let erase = Write::Erase { path: accounts(1) };
+    store.apply(Batch { now: NOW, guards: Vec::new(), writes: vec![erase] }).await.unwrap();
+    store.apply(put(&accounts(0), r#"{"fits":1}"#.to_owned())).await.unwrap();
+    store.apply(put(&accounts(1), small())).await.unwrap();
+    // The disk is cleared.
+    meddle(&store, |connection| {
+        let plenty = 1_000_000;
+        connection.pragma_update_and_check(None, "max_page_count", plenty, |_| Ok(())).unwrap();
+    });
+    store.apply(put(&accounts(written), large())).await.unwrap();
+    assert_sound(&store, written + 1).await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn what_does_not_fit_fails_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), &options());
+    store.apply(put(&accounts(0), small())).await.unwrap();
+    let (go, gate) = mpsc::channel::<()>();
+    meddle(&store, move |connection| {
+        let pages: i64 = connection.query_row("PRAGMA page_count", [], |r| r.get(0)).unwrap();
+        connection.pragma_update_and_check(None, "max_page_count", pages + 2, |_| Ok(())).unwrap();
+        // Until all wait in the queue, so that they make one group.
+        gate.recv().unwrap();
+    });
+    let mut waiting = Vec::new();
+    for n in 1..=6 {
+        let body = if n == 3 { large() + &" ".repeat(100_000) } else { small() };
+        let mut answer = store.apply(put(&accounts(n), body));
+        assert!(tokio::time::timeout(Duration::ZERO, &mut answer).await.is_err());
+        waiting.push(answer);
+    }
+    go.send(()).unwrap();
+    let mut results = Vec::new();
+    for answer in waiting {
+        results.push(answer.await);
+    }
+    let failed: Vec<bool> = results.iter().map(is_unavailable).collect();
+    assert_eq!(failed, [false, false, true, false, false, false]);
+    assert_sound(&store, 6).await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_broken_connection_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), &options());
+    store.apply(put(&accounts(0), small())).await.unwrap();
+    let foreign = store.foreign_writes();
+    meddle(&store, |connection| connection.pragma_update(None, "query_only", true).unwrap());
+    let refused = store.apply(put(&accounts(1), small())).await;
+    assert!(is_unavailable(&refused), "{refused:?}");
+    store.apply(put(&accounts(1), small())).await.unwrap();
+    assert!(store.foreign_writes() > foreign, "others may have written while it was closed");
+    assert_sound(&store, 2).await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_panic_ends_one_batch_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), &options());
+    let mut bad = put(&accounts(0), small());
+    if let Write::Put { body, .. } = &mut bad.writes[0] {
+        *body = Body::with_slots(small(), vec![Slot { at: 99, write: 0 }]);
+    }
+    let refused = store.apply(bad).await;
+    assert!(is_unavailable(&refused), "{refused:?}");
+    store.apply(put(&accounts(1), small())).await.unwrap();
+    meddle(&store, |_| panic!("a test wants this"));
+    store.apply(put(&accounts(2), small())).await.unwrap();
+    assert_sound(&store, 2).await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_crowd_is_sent_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), &Options { queued_writes: 2, ..options() });
+    let (go, gate) = mpsc::channel::<()>();
+    let (busy, is_busy) = mpsc::channel::<()>();
+    meddle(&store, move |_| {
+        busy.send(()).unwrap();
+        gate.recv().unwrap();
+    });
+    is_busy.recv().unwrap();
+    let submit = |n| store.submit(Some(put(&accounts(n), small())));
+    let mut waiting = [Box::pin(submit(0)), Box::pin(submit(1))];
+    for answer in &mut waiting {
+        assert!(tokio::time::timeout(Duration::ZERO, answer).await.is_err());
+    }
+    let refused = submit(2).await;
+    assert!(is_unavailable(&refused), "{refused:?}");
+    go.send(()).unwrap();
+    for answer in waiting {
+        answer.await.unwrap();
+    }
+    submit(2).await.unwrap();
+    assert_sound(&store, 3).await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn writes_of_another_process_are_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (open(folder.path(), &options()), open(folder.path(), &options()));
+    let accounts_path = CollectionPath::accounts();
+    ours.apply(put(&accounts(0), small())).await.unwrap();
+    let known = ours.head(&accounts_path).await.unwrap().unwrap();
+    let before = ours.foreign_writes();
+    theirs.apply(put(&accounts(1), small())).await.unwrap();
+    // An idle writer looks now and then.
+    let noticed = async {
+        while ours.foreign_writes() == before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), noticed).await.unwrap();
+    let head = ours.head(&accounts_path).await.unwrap().unwrap();
+    assert_eq!((head.seq, head.live), (Seq(known.seq.0 + 1), 2));
+
+    // A busy one looks before it writes, and goes on from there.
+    for n in 2..20 {
+        theirs.apply(put(&accounts(n), small())).await.unwrap();
+        let outcomes = ours.apply(put(&accounts(n + 100), small())).await.unwrap();
+        let head = ours.head(&accounts_path).await.unwrap().unwrap();
+        assert_eq!((head.seq, head.live), (outcomes[0].seq, 2 * n as u64));
+    }
+    let before = ours.foreign_writes();
+    for n in 0..50 {
+        ours.apply(put(&accounts(n), large())).await.unwrap();
+    }
+    assert_eq!(ours.foreign_writes(), before, "its own writes are not foreign");
+    assert_eq!(theirs.check().await.unwrap(), []);
+    theirs.close().await;
+    ours.close().await;
+}
+
+#[tokio::test]
+async fn a_slow_list_is_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), &Options { list_ms: 0, ..options() });
+    let mut batch = put(&accounts(0), small());
+    batch.writes = (0..500).flat_map(|n| put(&accounts(n), small()).writes).collect();
+    store.apply(batch).await.unwrap();
+    let test = Test::Eq(Value::from(1));
+    let filters = vec![Filter { field: Field::Body(vec!["n".to_owned()]), test }];
+    let query = Query { filters, ..Query::all(CollectionPath::accounts(), 10) };
+    assert!(matches!(store.list(&query).await, Err(StoreError::TooSlow)));
+    assert!(matches!(store.count(&query).await, Err(StoreError::TooSlow)));
+    let short = Query::all(CollectionPath::accounts(), 10);
+    assert_eq!(store.list(&short).await.unwrap().records.len(), 10, "the reader is free again");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn the_log_does_not_grow_without_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), &options());
+    for n in 0..60 {
+        let body = format!(r#"{{"x":"{}"}}"#, "x".repeat(1_000_000));
+        store.apply(put(&accounts(n % 10), body)).await.unwrap();
+    }
+    let log = std::fs::metadata(folder.path().join("data-wal")).unwrap().len();
+    assert!(log < 20_000_000, "the log has {log} bytes");
+    store.close().await;
+    assert!(!folder.path().join("data-wal").exists(), "closing leaves one file");
+}
+
+#[test]
+fn an_older_head_does_not_replace_a_newer_one() {
+    let heads = Heads::default();
+    let path = CollectionPath::accounts();
+    let head = |seq| Head { seq: Seq(seq), timestamp: Timestamp(seq), live: 1 };
+    let Err(before) = heads.get(&path) else { panic!("nothing is known yet") };
+    heads.publish(Changes { heads: vec![(path.clone(), Some(head(2)))], ..Changes::default() });
+    heads.learn(&path, head(1), before);
+    assert_eq!(heads.get(&path).ok(), Some(head(2)));
+    heads.forget();
+    let Err(after) = heads.get(&path) else { panic!("all was forgotten") };
+    heads.learn(&path, head(1), before);
+    assert!(heads.get(&path).is_err());
+    heads.learn(&path, head(2), after);
+    assert_eq!(heads.get(&path).ok(), Some(head(2)));
+}

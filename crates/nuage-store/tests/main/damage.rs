@@ -1,0 +1,137 @@
+//! Damage that nobody notices: each law is broken by hand, and must be told in a sentence.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use nuage_model::{
+    Body, BucketId, CollectionPath, GroupPath, Placement, Principal, Readers, Timestamp, Write,
+};
+use rusqlite::Connection;
+
+/// What is done to the file, and what must be said of it.
+const DAMAGES: &[(&str, &str)] = &[
+    ("UPDATE collections SET live = live + 1 WHERE collection = 'x'", "live records and"),
+    ("UPDATE collections SET tombstones = 9 WHERE collection = 'x'", "9 tombstones"),
+    ("UPDATE collections SET chosen = 0 WHERE collection = 'x'", "a time of their own"),
+    (
+        "UPDATE collections SET seq = 1001, timestamp = NULL WHERE collection = 'x'",
+        "beyond the head",
+    ),
+    ("UPDATE collections SET timestamp = 1000 WHERE collection = 'x'", "beyond the time of"),
+    ("UPDATE collections SET timestamp = seq WHERE collection = 'x'", "not before its position"),
+    ("UPDATE collections SET gc_seq = seq + 1 WHERE collection = 'x'", "beyond its head"),
+    ("UPDATE records SET timestamp = 1001 WHERE id = 'chosen'", "share the time 1001"),
+    ("UPDATE records SET timestamp = seq WHERE id = 'chosen'", "not before its position"),
+    ("DELETE FROM collections WHERE collection = 'x'", "a collection that does not exist"),
+    (
+        "UPDATE collections SET dropped = 1 WHERE collection = 'x'",
+        "a collection that does not exist",
+    ),
+    (
+        "UPDATE records SET id = 'z' WHERE collection = '_collections' AND id = 'x'",
+        "the bucket has no such collection",
+    ),
+    ("UPDATE records SET id = 'z' WHERE collection = '_buckets'", "bucket b does not exist"),
+    ("UPDATE signatures SET live = live + 1 WHERE collection = 'x'", "live records, but"),
+    ("DELETE FROM signatures WHERE collection = 'x'", "has the unknown signature"),
+    ("DELETE FROM signatures WHERE collection = 'x'", "had the unknown signature"),
+    ("DELETE FROM signatures WHERE collection = 'x'", "is listed under the unknown signature"),
+    ("DELETE FROM signature_principals WHERE principal = 'alice'", "does not name the principals"),
+    ("DELETE FROM directory_collections", "but the directory does not say so"),
+    ("UPDATE records SET entered = seq + 1 WHERE id = 'plain'", "but entered its signature later"),
+    ("UPDATE records SET entered = seq WHERE id = 'dead'", "but entered its signature later"),
+    ("UPDATE gone SET entered = seq", "that it entered no earlier"),
+    ("UPDATE gone SET seq = seq + 1 WHERE id = 'moved'", "after it had entered the next"),
+    (
+        "INSERT INTO gone SELECT bucket, collection, seq - 1, id, signature, entered - 3 FROM gone;
+        UPDATE gone SET entered = entered - 1 WHERE seq = (SELECT max(seq) FROM gone)",
+        "had two signatures",
+    ),
+    ("UPDATE collections SET gc_seq = seq WHERE collection = 'x'", "not within the horizon"),
+    ("DELETE FROM directory_groups", "has the member alice, but the directory"),
+    ("DELETE FROM records WHERE collection = '_groups'", "group b/g does not exist"),
+    ("DELETE FROM members", "lists other members"),
+    ("UPDATE records SET body = '[1]' WHERE id = 'plain'", "a body that is not a JSON object"),
+    ("UPDATE records SET body = '{' WHERE id = 'plain'", "a body that is not a JSON object"),
+    (
+        "UPDATE records SET permissions = '{\"read\":1}' WHERE id = 'plain'",
+        "permissions that cannot be read",
+    ),
+    (
+        "DROP INDEX records_seq; UPDATE records SET seq = 1001 WHERE id = 'plain';
+        CREATE INDEX records_seq ON records (bucket, collection, seq)",
+        "share the position 1001",
+    ),
+];
+
+#[tokio::test]
+async fn every_broken_law_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let sound = folder.path().join("sound");
+    fill(&sound).await;
+    for (number, (sql, sentence)) in DAMAGES.iter().enumerate() {
+        let path = folder.path().join(number.to_string());
+        std::fs::copy(&sound, &path).unwrap();
+        Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        let store = crate::open(&path).await;
+        let findings = store.check().await.unwrap();
+        let told = findings.iter().any(|finding| finding.0.contains(sentence));
+        assert!(told, "after {sql}\nnobody says {sentence:?}:\n{findings:#?}");
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_page_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data");
+    fill(&path).await;
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2 / 4_096 * 4_096;
+    bytes[middle..middle + 512].fill(0xa5);
+    std::fs::write(&path, bytes).unwrap();
+    let store = crate::open(&path).await;
+    match store.check().await {
+        Ok(findings) => assert!(findings[0].0.contains("damaged"), "{findings:?}"),
+        Err(error) => assert!(error.to_string().contains("damaged"), "{error}"),
+    }
+    store.close().await;
+}
+
+async fn fill(path: &Path) {
+    let store = crate::open(path).await;
+    crate::found(&store, "b", &["x"]).await;
+    let x = CollectionPath::new("b", "x");
+    let put = |id: &str, who: &[&str], placement| Write::Put {
+        path: x.record(id),
+        body: Body::from("{}".to_owned()),
+        permissions: "{}".to_owned(),
+        readers: readers(who),
+        placement,
+    };
+    let bucket = BucketId::from("b");
+    let mut group = crate::put(&CollectionPath::groups(bucket.clone()).record("g"));
+    if let Write::Put { body, .. } = &mut group {
+        *body = Body::from(r#"{"members":["alice"]}"#.to_owned());
+    }
+    let members = vec![Principal::from("alice")];
+    let writes = vec![
+        put("first", &[], Placement::Next),
+        put("second", &["bob"], Placement::Next),
+        put("plain", &["alice"], Placement::Next),
+        put("dead", &[], Placement::Next),
+        Write::Delete { path: x.record("dead"), placement: Placement::Next },
+        put("moved", &["alice"], Placement::Next),
+        put("moved", &["alice", "bob"], Placement::Next),
+        put("chosen", &[], Placement::At(Timestamp(5))),
+        group,
+        Write::SetMembers { group: GroupPath { bucket, group: "g".into() }, members },
+    ];
+    crate::apply(&store, writes).await;
+    assert_eq!(store.check().await.unwrap(), []);
+    store.close().await;
+}
+
+fn readers(who: &[&str]) -> Readers {
+    Readers::new(who.iter().map(|one| Principal::from(*one)).collect::<BTreeSet<_>>())
+}
