@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::{Config, Settings, Sources, load, show_json, show_text};
+use crate::config::{Config, Kind, Settings, Sources, keys, load, show_json, show_text};
 
 /// What the sources say, the file given as text.
 fn sources(
@@ -193,4 +193,32 @@ fn the_end_of_service_is_a_day_or_a_moment() {
         let config = sources("", &[], &[("kinto.eos", text)]).unwrap();
         assert_eq!(Settings::of(&config).unwrap().kinto.eos.unwrap().at_ms, at_ms);
     }
+}
+
+/// The tables of `docs/configuration.md`.
+fn reference() -> String {
+    let mut text = String::new();
+    let mut section = "";
+    for key in keys::all() {
+        let (this, name) = key.name.split_once('.').unwrap();
+        if this != section {
+            text.push_str(&format!("\n### {this}\n\n| setting | default | |\n|---|---|---|\n"));
+            section = this;
+        }
+        let default = match (key.kind, key.default()) {
+            (Kind::Secret, _) => "generated".to_owned(),
+            _ if key.family().is_some() => String::new(),
+            (_, value) => format!("`{value}`"),
+        };
+        text.push_str(&format!("| `{name}` | {default} | {} |\n", key.help.replace('|', "\\|")));
+    }
+    text
+}
+
+#[test]
+fn the_documentation_has_every_setting() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let reference = reference();
+    assert!(page.ends_with(&reference), "docs/configuration.md must end with:\n{reference}");
 }
