@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use nuage_model::{
-    ApplyError, Batch, Body, BucketId, CollectionPath, GroupPath, Guard, Head, Outcome, Principal,
-    Readers, Record, RecordPath, Seq, State, StoreError, Timestamp, Write,
+    ApplyError, Batch, Body, BucketId, CollectionPath, GroupPath, Guard, Head, Outcome, Placement,
+    Principal, Readers, Record, RecordPath, Seq, State, StoreError, Timestamp, Write,
 };
 use tokio::sync::OwnedMutexGuard;
 
@@ -142,15 +142,16 @@ impl Session {
 
     pub(crate) fn stage(&mut self, write: Write) {
         match &write {
-            Write::Put { path, body, permissions, readers, .. } => {
-                let record = self.staged_record(path, body, permissions, readers);
+            Write::Put { path, body, permissions, readers, placement } => {
+                let mut record = self.staged_record(path, body, permissions, readers);
+                record.chosen = chosen_by(*placement);
                 self.staged.insert(path.clone(), record);
             }
-            Write::Delete { path, .. } => {
+            Write::Delete { path, placement } => {
                 let record = Record {
                     id: path.id.clone(),
                     seq: Seq::provisional(self.writes.len()),
-                    chosen: None,
+                    chosen: chosen_by(*placement),
                     state: State::Tombstone,
                 };
                 self.staged.insert(path.clone(), record);
@@ -217,19 +218,19 @@ impl Session {
             .staged
             .iter()
             .filter(|(path, _)| path.collection == *collection)
-            .map(|(_, record)| record.seq)
-            .chain(self.touched.get(collection).map(|write| Seq::provisional(*write)))
+            .map(|(_, record)| (record.seq, record.chosen.is_some()))
+            .chain(self.touched.get(collection).map(|write| (Seq::provisional(*write), false)))
             .max();
         let head = head.filter(|_| !self.is_dropped(collection));
+        let live = head.map_or(0, |head| head.live);
         match (own, head) {
             (None, Some(head)) => head,
-            (Some(seq), head) => {
-                Head { seq, timestamp: seq.into(), live: head.map_or(0, |head| head.live) }
-            }
-            (None, None) => {
+            (Some((seq, false)), _) => Head { seq, timestamp: seq.into(), live },
+            // The time of a write that chose its own may not be that of the list: ask for it.
+            (None, None) | (Some((_, true)), _) => {
                 let seq = Seq::provisional(self.next_write());
                 self.stage(Write::Touch { collection: collection.clone() });
-                Head { seq, timestamp: seq.into(), live: 0 }
+                Head { seq, timestamp: seq.into(), live }
             }
         }
     }
@@ -252,6 +253,15 @@ impl Session {
             Err(ApplyError::Conflict) => Err(CommitError::Conflict(changed)),
             Err(ApplyError::Store(error)) => Err(CommitError::Store(error)),
         }
+    }
+}
+
+// What a write shows to its own unit of work, as far as the client decides it.
+fn chosen_by(placement: Placement) -> Option<Timestamp> {
+    match placement {
+        Placement::Next => None,
+        Placement::At(timestamp) => Some(timestamp),
+        Placement::Exact { seq, chosen } => Some(chosen.unwrap_or(seq.into())),
     }
 }
 

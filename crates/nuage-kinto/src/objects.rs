@@ -146,7 +146,7 @@ impl Kinto {
         let patch = Patch::parse(negotiate::format(&call.headers), &call.body, &rules)?;
         let live = existing(&opened)?;
         let timestamp = live.timestamp();
-        if differs(conditions.if_match, timestamp) {
+        if conditions.if_none_match == Some(Tag::Any) || differs(conditions.if_match, timestamp) {
             return self.stale_for(session, path, live).await;
         }
         let before = Object::parse(live.body(), usize::MAX).unwrap_or_default();
