@@ -44,7 +44,7 @@ multiauth.policies = basicauth
 ";
 
 /// Exchanges that a failure shows.
-const SHOWN: usize = 16;
+const SHOWN: usize = 1600;
 
 /// Empties the server, then tries so many steps. The error tells what was wrong, after what.
 pub fn run(server: SocketAddr, flavour: Flavour, seed: u64, steps: usize) -> Result<(), String> {
@@ -204,6 +204,13 @@ impl Run {
                 || (written && step.method != "GET")
                 || matches!(step.condition, Condition::NoneMatch(_));
             if step.alias || (beyond && self.flavour == Flavour::Kinto) {
+                continue;
+            }
+            // In ours a batch shows the tombstones that it made itself, and what it wrote has no
+            // time yet that another could be greater than.
+            let deletes = steps.iter().any(|step: &Step| step.method == "DELETE");
+            let writes = steps.iter().any(|step: &Step| !matches!(step.method, "GET" | "HEAD"));
+            if deletes && step.ask.shows_tombstones() || writes && step.chooses() {
                 continue;
             }
             if let (Target::List(_), false) = (&step.target, step.method == "POST") {

@@ -124,7 +124,7 @@ impl Server {
 
     /// The command that starts it.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.setup.binary);
+        let mut command = clean_command(&self.setup.binary);
         command.arg("serve").arg("--listen").arg(self.address.to_string());
         command.arg("--data").arg(&self.data).args(&self.setup.arguments);
         command.envs(self.setup.environment.iter().map(|(name, value)| (name, value)));
@@ -170,7 +170,7 @@ impl Server {
 
     /// What the program's own check finds in the data: its exit code and its words.
     pub fn check(&self) -> (Option<i32>, String) {
-        let mut command = Command::new(&self.setup.binary);
+        let mut command = clean_command(&self.setup.binary);
         let output = command.arg("check").arg("--data").arg(&self.data).output();
         let output = output.expect("the program can be started");
         let mut words = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -198,6 +198,18 @@ impl Drop for Server {
             let _ = child.wait();
         }
     }
+}
+
+/// The program without the settings that the environment of a test may hold.
+pub fn clean_command(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("NUAGE_") || text.starts_with("KINTO_") {
+            command.env_remove(&name);
+        }
+    }
+    command
 }
 
 /// An address of this machine that nobody listens on. It is below the ports that the system gives

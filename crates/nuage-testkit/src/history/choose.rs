@@ -378,7 +378,8 @@ impl Chooser {
         let listing = world.listings.get(list);
         let live = listing.into_iter().flat_map(|listing| listing.live.values());
         let mut times: Vec<_> = live.map(|object| object.time).collect();
-        times.extend(listing.into_iter().flat_map(|listing| listing.dead.values()));
+        let dead = listing.into_iter().flat_map(|listing| listing.dead.values());
+        times.extend(dead.map(|dead| dead.time));
         times.extend(listing.and_then(|listing| listing.clock));
         times.push(0);
         *self.random.pick(&times)

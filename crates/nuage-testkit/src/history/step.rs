@@ -146,6 +146,12 @@ impl Step {
         if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) }
     }
 
+    /// Whether it names a timestamp for what it writes.
+    pub(super) fn chooses(&self) -> bool {
+        let body = self.body.as_ref().map(|body| &body["data"]["last_modified"]);
+        self.chosen.is_some() || body.is_some_and(|time| !time.is_null())
+    }
+
     fn headers(&self) -> Vec<(&'static str, String)> {
         let condition = match self.condition {
             Condition::None => None,

@@ -39,7 +39,15 @@ pub(super) struct Listing {
     /// The list's timestamp is not before this.
     pub(super) floor: i64,
     pub(super) live: BTreeMap<String, Object>,
-    pub(super) dead: BTreeMap<String, i64>,
+    pub(super) dead: BTreeMap<String, Tombstone>,
+}
+
+/// What a deleted object leaves.
+#[derive(Clone, Debug)]
+pub(super) struct Tombstone {
+    pub(super) time: i64,
+    /// Those of the object when it was deleted.
+    pub(super) permissions: Permissions,
 }
 
 /// Whose rights count: oneself and the groups one is in.
@@ -134,8 +142,9 @@ impl World {
     /// Takes an object away with everything in it.
     pub(super) fn remove(&mut self, list: &List, id: &str, time: i64) {
         let listing = self.listing(list);
-        listing.live.remove(id);
-        listing.dead.insert(id.to_owned(), time);
+        if let Some(Object { permissions, .. }) = listing.live.remove(id) {
+            listing.dead.insert(id.to_owned(), Tombstone { time, permissions });
+        }
         for (below, listing) in &mut self.listings {
             let gone = match (list, below) {
                 (List::Buckets, below) => below.bucket() == Some(id),
@@ -168,7 +177,11 @@ pub(super) fn seeing(list: &List) -> &'static [&'static str] {
 
 impl Who {
     pub(super) fn holds(&self, object: &Object, permissions: &[&str]) -> bool {
-        let holders = permissions.iter().filter_map(|name| object.permissions.get(*name));
+        self.is_in(&object.permissions, permissions)
+    }
+
+    pub(super) fn is_in(&self, all: &Permissions, permissions: &[&str]) -> bool {
+        let holders = permissions.iter().filter_map(|name| all.get(*name));
         holders.flatten().any(|holder| self.principals.contains(holder))
     }
 }
