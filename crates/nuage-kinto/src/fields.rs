@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::object::value_of;
 
-/// The named fields of a body; dotted names keep their nesting, unknown ones are ignored.
+/// The named fields of a body; dotted names keep their nesting, unknown ones are ignored. The
+/// objects on the way to a field that is missing are kept, as the original does.
 pub(crate) fn project(body: &str, fields: &[String]) -> String {
     let whole = value_of(body);
     let mut kept = Map::new();
@@ -26,10 +27,6 @@ fn keep(whole: &Value, field: &str, kept: &mut Map<String, Value>) {
     let mut from = fields;
     let mut to = kept;
     let mut steps = field.split('.').peekable();
-    // Looked up first, so that nothing is left behind on the way to a field that is missing.
-    if reach(whole, field).is_none() {
-        return;
-    }
     while let Some(step) = steps.next() {
         let Some(value) = from.get(step) else { return };
         if steps.peek().is_none() {
@@ -41,8 +38,4 @@ fn keep(whole: &Value, field: &str, kept: &mut Map<String, Value>) {
         let Some(place) = place.as_object_mut() else { return };
         (from, to) = (inner, place);
     }
-}
-
-fn reach<'a>(whole: &'a Value, field: &str) -> Option<&'a Value> {
-    field.split('.').try_fold(whole, |value, step| value.as_object()?.get(step))
 }
