@@ -68,7 +68,8 @@ pub(crate) struct BodyRules<'a> {
 impl Envelope {
     /// Reads a body.
     pub(crate) fn parse(body: &[u8], rules: &BodyRules<'_>) -> Result<Self, Error> {
-        let mut members = read_members(body, rules.limits)?;
+        // The envelope itself is one level more.
+        let mut members = read_members(body, rules.limits.json_depth + 1)?;
         let data = members.remove("data").filter(|raw| raw != "null");
         let permissions = members.remove("permissions").filter(|raw| raw != "null");
         if !members.is_empty() {
@@ -181,13 +182,12 @@ fn read_permissions(
 }
 
 /// Reads a body that must be an object; no body at all is an empty one.
-pub(crate) fn read_members(body: &[u8], limits: &Limits) -> Result<Object, Error> {
+pub(crate) fn read_members(body: &[u8], depth_max: usize) -> Result<Object, Error> {
     if body.is_empty() {
         return Ok(Object::default());
     }
     let text = json::text(body).map_err(|e| Error::json(&e))?;
-    // The envelope itself is one level more.
-    match Object::parse(text, limits.json_depth + 1) {
+    match Object::parse(text, depth_max) {
         Ok(members) => Ok(members),
         Err(JsonError::NotObject) => Err(wrong_root(text)),
         Err(error) => Err(Error::json(&error)),

@@ -193,7 +193,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn next_item(&mut self) -> Result<bool, JsonError> {
+    /// After an item: true if another one follows, false at the end of the list.
+    pub(crate) fn next_item(&mut self) -> Result<bool, JsonError> {
         self.space();
         if self.take(b',') {
             self.space();

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use nuage_model::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::json::{JsonError, Scanner};
 
@@ -81,15 +81,6 @@ impl Object {
         Ok(object)
     }
 
-    /// Takes an object that is held as values.
-    pub(crate) fn from_value(map: &Map<String, Value>) -> Self {
-        let members = map.iter().map(|(name, value)| Member {
-            name: Text::Own(name.as_str().into()),
-            value: Text::Own(value.to_string().into()),
-        });
-        Self { source: String::new(), members: members.collect() }
-    }
-
     /// An object of these members, of which no two have the same name.
     pub(crate) fn from_members<'a>(members: impl Iterator<Item = (&'a str, Cow<'a, str>)>) -> Self {
         let members = members.map(|(name, value)| Member {
@@ -154,6 +145,37 @@ impl Object {
     pub(crate) fn remove(&mut self, name: &str) -> Option<String> {
         let member = self.members.remove(self.position(name)?);
         Some(member.value.get(&self.source).to_owned())
+    }
+
+    /// Puts the members of another object under those of this one, at every depth: what this one
+    /// has stays, what it lacks follows in the order of the other. Nesting was bounded when the
+    /// texts were read.
+    pub(crate) fn complete(&mut self, under: &Self) {
+        let mut completed: Vec<(usize, Text)> = Vec::new();
+        let mut added: Vec<Member> = Vec::new();
+        {
+            let index = self.index();
+            for (name, raw) in under.iter() {
+                let Some(at) = index.find(name) else {
+                    added.push(Member {
+                        name: Text::Own(name.into()),
+                        value: Text::Own(raw.into()),
+                    });
+                    continue;
+                };
+                let own = self.members[at].value.get(&self.source);
+                if own.starts_with('{') && raw.starts_with('{') {
+                    let read = |text| Self::parse(text, usize::MAX).unwrap_or_default();
+                    let mut merged = read(own);
+                    merged.complete(&read(raw));
+                    completed.push((at, Text::Own(merged.to_text().into())));
+                }
+            }
+        }
+        for (at, value) in completed {
+            self.members[at].value = value;
+        }
+        self.members.extend(added);
     }
 
     /// Takes the members for which this is false out.
@@ -248,6 +270,24 @@ impl<'a> Index<'a> {
     pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
         Some(self.object.members[self.find(name)?].value.get(&self.object.source))
     }
+}
+
+/// The texts of the items of a list, of which the text was checked; `None` if it is none.
+pub(crate) fn items_of(text: &str) -> Option<Vec<&str>> {
+    let mut scanner = Scanner::new(text, usize::MAX);
+    if !scanner.take(b'[') {
+        return None;
+    }
+    scanner.space();
+    let mut items = Vec::new();
+    let mut more = !scanner.take(b']');
+    while more {
+        let from = scanner.at();
+        scanner.value(1).ok()?;
+        items.push(&text[from..scanner.at()]);
+        more = scanner.next_item().ok()?;
+    }
+    Some(items)
 }
 
 /// A value of which the text was checked.

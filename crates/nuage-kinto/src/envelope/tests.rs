@@ -61,7 +61,7 @@ fn refusals() {
         ),
         (
             r#"{"permissions":{"foo":["x"]}}"#,
-            "permissions in body: \"foo\" is not one of read, write",
+            "permissions in body: \"foo\" is not one of read, write, delete",
         ),
         (r#"{"permissions":{"read":"x"}}"#, "permissions.read in body: \"x\" is not iterable"),
         (
