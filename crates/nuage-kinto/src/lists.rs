@@ -57,6 +57,8 @@ impl Kinto {
         query.states = params.states;
         let alert = params.to_used.then(|| self.headers.to_alert());
         if call.method == Method::HEAD {
+            // Tombstones are shown, and not counted.
+            query.states = States::Live;
             let (head, total) = self.store(session.count(&list, query).await, session)?;
             // A history is too long to be counted at each look.
             let total = (collection.kind() != Kind::History).then_some(total);
