@@ -39,7 +39,17 @@ pub(crate) fn expect_database(storage: &StorageSettings) -> Result<()> {
     Err(Failure::new(Exit::Storage, format!("There is no data at {path}.")).into())
 }
 
-/// Opens the database, and makes it if it is missing.
+/// Opens the database; makes folder, secrets and database if there is none.
+pub(crate) async fn open_or_make(storage: &StorageSettings) -> Result<Arc<dyn Store>> {
+    make_folder(storage)?;
+    if !storage.database.is_file() {
+        // Before the database: secrets that are missing beside data were lost.
+        secrets(storage)?;
+    }
+    open(storage).await
+}
+
+/// Opens the database.
 pub(crate) async fn open(storage: &StorageSettings) -> Result<Arc<dyn Store>> {
     open_file(&storage.database, storage).await
 }

@@ -65,7 +65,7 @@ fn run(cli: Cli) -> Result<()> {
         if matches!(verb, Verb::Serve) {
             return server::serve(&config, settings).await;
         }
-        logs::begin_tool(&config)?;
+        logs::begin_tool(&config);
         match verb {
             Verb::User(verb) => users::perform(verb, &settings, json).await,
             Verb::CreateUser { username, password } => {

@@ -34,7 +34,7 @@ pub(crate) fn now() -> Timestamp {
 /// Serves until it is told to stop.
 pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()> {
     let begun = Instant::now();
-    logs::begin_server(config)?;
+    logs::begin_server(config);
     let signals = Signals::listen()?;
     let listener = bind(&settings.listen).await?;
     let address = listener.local_addr()?;
@@ -42,7 +42,9 @@ pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()>
     data::make_folder(&settings.storage)?;
     let _lock = data::lock(&settings.storage)?;
     let existed = settings.storage.database.is_file();
-    let store = data::open(&settings.storage).await?;
+    let mut notes = config.notes.clone();
+    notes.extend(dangers(&settings, existed));
+    let store = data::open_or_make(&settings.storage).await?;
     settings.take_secrets(&data::secrets(&settings.storage)?);
 
     let world =
@@ -53,13 +55,32 @@ pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()>
     let auth = auth.map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
     let kinto = Kinto::new(engine, Arc::new(auth), settings.kinto.clone());
 
-    let greeting = Greeting { address, settings: &settings, notes: &config.notes, existed };
+    let greeting = Greeting { address, settings: &settings, notes: &notes, existed };
     greeting.show(begun.elapsed());
     let options = ServeOptions { limits, drain_ms: DRAIN_MS };
     nuage_http::serve(listener, Arc::new(kinto), options, signals.first()).await;
     store.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What the operator should know of, though nothing is wrong.
+fn dangers(settings: &Settings, existed: bool) -> Vec<String> {
+    let mut dangers = Vec::new();
+    if settings.kinto.features.flush {
+        let sentence = "kinto.flush is on: anybody who reaches the server may delete everything.";
+        dangers.push(sentence.to_owned());
+    }
+    let made =
+        settings.userid_hmac_secret.is_none() || settings.default_bucket_hmac_secret.is_none();
+    if existed && made && !data::secrets_path(&settings.storage).exists() {
+        dangers.push(format!(
+            "{} was missing beside existing data, so new secrets were made: personal buckets and \
+             basicauth users have other names from now on.",
+            data::secrets_path(&settings.storage).display()
+        ));
+    }
+    dangers
 }
 
 async fn bind(listen: &str) -> Result<TcpListener> {

@@ -38,8 +38,7 @@ pub(crate) async fn perform(verb: UserVerb, settings: &Settings, json: bool) -> 
         }
         UserVerb::List | UserVerb::Delete { .. } => None,
     };
-    data::make_folder(&settings.storage)?;
-    let store = data::open(&settings.storage).await?;
+    let store = data::open_or_make(&settings.storage).await?;
     let accounts = Accounts { store: Arc::clone(&store), prefix: prefix(settings) };
     let done = match verb {
         UserVerb::Add { name, .. } => {
@@ -69,8 +68,7 @@ pub(crate) async fn create_or_reset(
             read_password(name, &source)?
         }
     };
-    data::make_folder(&settings.storage)?;
-    let store = data::open(&settings.storage).await?;
+    let store = data::open_or_make(&settings.storage).await?;
     let accounts = Accounts { store: Arc::clone(&store), prefix: prefix(settings) };
     let done = accounts.set_password(name, password, Mode::CreateOrChange, false).await;
     store.close().await;

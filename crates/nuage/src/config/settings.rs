@@ -53,6 +53,7 @@ impl Settings {
         check_accounts(config, &policies, &grants, &mut errors);
         let storage = storage(config, &mut errors);
         let kinto = kinto(config, &policies, &mut errors);
+        check_listen(config, &mut errors);
         let settings = Self {
             listen: config.text("http.listen").to_owned(),
             storage,
@@ -86,6 +87,15 @@ impl Settings {
     /// The name of the policy that checks accounts, if there is one.
     pub(crate) fn account_policy(&self) -> Option<&str> {
         account_policy(&self.auth.policies)
+    }
+}
+
+fn check_listen(config: &Config, errors: &mut Vec<String>) {
+    let listen = config.text("http.listen");
+    let parts = listen.rsplit_once(':');
+    if !parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+        let origin = &config.entry("http.listen").origin;
+        errors.push(format!("{origin}: http.listen must be ADDRESS:PORT, not {listen:?}."));
     }
 }
 

@@ -143,6 +143,7 @@ fn rules_between_settings_are_kept() {
         ("[auth]\npolicies = ['basicauth']", "nobody could log in with an account"),
         ("[auth]\npolicies = ['ldap']", "ldap is not a kind of policy"),
         ("[grants]\naccount_create = ['account:a']", "account:a may create accounts but not write"),
+        ("[http]\nlisten = '8888'", "http.listen must be ADDRESS:PORT"),
         ("[kinto]\neos = 'soon'", "must be a day such as 2030-12-31"),
         ("[kinto]\nbackoff_percentage = 101", "at most 100"),
     ];

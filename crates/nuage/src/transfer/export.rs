@@ -5,7 +5,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -39,21 +38,29 @@ pub(crate) async fn perform(file: Option<&Path>, settings: &Settings) -> Result<
 
     let copy = data::open_file(&draft.0, storage).await?;
     let written = match file {
-        Some(path) => {
-            let mut options = data::private();
-            let target = options.create_new(true).open(path);
-            let target = target.with_context(|| format!("{} cannot be made", path.display()))?;
-            export(copy.as_ref(), target, true).await
-        }
+        Some(path) => to_file(copy.as_ref(), path).await,
         None => export(copy.as_ref(), std::io::stdout(), false).await,
     };
     copy.close().await;
     let records = written?;
     if let Some(path) = file {
-        File::open(path)?.sync_all()?;
         complain(&format!("{} holds {records} records and tombstones.", path.display()));
     }
     Ok(())
+}
+
+/// Writes under another name until all is there.
+async fn to_file(store: &dyn Store, path: &Path) -> Result<u64> {
+    if path.exists() {
+        bail!("{} is there already. Nothing was changed.", path.display());
+    }
+    let draft = Draft::new(beside(path, ".part"));
+    let target = data::private().create_new(true).open(&draft.0);
+    let target = target.with_context(|| format!("{} cannot be made", path.display()))?;
+    let records = export(store, &target, true).await?;
+    target.sync_all()?;
+    std::fs::rename(&draft.0, path)?;
+    Ok(records)
 }
 
 /// Writes all lines; gives the number of records.

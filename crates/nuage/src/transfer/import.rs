@@ -42,7 +42,7 @@ pub(crate) async fn perform(file: Option<&Path>, settings: &Settings, json: bool
         }
     };
     let source = File::open(&path).with_context(|| format!("{shown} cannot be read"))?;
-    let store = data::open(storage).await?;
+    let store = data::open_or_make(storage).await?;
     let done = import(store.as_ref(), source, &shown).await;
     store.close().await;
     let records = done?;
