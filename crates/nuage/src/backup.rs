@@ -178,3 +178,6 @@ impl Drop for Draft {
         self.remove();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -184,3 +184,6 @@ impl Settings {
         self.kinto.token_secret = chosen(&self.token_secret, &secrets.token_secret).into_bytes();
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

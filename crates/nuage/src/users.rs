@@ -270,3 +270,6 @@ impl Accounts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
