@@ -1,41 +1,45 @@
 //! `_fields`: only some fields of an object are shown.
 //!
-//! Source: Kinto fact sheet, section 7.3. Identifier and time are not in the body and stay in any
-//! case; `deleted` is kept by whoever writes tombstones.
+//! Source: Kinto fact sheet, section 7.3. What is kept keeps its place and its text. Identifier
+//! and time are not in the body and stay in any case; `deleted` is kept by whoever writes
+//! tombstones.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
 
-use crate::object::value_of;
+use crate::object::Object;
 
-/// The named fields of a body; dotted names keep their nesting, unknown ones are ignored. The
-/// objects on the way to a field that is missing are kept, as the original does.
+/// The named fields of a body; dotted names keep their nesting, unknown ones are ignored.
 pub(crate) fn project(body: &str, fields: &[String]) -> String {
-    let whole = value_of(body);
-    let mut kept = Map::new();
-    for field in fields {
-        keep(&whole, field, &mut kept);
-    }
-    Value::Object(kept).to_string()
+    let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+    keep(body, &fields).to_text()
 }
 
-fn keep(whole: &Value, field: &str, kept: &mut Map<String, Value>) {
-    let Some(fields) = whole.as_object() else { return };
-    if let Some(value) = fields.get(field) {
-        kept.insert(field.to_owned(), value.clone());
-        return;
-    }
-    let mut from = fields;
-    let mut to = kept;
-    let mut steps = field.split('.').peekable();
-    while let Some(step) = steps.next() {
-        let Some(value) = from.get(step) else { return };
-        if steps.peek().is_none() {
-            to.insert(step.to_owned(), value.clone());
-            return;
+/// The fields of an object, of which the text was checked. Goes as deep as the names have dots
+/// and the object has levels.
+fn keep<'a>(text: &str, fields: &[&'a str]) -> Object {
+    let whole = Object::parse(text, usize::MAX).unwrap_or_default();
+    let mut kept: Vec<(&str, Cow<'_, str>)> = Vec::new();
+    for (name, raw) in whole.iter() {
+        if fields.contains(&name) {
+            kept.push((name, raw.into()));
+            continue;
         }
-        let Some(inner) = value.as_object() else { return };
-        let place = to.entry(step).or_insert_with(|| Value::Object(Map::new()));
-        let Some(place) = place.as_object_mut() else { return };
-        (from, to) = (inner, place);
+        if !raw.starts_with('{') {
+            continue;
+        }
+        let below = |field: &'a str| field.strip_prefix(name)?.strip_prefix('.');
+        let below: Vec<&str> = fields.iter().copied().filter_map(below).collect();
+        if below.is_empty() {
+            continue;
+        }
+        let inner = keep(raw, &below);
+        // Nothing is left behind on the way to a field that is missing.
+        if !inner.is_empty() {
+            kept.push((name, inner.to_text().into()));
+        }
     }
+    Object::from_members(kept.into_iter())
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ use percent_encoding::percent_decode_str;
 use crate::batch::SubRequest;
 use crate::call::{Call, Place};
 use crate::error::Error;
+use crate::headers::exposed;
 use crate::negotiate;
 use crate::routes::Endpoint;
 use crate::{Kinto, RedirectLifetime};
@@ -27,9 +28,9 @@ impl Facet for Kinto {
     fn handle(&self, request: Request) -> Pending<'_> {
         Box::pin(async move {
             let origin = request.headers().get(http::header::ORIGIN).cloned();
-            let method = request.method().clone();
+            let exposed = exposed(request.method(), request.uri().path());
             let mut response = self.enter(request).await;
-            self.headers.finish(&method, origin.as_ref(), response.headers_mut());
+            self.headers.finish(exposed, origin.as_ref(), response.headers_mut());
             response
         })
     }
@@ -43,7 +44,8 @@ impl Facet for Kinto {
         };
         let mut response = error.to_response();
         let origin = request.headers.get(http::header::ORIGIN);
-        self.headers.finish(&request.method, origin, response.headers_mut());
+        let exposed = exposed(&request.method, request.uri.path());
+        self.headers.finish(exposed, origin, response.headers_mut());
         response
     }
 }

@@ -21,12 +21,28 @@ use crate::Settings;
 use crate::error::{Error, Invalid, Location};
 
 /// What scripts of other origins may read on every answer.
-const EXPOSED: &str = "Backoff, Retry-After, Alert, Content-Length, Content-Type";
-/// And on what is read.
-const EXPOSED_READ: &str = "Backoff, Retry-After, Alert, Content-Length, Content-Type, ETag, \
-                            Last-Modified, Cache-Control, Expires, Pragma, Next-Page, \
-                            Total-Objects, Total-Records";
-const POLICY: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none';";
+static EXPOSED: HeaderValue =
+    HeaderValue::from_static("Backoff, Retry-After, Alert, Content-Length, Content-Type");
+/// And of an object that is read.
+static EXPOSED_OBJECT: HeaderValue = HeaderValue::from_static(
+    "Backoff, Retry-After, Alert, Content-Length, Content-Type, \
+     ETag, Last-Modified, Cache-Control, Expires, Pragma",
+);
+/// And of a list.
+static EXPOSED_LIST: HeaderValue = HeaderValue::from_static(
+    "Backoff, Retry-After, Alert, Content-Length, Content-Type, \
+     ETag, Last-Modified, Cache-Control, Expires, Pragma, Next-Page",
+);
+/// And of a list that is counted.
+static EXPOSED_COUNT: HeaderValue = HeaderValue::from_static(
+    "Backoff, Retry-After, Alert, Content-Length, Content-Type, ETag, Last-Modified, \
+     Cache-Control, Expires, Pragma, Next-Page, Total-Objects, Total-Records",
+);
+static ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
+static NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+static POLICY: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none';");
+static NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache, no-store");
 const ALERT: HeaderName = HeaderName::from_static("alert");
 const BACKOFF: HeaderName = HeaderName::from_static("backoff");
 
@@ -72,23 +88,24 @@ impl Headers {
 
     /// The alert for the old name of a parameter.
     pub(crate) fn to_alert(&self) -> HeaderValue {
-        HeaderValue::from_static(
-            r#"{"code": "soft-eol", "message": "_to is now deprecated, you should use _before instead", "url": "https://kinto.readthedocs.io/en/2.4.0/api/resource.html#list-of-available-url-parameters"}"#,
-        )
+        HeaderValue::from_static(concat!(
+            r#"{"code":"soft-eol","#,
+            r#""message":"_to is now deprecated, you should use _before instead","#,
+            r#""url":"https://kinto.readthedocs.io/en/2.4.0/api/resource.html"#,
+            r##"#list-of-available-url-parameters"}"##,
+        ))
     }
 
-    /// What every answer has.
+    /// What every answer has; `exposed` is from [`exposed`].
     pub(crate) fn finish(
         &self,
-        method: &Method,
+        exposed: &'static HeaderValue,
         origin: Option<&HeaderValue>,
         headers: &mut HeaderMap,
     ) {
-        let reads = matches!(*method, Method::GET | Method::HEAD);
-        let exposed = if reads { EXPOSED_READ } else { EXPOSED };
-        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone());
+        headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF.clone());
+        headers.insert(CONTENT_SECURITY_POLICY, POLICY.clone());
         if let Some(origin) = origin {
             self.allow(origin, headers);
         }
@@ -114,7 +131,7 @@ impl Headers {
     fn allow(&self, origin: &HeaderValue, headers: &mut HeaderMap) {
         match &self.origins {
             Origins::All => {
-                headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+                headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN.clone());
             }
             Origins::Listed(listed) => {
                 headers.append(VARY, HeaderValue::from_static("Origin"));
@@ -150,7 +167,7 @@ impl Headers {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let methods = methods.unwrap_or("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
-        let mut allowed = EXPOSED_READ.to_owned();
+        let mut allowed = EXPOSED_COUNT.to_str().unwrap_or_default().to_owned();
         let requested = asked.get(ACCESS_CONTROL_REQUEST_HEADERS);
         if let Some(requested) = requested.and_then(|requested| requested.to_str().ok()) {
             allowed = format!("{requested}, {allowed}");
@@ -168,7 +185,7 @@ impl Headers {
     pub(crate) fn cache(&self, lifetime_s: Option<u64>, now: Timestamp, headers: &mut HeaderMap) {
         match lifetime_s {
             None => {
-                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
+                headers.insert(CACHE_CONTROL, NO_CACHE.clone());
             }
             Some(0) => {
                 let none = "max-age=0, must-revalidate, no-cache, no-store";
@@ -187,6 +204,25 @@ impl Headers {
     }
 }
 
+/// What scripts of other origins may read of the answer to a request: more where there is more.
+/// Known from the outside, since refusals have it too.
+pub(crate) fn exposed(method: &Method, path: &str) -> &'static HeaderValue {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return &EXPOSED;
+    }
+    let mut steps = path.strip_prefix("/v1/").unwrap_or_default().split('/');
+    let is_list = match steps.next() {
+        Some("buckets" | "accounts") => steps.count().is_multiple_of(2),
+        Some("permissions") => true,
+        _ => return &EXPOSED,
+    };
+    match (is_list, method) {
+        (false, _) => &EXPOSED_OBJECT,
+        (true, &Method::HEAD) => &EXPOSED_COUNT,
+        (true, _) => &EXPOSED_LIST,
+    }
+}
+
 fn alert(settings: &Settings, code: &str) -> HeaderValue {
     let eos = settings.eos.as_ref();
     let message = eos.and_then(|eos| eos.message.as_deref());
@@ -194,3 +230,6 @@ fn alert(settings: &Settings, code: &str) -> HeaderValue {
     let text = json!({ "code": code, "message": message, "url": url }).to_string();
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("{}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! Source: Kinto fact sheet, section 1, "Content negotiation".
 
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 use crate::error::Error;
 use crate::patch::Format;
@@ -27,8 +27,8 @@ pub(crate) fn accept(headers: &HeaderMap) -> Result<(), Error> {
             let weight = part.strip_prefix("q=").and_then(|q| q.parse::<f32>().ok());
             weight.is_some_and(|weight| weight <= 0.0)
         });
-        let media = media.to_ascii_lowercase();
-        !refused && matches!(media.as_str(), "" | JSON | "application/*" | "*/*" | "*")
+        let taken = ["", JSON, "application/*", "*/*", "*"];
+        !refused && taken.iter().any(|taken| media.eq_ignore_ascii_case(taken))
     };
     let takes =
         ranges.any(|value| value.to_str().is_ok_and(|text| text.split(',').any(takes_json)));
@@ -44,31 +44,36 @@ pub(crate) fn content_type(method: &Method, headers: &HeaderMap, body: &[u8]) ->
     if body.is_empty() || !matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
         return Ok(());
     }
-    let text = value.to_str().unwrap_or_default();
-    let media = media_type(text);
-    let known = media == JSON
-        || (*method == Method::PATCH && (media == MERGE_PATCH || media == JSON_PATCH));
-    if known {
+    let is_patch = *method == Method::PATCH;
+    let media = media_type(value);
+    if is(media, JSON) || (is_patch && (is(media, MERGE_PATCH) || is(media, JSON_PATCH))) {
         return Ok(());
     }
-    let listed = match *method {
-        Method::PATCH => format!("'{JSON}', '{MERGE_PATCH}', '{JSON_PATCH}'"),
-        _ => format!("'{JSON}'"),
+    let listed = if is_patch {
+        format!("'{JSON}', '{JSON_PATCH}', '{MERGE_PATCH}'")
+    } else {
+        format!("'{JSON}'")
     };
     Err(Error::unsupported_media(&format!("Content-Type header should be one of [{listed}]")))
 }
 
 /// How the body of a PATCH is written.
 pub(crate) fn format(headers: &HeaderMap) -> Format {
-    let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    match media_type(text.unwrap_or_default()).as_str() {
-        MERGE_PATCH => Format::Merge,
-        JSON_PATCH => Format::Operations,
+    match headers.get(CONTENT_TYPE).map(media_type) {
+        Some(media) if is(media, MERGE_PATCH) => Format::Merge,
+        Some(media) if is(media, JSON_PATCH) => Format::Operations,
         _ => Format::Members,
     }
 }
 
-/// A media type without its parameters, in lower case.
-fn media_type(text: &str) -> String {
-    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+/// A media type without its parameters.
+fn media_type(value: &HeaderValue) -> &[u8] {
+    value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
 }
+
+fn is(media: &[u8], wanted: &str) -> bool {
+    media.eq_ignore_ascii_case(wanted.as_bytes())
+}
+
+#[cfg(test)]
+mod tests;

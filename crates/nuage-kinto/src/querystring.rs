@@ -354,8 +354,8 @@ fn read_fields(
 ) -> Result<Option<Vec<String>>, Error> {
     let names = values.iter().flat_map(|v| v.split(',')).filter(|name| !name.is_empty());
     let names: Vec<String> = names.map(str::to_owned).collect();
-    if names.len() > limits.filter_values {
-        return Err(too_many("fields", limits.filter_values));
+    if names.len() > limits.filter_terms {
+        return Err(too_many("fields", limits.filter_terms));
     }
     let unknown: Vec<&str> =
         names.iter().filter(|n| !listing.knows(n)).map(String::as_str).collect();
