@@ -351,7 +351,11 @@ fn parameters() -> Value {
             "description": description,
         })
     };
-    let text = |name: &str, description: &str| json!({ "name": name, "in": "query", "type": "string", "description": description });
+    let text = |name: &str, description: &str| {
+        json!({
+            "name": name, "in": "query", "type": "string", "description": description,
+        })
+    };
     let list = |name: &str, description: &str| {
         json!({
             "name": name, "in": "query", "type": "array", "items": { "type": "string" },
@@ -385,7 +389,10 @@ fn parameters() -> Value {
 }
 
 fn responses() -> Value {
-    let refusal = |description: &str| json!({ "description": description, "schema": reference("definitions", "error") });
+    let refusal = |description: &str| {
+        let schema = reference("definitions", "error");
+        json!({ "description": description, "schema": schema })
+    };
     json!({
         "304": {
             "description": "Nothing changed since.",
