@@ -211,12 +211,14 @@ impl Session {
         holders.is_some_and(|holders| holders.iter().any(|p| self.caller.is(p.as_str())))
     }
 
-    /// Whether the caller may add to a list without any other right to it.
+    /// Whether the caller may add to a list without any other right to it, and so may see that
+    /// none of it is shared. Accounts are added by strangers, who are told nothing of them.
     fn may_create_directly(&self, kind: Kind, above: &[(RecordPath, Arc<Parent>)]) -> bool {
         let name = match kind {
             Kind::Record => "record:create",
             Kind::Collection => "collection:create",
             Kind::Group => "group:create",
+            Kind::Account if self.caller.user().is_none() => return false,
             Kind::Bucket | Kind::Account | Kind::History => "",
         };
         above

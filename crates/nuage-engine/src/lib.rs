@@ -14,6 +14,7 @@ mod access;
 mod authorize;
 mod cache;
 mod caller;
+mod deadline;
 mod engine;
 mod erase;
 mod error;

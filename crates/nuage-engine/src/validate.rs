@@ -1,9 +1,10 @@
 //! JSON Schemas of buckets and collections.
 //!
 //! Source: Kinto fact sheet, section 13. A schema comes from a client and is hostile: it cannot
-//! fetch anything, its size and depth are bounded, and its patterns may backtrack only so much.
-//! Without references its cost is bounded by its size times that of the record; with references
-//! it is run aside and given up after a time, and not tried again.
+//! fetch anything, its size and depth are bounded, its patterns may backtrack only so much, and
+//! it may run only so long. One that ran longer is not tried again until this process restarts.
+
+mod sentence;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,8 +15,9 @@ use jsonschema::{PatternOptions, ValidationError, Validator};
 use nuage_model::{Body, Kind, Limits, RecordPath, Slot};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::sync::Semaphore;
 
+use self::sentence::sentence;
+use crate::deadline::{watch, watched, within};
 use crate::engine::Parent;
 use crate::{EngineError, Invalid, Session, Validation};
 
@@ -23,8 +25,6 @@ use crate::{EngineError, Invalid, Session, Validation};
 const COMPILED_MAX: usize = 1_000;
 /// Backtracking steps of one pattern on one string.
 const BACKTRACKS_MAX: usize = 100_000;
-/// Validations with references that run aside at a time.
-const ASIDE_MAX: usize = 2;
 
 /// Keys of a bucket whose values are schemas.
 const BUCKET_SCHEMAS: [&str; 3] = ["record:schema", "collection:schema", "group:schema"];
@@ -35,7 +35,6 @@ pub(crate) struct Schemas {
     depth_max: usize,
     time: Duration,
     compiled: Mutex<HashMap<String, Arc<Result<Compiled, Invalid>>>>,
-    aside: Arc<Semaphore>,
 }
 
 struct Compiled {
@@ -75,7 +74,6 @@ impl Schemas {
             depth_max: limits.schema_depth,
             time: Duration::from_millis(limits.validation_ms),
             compiled: Mutex::default(),
-            aside: Arc::new(Semaphore::new(ASIDE_MAX)),
         }
     }
 
@@ -88,7 +86,7 @@ impl Schemas {
         if depth(schema) > self.depth_max {
             return Err(invalid(format!("is nested deeper than {}", self.depth_max)));
         }
-        jsonschema::draft7::meta::validate(schema).map_err(|error| invalid(error.to_string()))
+        jsonschema::draft7::meta::validate(schema).map_err(|error| invalid(sentence(&error)))
     }
 
     fn compiled(&self, text: &str) -> Arc<Result<Compiled, Invalid>> {
@@ -123,23 +121,22 @@ impl Schemas {
         {
             fields.insert("id".to_owned(), Value::from(id));
         }
+        let time = self.time;
         if !compiled.has_references {
-            return compiled.judge(&instance);
+            let verdict = within(time, || compiled.judge(&instance));
+            return verdict.unwrap_or_else(|| Err(self.give_up(text)));
         }
-        let busy = || Invalid {
-            field: "schema".to_owned(),
-            description: "too many slow validations at a time".to_owned(),
+        // This may use all the time it has: not where requests are answered.
+        let work = {
+            let entry = Arc::clone(&entry);
+            move || match entry.as_ref() {
+                Ok(compiled) => within(time, || compiled.judge(&instance)),
+                Err(invalid) => Some(Err(invalid.clone())),
+            }
         };
-        let permit = tokio::time::timeout(self.time, Arc::clone(&self.aside).acquire_owned());
-        let permit = permit.await.map_err(|_| busy())?.map_err(|_| busy())?;
-        let entry = Arc::clone(&entry);
-        let work = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            entry.as_ref().as_ref().map_err(Clone::clone)?.judge(&instance)
-        });
-        match tokio::time::timeout(self.time, work).await {
-            Ok(Ok(verdict)) => verdict,
-            Ok(Err(_)) | Err(_) => Err(self.give_up(text)),
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Some(verdict)) => verdict,
+            Ok(None) | Err(_) => Err(self.give_up(text)),
         }
     }
 }
@@ -148,7 +145,7 @@ impl Compiled {
     fn judge(&self, instance: &Value) -> Result<(), Invalid> {
         self.validator.validate(instance).map_err(|error| Invalid {
             field: failing_field(&error),
-            description: error.to_string(),
+            description: sentence(&error),
         })
     }
 }
@@ -174,12 +171,14 @@ fn compile(text: &str) -> Result<Compiled, Invalid> {
             None => true,
         });
     }
-    let patterns = PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS_MAX);
-    let validator = jsonschema::options()
-        .with_pattern_options(patterns)
-        .build(&schema)
-        .map_err(|error| invalid(error.to_string()))?;
     let has_references = text.contains("ef\"");
+    if !watch(&mut schema) {
+        return Err(invalid("refers to the inside of const or enum".to_owned()));
+    }
+    let patterns = PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS_MAX);
+    let validator = watched(jsonschema::options().with_pattern_options(patterns))
+        .build(&schema)
+        .map_err(|error| invalid(sentence(&error)))?;
     Ok(Compiled { validator, wants_id, has_references })
 }
 

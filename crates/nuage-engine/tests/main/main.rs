@@ -1,0 +1,8 @@
+//! The engine over a real store: units of work, judgement, consequences.
+#![allow(clippy::unwrap_used)]
+
+mod consequences;
+mod houses;
+mod premises_that_change;
+mod schemas;
+mod unapplied_changes;

@@ -1,0 +1,83 @@
+//! What was decided on something that changed before the commit is not applied.
+
+use nuage_engine::{Intent, Settings};
+
+use crate::houses::{House, collection, delete, is_conflict, put, records};
+
+#[tokio::test]
+async fn two_changes_of_one_record_decided_on_the_same_state() {
+    let house = House::with_collection(Settings::default()).await;
+    let path = records().record("r");
+    let mut first = house.session("alice").await;
+    let mut second = house.session("alice").await;
+    put(&mut first, &path, r#"{"n":1}"#).await;
+    put(&mut second, &path, r#"{"n":2}"#).await;
+    first.commit().await.unwrap();
+    assert!(is_conflict(&second.commit().await));
+    assert_eq!(house.body(&path).await.unwrap(), r#"{"n":1}"#);
+}
+
+#[tokio::test]
+async fn a_record_is_not_created_in_a_collection_that_was_deleted_meanwhile() {
+    let house = House::with_collection(Settings::default()).await;
+    let path = records().record("r");
+    let mut writer = house.session("alice").await;
+    put(&mut writer, &path, "{}").await;
+    let mut other = house.session("alice").await;
+    delete(&mut other, &collection()).await;
+    other.commit().await.unwrap();
+    assert!(is_conflict(&writer.commit().await));
+    assert!(house.body(&path).await.is_none());
+}
+
+#[tokio::test]
+async fn a_right_that_was_withdrawn_meanwhile_no_longer_lets_write() {
+    let house = House::with_collection(Settings::default()).await;
+    let mut alice = house.session("alice").await;
+    let opened = alice.open(collection(), Intent::Write).await.unwrap();
+    let mut shared = crate::houses::change("{}");
+    shared.permissions.add("write", "bob".into());
+    alice.put(&opened, shared).await.unwrap();
+    alice.commit().await.unwrap();
+
+    let mut bob = house.session("bob").await;
+    put(&mut bob, &records().record("r"), "{}").await;
+    let mut alice = house.session("alice").await;
+    let opened = alice.open(collection(), Intent::Write).await.unwrap();
+    alice.put(&opened, crate::houses::change("{}")).await.unwrap();
+    alice.commit().await.unwrap();
+    assert!(is_conflict(&bob.commit().await));
+
+    let mut bob = house.session("bob").await;
+    assert!(bob.open(records().record("r"), Intent::Put).await.is_err());
+}
+
+#[tokio::test]
+async fn a_commit_that_nobody_waits_for_is_finished_and_seen() {
+    let house = House::with_collection(Settings::default()).await;
+    for n in 0..50 {
+        let mut session = house.session("alice").await;
+        let opened = session.open(collection(), Intent::Write).await.unwrap();
+        let change = crate::houses::change(&format!(r#"{{"n":{n}}}"#));
+        session.put(&opened, change).await.unwrap();
+        let commit = session.commit();
+        tokio::select! {
+            biased;
+            _ = commit => {}
+            () = std::future::ready(()) => {}
+        }
+        // Dropped or done: after a bounded number of attempts a change is decided on what the
+        // store and the cache of the engine both say.
+        let mut attempts = 0;
+        loop {
+            let mut later = house.session("alice").await;
+            put(&mut later, &records().record("r"), "{}").await;
+            match later.commit().await {
+                Ok(_) => break,
+                refused => assert!(is_conflict(&refused) && attempts < 20),
+            }
+            attempts += 1;
+            tokio::task::yield_now().await;
+        }
+    }
+}
