@@ -1,5 +1,5 @@
 //! The engine over a real store: units of work, judgement, consequences.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::print_stderr, clippy::unwrap_used)]
 
 mod consequences;
 mod houses;
