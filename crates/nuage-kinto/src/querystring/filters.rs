@@ -51,13 +51,13 @@ pub(super) fn filter(name: &str, values: &[&str], rules: &Rules<'_>) -> Result<F
         return Err(invalid(name, &format!("Unknown filter field '{name}'")));
     }
     let field = field(target);
-    let reader = Reader { name, rules, field: &field };
+    let reader = Reader { name, rules, field: &field, operator };
     let test = match operator {
         Operator::In | Operator::Exclude => {
             let list = reader.list(values)?;
             if operator == Operator::In { Test::In(list) } else { Test::Exclude(list) }
         }
-        _ => reader.test(operator, reader.value(values)?)?,
+        _ => reader.test(reader.value(values)?)?,
     };
     Ok(Filter { field, test })
 }
@@ -123,6 +123,7 @@ struct Reader<'a> {
     name: &'a str,
     rules: &'a Rules<'a>,
     field: &'a Field,
+    operator: Operator,
 }
 
 impl Reader<'_> {
@@ -137,7 +138,13 @@ impl Reader<'_> {
     /// One value; a parameter given several times is a list.
     fn value(&self, values: &[&str]) -> Result<Value, Error> {
         match values {
-            [value] => self.native(value),
+            [value] => match self.native(value)? {
+                // Identifiers are strings, also where they look like numbers.
+                Value::Number(_) if *self.field == Field::Id && self.operator != Operator::Like => {
+                    Ok((*value).into())
+                }
+                native => Ok(native),
+            },
             _ => values.iter().map(|v| self.native(v)).collect(),
         }
     }
@@ -160,9 +167,9 @@ impl Reader<'_> {
         Ok(list)
     }
 
-    fn test(&self, operator: Operator, mut value: Value) -> Result<Test, Error> {
+    fn test(&self, mut value: Value) -> Result<Test, Error> {
         if *self.field == Field::Timestamp {
-            value = match operator {
+            value = match self.operator {
                 Operator::Eq
                 | Operator::Not
                 | Operator::Gt
@@ -172,7 +179,7 @@ impl Reader<'_> {
                 _ => return Err(invalid_value(self.name)),
             };
         }
-        Ok(match operator {
+        Ok(match self.operator {
             Operator::Not => Test::Not(value),
             Operator::Gt => Test::Gt(value),
             Operator::Min => Test::Min(value),

@@ -81,6 +81,9 @@ fn operators() {
         ("contains_f=[]", Test::Contains(vec![])),
         ("contains_any_f=[1]", Test::ContainsAny(vec![json!(1)])),
         ("contains_any_f=1", Test::ContainsAny(vec![json!(1)])),
+        ("gt_id=5", Test::Gt(json!("5"))),
+        ("not_id=5", Test::Not(json!("5"))),
+        ("id=%225%22", Test::Eq(json!("5"))),
     ] {
         assert_eq!(test_of(raw), test, "{raw}");
     }
@@ -142,6 +145,8 @@ fn refusals() {
         ("id=1", "1 is not a string: {'id': ''}"),
         ("in_id=a,1", "Invalid value for in_id"),
         ("like_f=1", "Invalid value for like_f"),
+        ("in_id=1", "Invalid value for in_id"),
+        ("like_id=1", "Invalid value for like_id"),
         ("like_f=null", "Invalid value for like_f"),
         ("f=%00", "f in querystring: Invalid character 0x00"),
         ("_token=a&_token=b", "querystring: _token has invalid content"),
