@@ -41,6 +41,9 @@ pub(crate) struct Options {
     /// Leave it to the system which core serves
     #[arg(long)]
     pub(crate) no_pin: bool,
+    /// Another build of Nuage than the present one
+    #[arg(long)]
+    pub(crate) nuage: Option<PathBuf>,
     /// Profile Nuage under each workload with perf instead
     #[arg(long)]
     pub(crate) profile: bool,

@@ -29,7 +29,7 @@ pub(crate) struct Results {
 }
 
 pub(crate) async fn run(options: &Options) -> Result<()> {
-    let places = Places::find(!options.no_pin)?;
+    let places = Places::find(!options.no_pin, options.nuage.clone())?;
     let subjects = subjects(options, &places)?;
     let machine = machine::describe(&places.data, places.pin)?;
     println!("{machine}");

@@ -59,16 +59,17 @@ pub(crate) struct Figures {
 
 impl Places {
     /// Beside the program that is running: the target folder.
-    pub(crate) fn find(pin: bool) -> Result<Self> {
+    pub(crate) fn find(pin: bool, nuage: Option<PathBuf>) -> Result<Self> {
         let release = std::env::current_exe()?;
         let release = release.parent().context("the program lies in a folder")?;
         let bench = release.parent().context("the target folder")?.join("bench");
+        let nuage = nuage.unwrap_or_else(|| release.join("nuage"));
         let data = bench.join("data");
         if data.exists() {
             fs::remove_dir_all(&data)?;
         }
         fs::create_dir_all(&data)?;
-        Ok(Self { data, venv: bench.join("venv"), nuage: release.join("nuage"), pin })
+        Ok(Self { data, venv: bench.join("venv"), nuage, pin })
     }
 
     /// A new folder for one server.
@@ -83,7 +84,7 @@ impl Places {
 pub(crate) async fn start(subject: Subject, places: &Places, records: u64) -> Result<Server> {
     let folder = places.folder(subject.name())?;
     let mut server = match subject {
-        Subject::Nuage => nuage::start_with_account(places, &folder).await?,
+        Subject::Nuage => nuage::start_with_account(places, &folder)?,
         Subject::NuageBasicauth => nuage::start_with_ini(places, &folder)?,
         Subject::Kinto => kinto::start_on_memory(places, &folder)?,
         Subject::KintoPostgresql => kinto::start_on_postgresql(places, &folder)?,

@@ -1,11 +1,12 @@
 //! Nuage as people start it, and as people start it who come from Kinto.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::load::Target;
 use crate::process::{Running, free_address, pinned, wait_for_heartbeat};
@@ -16,18 +17,24 @@ use crate::workload::{PASSWORD, USER};
 pub(super) fn command(places: &Places, folder: &Path, address: SocketAddr) -> Command {
     let mut command = pinned(&places.nuage, places.pin);
     command.args(["serve", "--listen", &address.to_string(), "--data"]).arg(folder.join("data"));
+    // Neither the floor nor Kinto logs requests here.
+    command.args(["--log-level", "warn"]);
     command
 }
 
-/// With an account, made through the interface as anybody would.
-pub(super) async fn start_with_account(places: &Places, folder: &Path) -> Result<Server> {
-    let server = start(places, folder, None)?;
-    let body = format!(r#"{{"data":{{"password":"{PASSWORD}"}}}}"#);
-    let (status, text) = server.target.request("PUT", &format!("/accounts/{USER}"), &body).await?;
-    if status != 201 {
-        bail!("cannot make an account: {status} {text}");
+/// With an account, made as the greeting says.
+pub(super) fn start_with_account(places: &Places, folder: &Path) -> Result<Server> {
+    let mut add = Command::new(&places.nuage);
+    add.args(["user", "add", USER, "--password-stdin", "--data"]).arg(folder.join("data"));
+    let mut adding = add.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    let mut input = adding.stdin.take().context("its input")?;
+    input.write_all(format!("{PASSWORD}\n").as_bytes())?;
+    drop(input);
+    let status = adding.wait()?;
+    if !status.success() {
+        bail!("cannot make an account: {status}");
     }
-    Ok(server)
+    start(places, folder, None)
 }
 
 /// With the settings that Kinto is measured with.
