@@ -14,6 +14,7 @@ use crate::Kinto;
 use crate::batch;
 use crate::call::{Call, Place};
 use crate::error::{Error, Invalid};
+use crate::objects::unknown_parent;
 use crate::reply::Reply;
 use crate::routes::Endpoint;
 
@@ -167,10 +168,7 @@ impl Kinto {
             EngineError::Unknown(path) => {
                 Error::unknown_object(path.id.as_str(), path.kind().as_str())
             }
-            EngineError::UnknownParent(path) => Error::unknown_parent(
-                path.id.as_str().trim_start_matches('/'),
-                path.kind().as_str(),
-            ),
+            EngineError::UnknownParent(path) => unknown_parent(&path),
             EngineError::Invalid(invalid) => {
                 Error::invalid_one(Invalid::body(invalid.field, invalid.description))
             }
@@ -183,12 +181,13 @@ impl Kinto {
         match error {
             StoreError::Unavailable(_) | StoreError::TooSlow | StoreError::Closed => {
                 tracing::warn!(%error, "a request was put off");
-                Error::unavailable(self.settings.retry_after_s)
             }
+            // SQLite says the same of a disk that cannot be read for the moment. Whoever
+            // operates the server must look; a client can only come back.
             StoreError::Corrupt(_) | StoreError::Unsupported(_) => {
                 tracing::error!(%error, "a request failed");
-                Error::internal(&self.settings.error_info_link)
             }
         }
+        Error::unavailable(self.settings.retry_after_s)
     }
 }

@@ -7,5 +7,6 @@
 mod collisions;
 mod crash;
 mod disagreement;
+mod failing_disk;
 mod lost_pages;
 mod programs;
