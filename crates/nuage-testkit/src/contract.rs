@@ -45,6 +45,7 @@ const CASES: &[(&str, Case)] = cases![
     placing::a_time_beyond_all_bounds_counts_as_next,
     placing::the_first_time_of_a_collection_is_its_head,
     placing::exact_places_are_kept_and_must_lie_ahead,
+    placing::an_import_brings_tombstones_of_unknown_records,
     removing::an_erased_record_leaves_no_trace,
     removing::a_dropped_collection_goes_on_at_greater_positions,
     removing::a_dropped_bucket_takes_everything_along,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nuage_model::StoreError;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::sqlite::errors::Fault;
@@ -61,6 +62,8 @@ pub(super) fn reader(path: &Path) -> Result<Connection, Fault> {
 }
 
 fn tune(connection: &Connection) -> Result<(), Fault> {
+    // Without this, statements are planned anew whenever a bound of theirs changes.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     set(connection, "mmap_size", MAPPED_BYTES)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);

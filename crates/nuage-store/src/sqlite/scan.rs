@@ -60,6 +60,17 @@ pub(super) const BY_ID: &str = concat!(
     " FROM records WHERE bucket = ?1 AND collection = ?2 AND id = ?3"
 );
 
+/// Every statement that walks, for the test of their plans.
+#[cfg(test)]
+pub(super) const WALKS: &[&str] = &[
+    by_position!(record_columns, "ASC"),
+    by_position!(record_columns, "DESC"),
+    by_chosen_time!(record_columns, "ASC"),
+    by_chosen_time!(record_columns, "DESC"),
+    by_signature!("ASC"),
+    by_signature!("DESC"),
+];
+
 /// The least number of keys read in one go along signatures.
 const CHUNK_MIN: usize = 100;
 /// The greatest, which bounds the memory for keys.

@@ -257,6 +257,24 @@ async fn the_log_does_not_grow_without_bound() {
 }
 
 #[test]
+fn walks_follow_an_index_and_never_sort() {
+    let folder = tempfile::tempdir().unwrap();
+    let connection = super::open::writer(&folder.path().join("data"), &options()).unwrap();
+    for sql in super::scan::WALKS {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let mut rows = statement.raw_query();
+        let mut plan = Vec::new();
+        while let Some(row) = rows.next().unwrap() {
+            plan.push(row.get::<_, String>(3).unwrap());
+        }
+        assert_eq!(plan.len(), 1, "{sql}: {plan:?}");
+        assert!(plan[0].starts_with("SEARCH records USING"), "{sql}: {plan:?}");
+        let is_covered = plan[0].contains("COVERING INDEX");
+        assert_eq!(is_covered, sql.contains("rowid"), "{sql}: {plan:?}");
+    }
+}
+
+#[test]
 fn an_older_head_does_not_replace_a_newer_one() {
     let heads = Heads::default();
     let path = CollectionPath::accounts();

@@ -157,3 +157,18 @@ pub(super) async fn exact_places_are_kept_and_must_lie_ahead(store: Arc<dyn Stor
     }
     assert_eq!(heads(&store, &posts).await, (120, 110));
 }
+
+pub(super) async fn an_import_brings_tombstones_of_unknown_records(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let grave = |id: &str, seq, chosen: Option<i64>| Write::Delete {
+        path: posts.record(id),
+        placement: Placement::Exact { seq: Seq(seq), chosen: chosen.map(Timestamp) },
+    };
+    let writes = vec![grave("a", 100, None), grave("b", 110, Some(50))];
+    assert_eq!(apply(&store, NOW, writes).await, [outcome(100, 100), outcome(110, 50)]);
+    assert_eq!(heads(&store, &posts).await, (110, 100));
+    let tombstone = get(&store, &posts.record("b")).await.expect("it was made");
+    assert_eq!((tombstone.is_live(), tombstone.timestamp()), (false, Timestamp(50)));
+    apply(&store, NOW, vec![put(&posts.record("a"), "{}")]).await;
+    assert_eq!(head(&store, &posts).await.map(|head| head.live), Some(1));
+}
