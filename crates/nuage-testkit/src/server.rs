@@ -148,6 +148,11 @@ impl Server {
     /// Asks it to end, and waits until it has.
     pub fn terminate(&mut self) -> ExitStatus {
         self.signal("TERM");
+        self.ended()
+    }
+
+    /// Waits until it has ended, after a signal.
+    pub fn ended(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the server runs");
         wait(&mut child).expect("the server ends after SIGTERM")
     }

@@ -10,3 +10,5 @@ mod disagreement;
 mod failing_disk;
 mod lost_pages;
 mod programs;
+mod rough_ends;
+mod slow_clients;
