@@ -125,6 +125,12 @@ impl Engine {
         Ok(parent)
     }
 
+    /// The record of a bucket or a collection as it was last seen, without judging: for what it
+    /// says about answers that were judged.
+    pub async fn holder(&self, path: &RecordPath) -> Result<Option<Record>, StoreError> {
+        Ok(self.parent(path).await?.map(|parent| parent.record.clone()))
+    }
+
     /// Begins a unit of work. A first attempt at changing one record queues behind others that
     /// change it; later attempts queue for all that was changed before they were refused.
     pub async fn session(self: &Arc<Self>, caller: Caller, attempts: &Attempts) -> Session {

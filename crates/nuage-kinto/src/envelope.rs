@@ -83,19 +83,12 @@ impl Envelope {
         if let Some(raw) = permissions {
             envelope.permissions = read_permissions(&raw, rules, &mut wrong);
         }
-        if rules.purpose.judges_result() {
-            if wrong.is_empty() && envelope.data.is_none() && envelope.permissions.is_none() {
-                let description = "Provide at least one of data or permissions";
-                wrong.push(Invalid::body("data", description));
+        if rules.kind == Kind::Account && !rules.purpose.judges_result() && wrong.is_empty() {
+            if envelope.data.is_none() {
+                wrong.push(Invalid::body("data", "Required"));
+            } else if rules.purpose == Purpose::Create && envelope.id.is_none() {
+                wrong.push(Invalid::body("data.id", "data.id in body: Required"));
             }
-        } else if rules.kind == Kind::Account && envelope.data.is_none() && wrong.is_empty() {
-            wrong.push(Invalid::body("data", "Required"));
-        } else if rules.kind == Kind::Account
-            && rules.purpose == Purpose::Create
-            && envelope.id.is_none()
-            && wrong.is_empty()
-        {
-            wrong.push(Invalid::body("data.id", "data.id in body: Required"));
         }
         if wrong.is_empty() { Ok(envelope) } else { Err(Error::invalid(wrong)) }
     }

@@ -11,7 +11,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPIRES, HOST, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use nuage_http::{Facet, Peer, Pending, Refusal, Request, http_date};
-use nuage_model::{Kind, Timestamp};
+use nuage_model::{CollectionPath, Kind, RecordPath, Timestamp};
 use percent_encoding::percent_decode_str;
 
 use crate::batch::SubRequest;
@@ -19,6 +19,7 @@ use crate::call::{Call, Place};
 use crate::error::Error;
 use crate::headers::exposed;
 use crate::negotiate;
+use crate::object::Object;
 use crate::routes::Endpoint;
 use crate::{Kinto, RedirectLifetime};
 
@@ -96,7 +97,9 @@ impl Kinto {
         let endpoint = endpoint.ok_or_else(Error::unknown_route)?;
         self.check_method(&endpoint, &parts.method)?;
         negotiate::accept(&parts.headers)?;
-        negotiate::content_type(&parts.method, &parts.headers, &body)?;
+        if endpoint.reads_body() {
+            negotiate::content_type(&parts.method, &parts.headers)?;
+        }
         let peer = parts.extensions.get::<Peer>();
         Ok(Route::Call(Call {
             endpoint,
@@ -139,7 +142,9 @@ impl Kinto {
             .and_then(|endpoint| {
                 self.check_method(&endpoint, &method)?;
                 negotiate::accept(&headers)?;
-                negotiate::content_type(&method, &headers, &body)?;
+                if endpoint.reads_body() {
+                    negotiate::content_type(&method, &headers)?;
+                }
                 Ok(endpoint)
             });
         match found {
@@ -208,28 +213,44 @@ impl Kinto {
     }
 
     /// Headers that depend on the endpoint.
-    pub(crate) fn dress(&self, call: &Call, response: &mut Response<Bytes>) {
+    pub(crate) async fn dress(&self, call: &Call, response: &mut Response<Bytes>) {
         let reads = matches!(call.method, Method::GET | Method::HEAD);
+        let shown = response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED;
+        if !reads || !shown {
+            return;
+        }
         let anonymous = !call.headers.contains_key(http::header::AUTHORIZATION);
-        let (kind, bucket, collection) = match &call.endpoint {
+        let place = match &call.endpoint {
             Endpoint::Object(path) => {
                 let bucket = match path.kind() {
                     Kind::Bucket => path.id.as_str(),
                     _ => path.collection.bucket.as_str(),
                 };
-                (path.kind(), bucket, path.collection.name.as_str())
+                Some((path.kind(), bucket, path.collection.name.as_str()))
             }
-            Endpoint::List(list) => (list.kind(), list.bucket.as_str(), list.name.as_str()),
+            Endpoint::List(list) => Some((list.kind(), list.bucket.as_str(), list.name.as_str())),
+            Endpoint::Default(_) | Endpoint::Permissions => None,
             _ => return,
         };
-        if reads
-            && (response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED)
-        {
-            let now = self.engine.now();
-            let lifetime =
-                anonymous.then(|| self.cache_lifetime(kind, bucket, collection)).flatten();
-            self.headers.cache(lifetime, now, response.headers_mut());
+        let mut lifetime = None;
+        if let Some((kind, bucket, collection)) = place.filter(|_| anonymous) {
+            lifetime = self.cache_lifetime(kind, bucket, collection);
+            if kind == Kind::Record {
+                let owner = CollectionPath::collections(bucket.into()).record(collection);
+                lifetime = lifetime.max(self.cache_expires(&owner).await);
+            }
         }
+        self.headers.cache(lifetime, self.engine.now(), response.headers_mut());
+    }
+
+    /// The lifetime that a collection gives to its records. One that cannot be read gives none.
+    async fn cache_expires(&self, collection: &RecordPath) -> Option<u64> {
+        let record = self.engine.holder(collection).await.ok().flatten()?;
+        if !record.body().contains("\"cache_expires\"") {
+            return None;
+        }
+        let fields = Object::parse(record.body(), usize::MAX).ok()?;
+        fields.get("cache_expires")?.parse().ok()
     }
 
     fn cache_lifetime(&self, kind: Kind, bucket: &str, collection: &str) -> Option<u64> {

@@ -265,6 +265,7 @@ impl<'a> Scanner<'a> {
         self.at += 1;
         let mut escaped = false;
         loop {
+            self.plain();
             match self.peek() {
                 None => return self.fail(self.at, "Missing a closing quotation mark in string."),
                 Some(b'"') => {
@@ -275,10 +276,20 @@ impl<'a> Scanner<'a> {
                     escaped = true;
                     self.escape()?;
                 }
-                Some(0..0x20) => return self.fail(self.at, "Invalid encoding in string."),
-                Some(_) => self.at += 1,
+                Some(_) => return self.fail(self.at, "Invalid encoding in string."),
             }
         }
+    }
+
+    /// Passes over what needs no second look: all but quotes, backslashes and control characters.
+    fn plain(&mut self) {
+        let rest = &self.bytes[self.at..];
+        let plain = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+        let plain = &rest[..plain];
+        // One pass without branches over the whole; the second only to find the culprit.
+        let is_clean = plain.iter().fold(true, |clean, byte| clean & (*byte >= 0x20));
+        let culprit = || plain.iter().position(|byte| *byte < 0x20).unwrap_or(plain.len());
+        self.at += if is_clean { plain.len() } else { culprit() };
     }
 
     fn escape(&mut self) -> Result<(), JsonError> {

@@ -5,7 +5,7 @@
 use http::{HeaderValue, Method, StatusCode};
 use nuage_engine::{Change, Intent, ListIntent, OpenedList, Session};
 use nuage_http::Tag;
-use nuage_model::{CollectionPath, Kind, Query, Record, Scope, States, Timestamp, View};
+use nuage_model::{CollectionPath, Kind, Query, Scope, States, Timestamp, View};
 
 use crate::Kinto;
 use crate::accounts::Password;
@@ -14,7 +14,7 @@ use crate::envelope::{BodyRules, Envelope, Purpose};
 use crate::error::Error;
 use crate::objects::{differs, given, preconditions, shown};
 use crate::querystring::{ListParams, Listing, ObjectUse, Rules, parse, parse_object};
-use crate::reply::{ListReply, Reply};
+use crate::reply::{ListReply, NextPage, Reply};
 use crate::token::{self, Token};
 
 impl Kinto {
@@ -24,6 +24,7 @@ impl Kinto {
         call: &Call,
         collection: &CollectionPath,
     ) -> Result<Reply, Error> {
+        self.check_place(collection)?;
         match call.method {
             Method::POST => self.post_list(session, call, collection).await,
             Method::DELETE => self.delete_list(session, call, collection).await,
@@ -282,7 +283,7 @@ impl Kinto {
         params: ListParams,
         query: Query,
         nonce: Option<String>,
-    ) -> Box<dyn FnOnce(&Record) -> HeaderValue + Send> {
+    ) -> NextPage {
         let base = self.absolute(&call.headers, &call.path);
         let tokens = self.tokens.clone();
         Box::new(move |last| {

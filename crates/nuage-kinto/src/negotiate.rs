@@ -38,10 +38,10 @@ pub(crate) fn accept(headers: &HeaderMap) -> Result<(), Error> {
     Err(Error::not_acceptable(&format!("Accept header should be one of ['{JSON}']")))
 }
 
-/// Refuses bodies that are not JSON.
-pub(crate) fn content_type(method: &Method, headers: &HeaderMap, body: &[u8]) -> Result<(), Error> {
+/// Refuses bodies that are not JSON, empty ones too if they claim to be something else.
+pub(crate) fn content_type(method: &Method, headers: &HeaderMap) -> Result<(), Error> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
-    if body.is_empty() || !matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+    if !matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
         return Ok(());
     }
     let is_patch = *method == Method::PATCH;

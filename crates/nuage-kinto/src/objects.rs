@@ -6,7 +6,7 @@
 use http::{HeaderValue, Method, StatusCode};
 use nuage_engine::{Change, Intent, Opened, Session};
 use nuage_http::{Preconditions, Tag};
-use nuage_model::{Kind, Permissions, Record, RecordPath, Timestamp};
+use nuage_model::{CollectionPath, Kind, Permissions, Record, RecordPath, Timestamp};
 
 use crate::Kinto;
 use crate::accounts::Password;
@@ -27,6 +27,9 @@ impl Kinto {
         call: &Call,
         path: &RecordPath,
     ) -> Result<Reply, Error> {
+        if !matches!(call.method, Method::GET | Method::HEAD) {
+            self.check_place(&path.collection)?;
+        }
         match call.method {
             Method::PUT => self.put_object(session, call, path).await,
             Method::PATCH => self.patch_object(session, call, path).await,
@@ -228,6 +231,21 @@ impl Kinto {
         Err(Error::invalid_id())
     }
 
+    /// 404 for a place under a name that no bucket and no collection can have: that tells nobody
+    /// anything.
+    pub(crate) fn check_place(&self, collection: &CollectionPath) -> Result<(), Error> {
+        let limits = &self.engine.settings().limits;
+        let mut owner = collection.owner();
+        let mut unknown = None;
+        while let Some(path) = owner {
+            if !is_id(path.kind(), path.id.as_str(), limits) {
+                unknown = Some(unknown_parent(&path));
+            }
+            owner = path.collection.owner();
+        }
+        unknown.map_or(Ok(()), Err)
+    }
+
     fn body_rules<'a>(
         &'a self,
         call: &Call,
@@ -242,6 +260,12 @@ impl Kinto {
             limits: &self.engine.settings().limits,
         }
     }
+}
+
+/// 404 for what should hold the object.
+pub(crate) fn unknown_parent(path: &RecordPath) -> Error {
+    // Names that begin with an underscore came in under one that no record has.
+    Error::unknown_parent(path.id.as_str().trim_start_matches('/'), noun(path.kind()))
 }
 
 /// The object if it exists; 404 otherwise.

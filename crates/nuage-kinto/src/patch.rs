@@ -77,13 +77,27 @@ impl Patch {
         }
     }
 
-    /// What the object becomes.
+    fn is_silent(&self) -> bool {
+        match self {
+            Self::Members(envelope) | Self::Merge(envelope) => {
+                envelope.data.is_none() && envelope.permissions.is_none()
+            }
+            Self::Operations(_) => false,
+        }
+    }
+
+    /// What the object becomes. That a change says nothing is told here, for whether there is an
+    /// object that it could be about comes first.
     pub(crate) fn apply(
         &self,
         current: &Current<'_>,
         kind: Kind,
         limits: &Limits,
     ) -> Result<Patched, Error> {
+        if self.is_silent() {
+            let description = "Provide at least one of data or permissions";
+            return Err(Error::invalid_one(Invalid::body("data", description)));
+        }
         let mut patched = match self {
             Self::Members(envelope) => apply_members(envelope, current, Null::IsKept),
             Self::Merge(envelope) => apply_members(envelope, current, Null::Removes),

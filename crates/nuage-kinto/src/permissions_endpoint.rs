@@ -68,7 +68,12 @@ impl Kinto {
         let collections = store.collections_of(&principals).await;
         for collection in collections.map_err(|e| self.refusal(session, e.into()))? {
             let kind = collection.kind();
-            if matches!(kind, Kind::Account | Kind::History) {
+            let is_listed = match kind {
+                Kind::History => false,
+                Kind::Account => self.settings.features.accounts,
+                _ => true,
+            };
+            if !is_listed {
                 continue;
             }
             let scope = Scope::Readers(principals.clone());
@@ -182,17 +187,10 @@ fn entry(path: &RecordPath, held: &[&'static str]) -> Record {
     body.insert("uri".to_owned(), path.to_string().into());
     body.insert("resource_name".to_owned(), noun(kind).into());
     body.insert("permissions".to_owned(), names.into());
-    let bucket = match kind {
-        Kind::Bucket => path.id.as_str(),
-        _ => path.collection.bucket.as_str(),
-    };
-    body.insert("bucket_id".to_owned(), bucket.into());
-    if kind == Kind::Record {
-        body.insert("collection_id".to_owned(), path.collection.name.as_str().into());
+    for part in path.ancestors().chain([path.clone()]) {
+        body.insert(format!("{}_id", noun(part.kind())), part.id.as_str().into());
     }
-    if kind != Kind::Bucket {
-        body.insert(format!("{}_id", noun(kind)), path.id.as_str().into());
-    }
+    body.insert("id".to_owned(), path.id.as_str().into());
     made_up(path.id.as_str(), &Value::Object(body))
 }
 

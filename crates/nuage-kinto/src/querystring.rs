@@ -64,6 +64,12 @@ impl Listing {
         fields.contains(&root)
     }
 
+    /// Whether this field is known to hold text, so that `1` means the text "1".
+    fn holds_text(self, name: &str) -> bool {
+        let plain = ["date", "uri", "action", "resource_name"];
+        self != Self::Objects && (name.ends_with("_id") || plain.contains(&name))
+    }
+
     /// The key that makes the order complete.
     fn last_key(self) -> Field {
         match self {

@@ -50,6 +50,9 @@ pub(crate) struct Fragment {
     pub(crate) permissions: String,
 }
 
+/// Makes the address of a page from the last record of the one before.
+pub(crate) type NextPage = Box<dyn FnOnce(&Record) -> HeaderValue + Send>;
+
 /// One page of a list.
 pub(crate) struct ListReply {
     pub(crate) records: Vec<Record>,
@@ -63,7 +66,7 @@ pub(crate) struct ListReply {
     pub(crate) has_counter: bool,
     pub(crate) fields: Option<Vec<String>>,
     /// Makes the address of the next page from the last record.
-    pub(crate) next_page: Option<Box<dyn FnOnce(&Record) -> HeaderValue + Send>>,
+    pub(crate) next_page: Option<NextPage>,
     pub(crate) alert: Option<HeaderValue>,
     /// A list without times: no `ETag`.
     pub(crate) is_timeless: bool,
@@ -155,7 +158,11 @@ impl ListReply {
                 if n > 0 {
                     text.push(',');
                 }
-                push_record(&mut text, &resolved.record(record), self.fields.as_deref());
+                if self.is_timeless {
+                    push_timeless(&mut text, &record, self.fields.as_deref());
+                } else {
+                    push_record(&mut text, &resolved.record(record), self.fields.as_deref());
+                }
             }
             text.push_str("]}");
         }
@@ -205,6 +212,18 @@ fn push_record(text: &mut String, record: &Record, fields: Option<&[String]>) {
         Some(fields) => {
             let body = project(record.body(), fields);
             splice(text, &body, record.id.as_str(), record.timestamp(), ending);
+        }
+    }
+}
+
+/// A record that was made up for the answer: all there is to show is in its body.
+fn push_timeless(text: &mut String, record: &Record, fields: Option<&[String]>) {
+    match fields {
+        None => text.push_str(record.body()),
+        Some(fields) => {
+            let mut fields = fields.to_vec();
+            fields.push("id".to_owned());
+            text.push_str(&project(record.body(), &fields));
         }
     }
 }

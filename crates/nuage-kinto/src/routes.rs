@@ -157,6 +157,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether anybody looks at the body of a request.
+    pub(crate) fn reads_body(&self) -> bool {
+        matches!(self, Self::Object(_) | Self::List(_) | Self::Default(_) | Self::Batch)
+    }
+
     /// Whether the method leads anywhere.
     pub(crate) fn allows(&self, method: &Method) -> bool {
         self.methods().split(", ").any(|allowed| allowed == method.as_str())

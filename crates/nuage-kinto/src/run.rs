@@ -18,9 +18,12 @@ use crate::objects::unknown_parent;
 use crate::reply::Reply;
 use crate::routes::Endpoint;
 
+/// A request inside a batch, or its path and what is wrong with it.
+type Subcall = Result<Call, (String, Error)>;
+
 /// What one unit of work answers.
 enum Answers {
-    One(Reply),
+    One(Box<Reply>),
     Batch(Vec<(String, Method, Reply)>),
 }
 
@@ -30,7 +33,7 @@ impl Kinto {
         match self.attempt(call).await {
             Ok((Answers::One(reply), resolved)) => {
                 let mut response = reply.render(&resolved);
-                self.dress(call, &mut response);
+                self.dress(call, &mut response).await;
                 response
             }
             Ok((Answers::Batch(replies), resolved)) => {
@@ -61,7 +64,7 @@ impl Kinto {
             let caller = caller.map_err(|error| self.failure(error))?;
             let mut session = self.engine.session(caller, &attempts).await;
             let answers = match &subrequests {
-                None => Answers::One(self.reply(&mut session, call).await),
+                None => Answers::One(Box::new(self.reply(&mut session, call).await)),
                 Some(calls) => self.replies(&mut session, calls).await?,
             };
             if let Answers::One(reply) = &answers
@@ -82,16 +85,12 @@ impl Kinto {
         }
     }
 
-    fn read_batch(&self, call: &Call) -> Result<Vec<Result<Call, (String, Error)>>, Error> {
+    fn read_batch(&self, call: &Call) -> Result<Vec<Subcall>, Error> {
         let requests = batch::parse(&call.body, &call.headers, &self.engine.settings().limits)?;
         Ok(requests.into_iter().map(|request| self.subcall(call, request)).collect())
     }
 
-    async fn replies(
-        &self,
-        session: &mut Session,
-        calls: &[Result<Call, (String, Error)>],
-    ) -> Result<Answers, Error> {
+    async fn replies(&self, session: &mut Session, calls: &[Subcall]) -> Result<Answers, Error> {
         let mut replies = Vec::with_capacity(calls.len());
         for call in calls {
             let (path, method, reply) = match call {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+pub(crate) use nuage_engine::permission_names;
 use nuage_model::{Kind, Limits, Principal, Seq, Timestamp};
 use serde_json::Value;
 
@@ -25,17 +26,6 @@ pub(crate) fn is_id(kind: Kind, id: &str, limits: &Limits) -> bool {
     id.len() <= limits.id_bytes
         && first.is_ascii_alphanumeric()
         && rest.iter().all(|b| b.is_ascii_alphanumeric() || extra.contains(b))
-}
-
-/// The permissions that can be set on an object of this kind.
-pub(crate) fn permission_names(kind: Kind) -> &'static [&'static str] {
-    match kind {
-        Kind::Bucket => &["read", "write", "collection:create", "group:create"],
-        Kind::Collection => &["read", "write", "record:create"],
-        // `delete` is ours: its holder may delete the record, and that is all.
-        Kind::Record => &["read", "write", "delete"],
-        Kind::Group | Kind::Account | Kind::History => &["read", "write"],
-    }
 }
 
 /// Reads a list of principals; `name` is that of the list in messages.

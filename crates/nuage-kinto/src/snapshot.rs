@@ -8,9 +8,7 @@ use std::fmt::Write as _;
 
 use http::StatusCode;
 use nuage_engine::{EngineError, ListIntent, Session};
-use nuage_model::{
-    CollectionPath, Field, Filter, Query, RecordId, RecordPath, States, Test, Timestamp,
-};
+use nuage_model::{CollectionPath, Field, Filter, Query, RecordId, States, Test, Timestamp};
 use serde_json::Value;
 
 use crate::Kinto;
@@ -25,7 +23,7 @@ impl Kinto {
         collection: &CollectionPath,
         at: &str,
     ) -> Result<Reply, Error> {
-        let owner = collection.owner().expect("a list of records has a collection");
+        self.check_place(collection)?;
         let at_time = at.parse::<i64>().ok().filter(|at| *at >= 0).map(Timestamp);
         let judged = session.may_read_whole(collection).await;
         if !judged.map_err(|error| self.refusal(session, error.into()))? {
@@ -38,9 +36,6 @@ impl Kinto {
                 format!("Invalid timestamp '{at}'"),
             )));
         };
-        for path in [RecordPath::bucket(collection.bucket.clone()), owner.clone()] {
-            self.check_id(&path)?;
-        }
         let texts = match session.open_list(collection.clone(), ListIntent::Read).await {
             Ok(list) => self.records_at(session, &list, at).await?,
             Err(EngineError::UnknownParent(_)) => Vec::new(),

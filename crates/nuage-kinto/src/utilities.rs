@@ -89,14 +89,29 @@ impl Kinto {
         if features.counters {
             tell("counters_endpoint", "utilities.html", "Objects are counted by kind.");
         }
-        if features.permissions {
-            tell("permissions_endpoint", "permissions.html", "Shared objects can be listed.");
-        }
         if features.schema {
-            tell("schema", "schema.html", "Collections validate their records.");
+            let page = "collections.html#collection-json-schema";
+            tell("schema", page, "Validates collection records with JSON schemas.");
         }
         if let Some(accounts) = all.get_mut("accounts") {
             accounts["validation_enabled"] = false.into();
+        }
+        let history = self.engine.settings().history.as_ref();
+        if let (Some(told), Some(history)) = (all.get_mut("history"), history) {
+            let excluded: Vec<_> =
+                history.exclude_resources.iter().map(|uri| named_parts(uri)).collect();
+            if !excluded.is_empty() {
+                told["excluded_resources"] = excluded.into();
+            }
+        }
+        if features.permissions {
+            let told = json!({
+                "description":
+                    "The permissions endpoint can be used to list all user objects permissions.",
+                "url": "https://kinto.readthedocs.io/en/latest/configuration/settings.html\
+                        #activating-the-permissions-endpoint",
+            });
+            all.insert("permissions_endpoint".to_owned(), told);
         }
         Value::Object(all)
     }
@@ -137,6 +152,10 @@ impl Kinto {
         let body = json!({
             "name": self.settings.project_name,
             "description": "Storage and synchronization for offline-first applications.",
+            "repository": { "license": "Apache-2.0 OR MIT" },
+            "participate": { "docs": self.settings.project_docs },
+            "bugs": { "report": self.settings.error_info_link },
+            "keywords": ["JSON", "REST", "synchronization", "offline-first", "Rust", "SQLite"],
         });
         Reply::json(StatusCode::OK, body.to_string())
     }
@@ -176,4 +195,15 @@ impl Kinto {
         let body = json!({ "data": { "principal": principal } });
         Ok(Reply::json(StatusCode::OK, body.to_string()))
     }
+}
+
+/// The parts of an address by their singular names: `/buckets/b/collections/c` is
+/// `{"bucket": "b", "collection": "c"}`.
+fn named_parts(uri: &str) -> Value {
+    let mut parts = Map::new();
+    let mut steps = uri.trim_matches('/').split('/');
+    while let (Some(kind), Some(id)) = (steps.next(), steps.next()) {
+        parts.insert(kind.trim_end_matches('s').to_owned(), id.into());
+    }
+    Value::Object(parts)
 }

@@ -34,10 +34,6 @@ fn nothing_is_an_empty_object() {
     for body in ["", "{}", r#"{"data":null}"#, r#"{"permissions":null}"#] {
         let envelope = read(Kind::Record, Purpose::Create, body).unwrap();
         assert!(envelope.data.is_none() && envelope.permissions.is_none(), "{body}");
-        assert_eq!(
-            message(Kind::Record, Purpose::Change, body),
-            "Provide at least one of data or permissions"
-        );
     }
 }
 
@@ -61,7 +57,7 @@ fn refusals() {
         ),
         (
             r#"{"permissions":{"foo":["x"]}}"#,
-            "permissions in body: \"foo\" is not one of read, write, delete",
+            "permissions in body: \"foo\" is not one of delete, read, write",
         ),
         (r#"{"permissions":{"read":"x"}}"#, "permissions.read in body: \"x\" is not iterable"),
         (

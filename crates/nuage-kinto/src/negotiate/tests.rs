@@ -47,12 +47,11 @@ fn bodies_are_json() {
         (Method::GET, "text/plain", true),
         (Method::DELETE, "text/plain", true),
     ] {
-        let checked = content_type(&method, &headers(CONTENT_TYPE, value), b"{}");
+        let checked = content_type(&method, &headers(CONTENT_TYPE, value));
         assert_eq!(checked.is_ok(), fine, "{method} {value}");
     }
-    assert!(content_type(&Method::PUT, &headers(CONTENT_TYPE, "text/plain"), b"").is_ok());
-    assert!(content_type(&Method::PUT, &HeaderMap::new(), b"{}").is_ok());
-    let error = content_type(&Method::PATCH, &headers(CONTENT_TYPE, "text/plain"), b"{}");
+    assert!(content_type(&Method::PUT, &HeaderMap::new()).is_ok());
+    let error = content_type(&Method::PATCH, &headers(CONTENT_TYPE, "text/plain"));
     let error = error.unwrap_err();
     assert_eq!(error.status.as_u16(), 415);
     assert_eq!(

@@ -51,7 +51,8 @@ pub(super) fn filter(name: &str, values: &[&str], rules: &Rules<'_>) -> Result<F
         return Err(invalid(name, &format!("Unknown filter field '{name}'")));
     }
     let field = field(target);
-    let reader = Reader { name, rules, field: &field, operator };
+    let is_text = operator != Operator::Has && rules.listing.holds_text(target);
+    let reader = Reader { name, rules, field: &field, operator, is_text };
     let test = match operator {
         Operator::In | Operator::Exclude => {
             let list = reader.list(values)?;
@@ -124,12 +125,17 @@ struct Reader<'a> {
     rules: &'a Rules<'a>,
     field: &'a Field,
     operator: Operator,
+    is_text: bool,
 }
 
 impl Reader<'_> {
     fn native(&self, text: &str) -> Result<Value, Error> {
         match json::check(text, self.rules.limits.json_depth) {
-            Ok(()) => Ok(serde_json::from_str(text).unwrap_or_else(|_| text.into())),
+            Ok(()) => Ok(match serde_json::from_str(text) {
+                Ok(Value::Number(_) | Value::Bool(_)) if self.is_text => text.into(),
+                Ok(value) => value,
+                Err(_) => text.into(),
+            }),
             Err(json::JsonError::TooDeep { .. }) => Err(invalid_value(self.name)),
             Err(_) => Ok(text.into()),
         }
