@@ -8,6 +8,7 @@ mod collisions;
 mod crash;
 mod disagreement;
 mod failing_disk;
+mod hostile_input;
 mod lost_pages;
 mod programs;
 mod rough_ends;
