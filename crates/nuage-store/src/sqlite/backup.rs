@@ -55,8 +55,7 @@ fn finish(partial: &Path, to: &Path) -> Result<(), Fault> {
     let finished = (|| {
         File::open(partial)?.sync_all()?;
         std::fs::rename(partial, to)?;
-        let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+        open::sync_folder(to)
     })();
     finished.map_err(|error: std::io::Error| {
         let why = format!("{} could not be written: {error}", to.display());

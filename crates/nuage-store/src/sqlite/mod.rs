@@ -32,13 +32,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
 
 use nuage_model::{
     ApplyError, Batch, CollectionPath, Finding, GroupPath, Head, Kind, Outcome, Page, Pending,
     Principal, Query, Record, RecordPath, Store, StoreError, Tally,
 };
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::Options;
 use crate::sqlite::deadline::Deadline;
@@ -62,6 +63,8 @@ struct Shared {
     path: PathBuf,
     quick: Readers,
     patient: Readers,
+    // As many as there are patient readers, so that no thread waits for one.
+    slots: Arc<Semaphore>,
     list_ms: u64,
 }
 
@@ -81,22 +84,21 @@ impl SqliteStore {
             path: path.to_owned(),
             quick: Readers::new(path, options.readers),
             patient: Readers::new(path, options.readers),
+            slots: Arc::new(Semaphore::new(options.readers.max(1))),
             list_ms: options.list_ms,
         });
         Ok(Self { shared, jobs, heads, foreign_writes, closed: AtomicBool::new(false) })
     }
 
     fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
-        let reader = self.shared.quick.get()?;
-        Ok(read(&reader)?)
+        Ok(self.shared.quick.read(read)?)
     }
 
     fn snapshot<T>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
-        let reader = self.shared.quick.get()?;
-        Ok(reader.snapshot(read)?)
+        Ok(self.shared.quick.snapshot(read)?)
     }
 
     // On a thread that may block.
@@ -105,10 +107,13 @@ impl SqliteStore {
         read: impl FnOnce(&Connection, &Deadline) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = self.shared.clone();
+        let slot = shared.slots.clone().acquire_owned();
+        let slot = tokio::time::timeout(Duration::from_millis(shared.list_ms), slot).await;
+        let slot = slot.map_err(|_| StoreError::TooSlow)?;
         let read = tokio::task::spawn_blocking(move || {
+            let _slot = slot;
             let deadline = Deadline::after_ms(shared.list_ms);
-            let reader = shared.patient.get()?;
-            reader.snapshot(|connection| read(connection, &deadline))
+            shared.patient.snapshot(|connection| read(connection, &deadline))
         });
         match read.await {
             Ok(answer) => Ok(answer?),

@@ -1,5 +1,6 @@
 //! Connections: one that writes, several that only read.
 
+use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
@@ -103,12 +104,23 @@ pub(super) fn make_private(path: &Path) -> Result<(), Fault> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
-        Ok(_) => Ok(()),
+    let made = match options.open(path) {
+        Ok(_) => sync_folder(path),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => {
-            let why = format!("{} cannot be made: {error}", path.display());
-            Err(StoreError::Unavailable(why).into())
-        }
+        Err(error) => Err(error),
+    };
+    made.map_err(|error| {
+        let why = format!("{} cannot be made: {error}", path.display());
+        StoreError::Unavailable(why).into()
+    })
+}
+
+/// Makes sure that the file is found under its name after a loss of power.
+pub(super) fn sync_folder(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    // Where folders cannot be opened, the system does this by itself.
+    match File::open(folder.unwrap_or(Path::new("."))) {
+        Ok(folder) => folder.sync_all(),
+        Err(_) => Ok(()),
     }
 }

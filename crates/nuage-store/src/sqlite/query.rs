@@ -21,7 +21,7 @@ use crate::sqlite::sequence::Sequence;
 use crate::sqlite::shape::Shape;
 
 /// Records that a page read on the calling thread may have.
-const QUICK_PAGE: usize = 1_000;
+const QUICK_PAGE: i64 = 1_000;
 /// Rows that may be passed over there.
 const QUICK_ROWS: i64 = 2_000;
 /// Rows of a walk that cost as much as one look into the index of signatures.
@@ -175,7 +175,7 @@ impl<'a> Asked<'a> {
             States::Both => self.sequence.rows(),
         };
         rows == 0
-            || self.shape.is_empty()
+            || self.rows_between() == 0
             || self.signatures.as_ref().is_some_and(HashSet::is_empty)
     }
 
@@ -215,7 +215,8 @@ impl<'a> Asked<'a> {
         if self.holders.is_some() {
             passed_over += self.sequence.rows();
         }
-        self.query.limit <= QUICK_PAGE && passed_over <= QUICK_ROWS
+        let shown = i64::try_from(self.query.limit).unwrap_or(i64::MAX).min(self.rows_between());
+        shown <= QUICK_PAGE && passed_over <= QUICK_ROWS
     }
 
     fn sorts_by_name(&self) -> bool {
@@ -223,7 +224,8 @@ impl<'a> Asked<'a> {
         self.query.sort.iter().all(|sort| matches!(sort.field, Id | Timestamp))
     }
 
-    /// The most rows there can be between the times, where all show their positions.
+    /// The most rows there can be between the times: no two show the same, and none shows one
+    /// beyond the head.
     fn rows_between(&self) -> i64 {
         let Times { low, high } = self.shape.times;
         let high = high.min(self.sequence.seq.0);

@@ -3,7 +3,6 @@
 //! There are two pools of them: short reads run on the thread of whoever asks and must never
 //! wait behind long ones, which run on threads that may block.
 
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -27,9 +26,10 @@ struct State {
 }
 
 /// A reader on loan; goes back when dropped.
-pub(super) struct Reader<'a> {
+struct Reader<'a> {
     pool: &'a Readers,
     connection: Option<Connection>,
+    spoilt: bool,
 }
 
 impl Readers {
@@ -39,15 +39,39 @@ impl Readers {
         Self { path: path.to_owned(), state: Mutex::new(state), returned: Condvar::new() }
     }
 
-    /// Borrows one; waits if all are lent.
-    pub(super) fn get(&self) -> Result<Reader<'_>, Fault> {
+    /// Reads with one of them; waits if all are lent. One that the disk has failed is not lent
+    /// again.
+    pub(super) fn read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let mut reader = self.get()?;
+        let answer = read(reader.connection()?);
+        reader.spoilt = answer.as_ref().is_err_and(Fault::spoils_connection);
+        answer
+    }
+
+    /// The same, and everything that `read` reads is of one moment.
+    pub(super) fn snapshot<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        self.read(|connection| {
+            connection.prepare_cached("BEGIN")?.execute([])?;
+            let answer = read(connection)?;
+            connection.prepare_cached("COMMIT")?.execute([])?;
+            Ok(answer)
+        })
+    }
+
+    fn get(&self) -> Result<Reader<'_>, Fault> {
         let mut state = self.lock();
         loop {
             if state.closed {
                 return Err(StoreError::Closed.into());
             }
             if let Some(connection) = state.idle.pop() {
-                return Ok(Reader { pool: self, connection: Some(connection) });
+                return Ok(Reader::new(self, connection));
             }
             if state.unopened > 0 {
                 state.unopened -= 1;
@@ -57,7 +81,7 @@ impl Readers {
         }
         drop(state);
         match open::reader(&self.path) {
-            Ok(connection) => Ok(Reader { pool: self, connection: Some(connection) }),
+            Ok(connection) => Ok(Reader::new(self, connection)),
             Err(fault) => {
                 self.give_up();
                 Err(fault)
@@ -86,32 +110,22 @@ impl Readers {
     }
 }
 
-impl Reader<'_> {
-    /// Everything that `read` reads is of one moment.
-    pub(super) fn snapshot<T>(
-        &self,
-        read: impl FnOnce(&Connection) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        self.prepare_cached("BEGIN")?.execute([])?;
-        let answer = read(self);
-        self.prepare_cached("COMMIT")?.execute([])?;
-        answer
+impl<'a> Reader<'a> {
+    fn new(pool: &'a Readers, connection: Connection) -> Self {
+        Self { pool, connection: Some(connection), spoilt: false }
     }
-}
 
-impl Deref for Reader<'_> {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        self.connection.as_ref().expect("a reader has its connection until it is dropped")
+    fn connection(&self) -> Result<&Connection, Fault> {
+        self.connection.as_ref().ok_or(StoreError::Closed.into())
     }
 }
 
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
-        // One that stopped in the middle, be it by a panic, is not lent again.
-        if !connection.is_autocommit() && connection.execute_batch("ROLLBACK").is_err() {
+        let in_the_middle = !connection.is_autocommit();
+        if self.spoilt || (in_the_middle && connection.execute_batch("ROLLBACK").is_err()) {
+            drop(connection);
             return self.pool.give_up();
         }
         let mut state = self.pool.lock();

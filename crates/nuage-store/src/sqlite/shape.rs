@@ -61,11 +61,6 @@ impl<'q> Shape<'q> {
         shape
     }
 
-    /// Whether no record can match.
-    pub(super) fn is_empty(&self) -> bool {
-        self.times.low > self.times.high
-    }
-
     // Whether nothing of the filter is left to decide.
     fn narrow(&mut self, filter: &'q Filter) -> bool {
         match (&filter.field, &filter.test) {

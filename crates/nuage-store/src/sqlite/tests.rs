@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use nuage_model::{
@@ -239,6 +239,35 @@ async fn a_slow_list_is_stopped() {
     assert!(matches!(store.count(&query).await, Err(StoreError::TooSlow)));
     let short = Query::all(CollectionPath::accounts(), 10);
     assert_eq!(store.list(&short).await.unwrap().records.len(), 10, "the reader is free again");
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_long_reads_wait_for_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(folder.path(), &Options { readers: 1, ..options() }));
+    let mut batch = put(&accounts(0), small());
+    batch.writes = (0..500).flat_map(|n| put(&accounts(n), small()).writes).collect();
+    store.apply(batch).await.unwrap();
+    let mut tasks = Vec::new();
+    for n in 0..40 {
+        let store = store.clone();
+        let test = Test::Has(n % 2 == 0);
+        let filters = vec![Filter { field: Field::Body(vec!["n".to_owned()]), test }];
+        let query = Query { filters, ..Query::all(CollectionPath::accounts(), 10) };
+        tasks.push(tokio::spawn(async move {
+            if n % 5 == 0 {
+                // Somebody who stops waiting.
+                let _ = tokio::time::timeout(Duration::ZERO, store.list(&query)).await;
+                return 0;
+            }
+            store.list(&query).await.unwrap().records.len()
+        }));
+    }
+    for (n, task) in tasks.into_iter().enumerate() {
+        let expected = if n % 5 == 0 || n % 2 == 0 { 0 } else { 10 };
+        assert_eq!(task.await.unwrap(), expected);
+    }
     store.close().await;
 }
 

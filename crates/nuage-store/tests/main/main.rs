@@ -5,6 +5,7 @@
 mod contract;
 mod copies;
 mod damage;
+mod faults;
 mod files;
 mod lists;
 mod model;
