@@ -4,9 +4,10 @@
 //! An entry is dropped when it changes. One that was being read meanwhile is not kept: the reader
 //! notes the age of the cache before it reads, and the age moves with each change.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{PoisonError, RwLock};
+
+use foldhash::HashMap;
 
 /// Entries beyond which the cache is emptied: about 20 MB of buckets and collections.
 const ENTRIES_MAX: usize = 20_000;
@@ -24,7 +25,7 @@ pub(crate) struct Age(u64);
 
 impl<K: Eq + Hash, V: Clone> Cache<K, V> {
     pub(crate) fn new() -> Self {
-        Self(RwLock::new(Inner { age: 0, foreign_writes: 0, entries: HashMap::new() }))
+        Self(RwLock::new(Inner { age: 0, foreign_writes: 0, entries: HashMap::default() }))
     }
 
     /// The entry, unless another process wrote since; or the age to store it with.

@@ -4,7 +4,7 @@
 //! as one batch. Positions of its own writes are provisional until then: answers are shaped after
 //! the commit, through [`Resolved`].
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::Arc;
 
 use nuage_model::{
@@ -42,13 +42,13 @@ impl Session {
             engine,
             caller,
             locks,
-            relied: HashMap::new(),
+            relied: HashMap::default(),
             writes: Vec::new(),
-            staged: HashMap::new(),
-            members: HashMap::new(),
+            staged: HashMap::default(),
+            members: HashMap::default(),
             dropped_collections: Vec::new(),
             dropped_buckets: Vec::new(),
-            touched: HashMap::new(),
+            touched: HashMap::default(),
         }
     }
 
@@ -138,6 +138,12 @@ impl Session {
     /// The number that the next write will have.
     pub(crate) fn next_write(&self) -> usize {
         self.writes.len()
+    }
+
+    /// Stages a write of one record, and gives the record as it leaves it.
+    pub(crate) fn stage_record(&mut self, path: &RecordPath, write: Write) -> Record {
+        self.stage(write);
+        self.staged.get(path).cloned().expect("a write of a record stages the record")
     }
 
     pub(crate) fn stage(&mut self, write: Write) {

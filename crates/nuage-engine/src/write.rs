@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use nuage_model::{
     Body, GroupPath, Kind, Permissions, Placement, Principal, Query, Readers, Record, RecordPath,
-    Seq, State, StoreError, Timestamp, Write,
+    StoreError, Timestamp, Write,
 };
 use serde_json::Value;
 
@@ -74,36 +74,31 @@ impl Session {
         self.rely_on(opened);
         let write = self.next_write();
         let readers = Readers::new(readers(kind, permissions));
-        let text = permissions.to_text();
-        let signature = readers.signature();
         let live = opened.live();
         // An existing record cannot be moved back.
         let placement = match chosen {
             Some(at) if live.is_none_or(|old| at > old.timestamp()) => Placement::At(at),
             _ => Placement::Next,
         };
-        self.stage(Write::Put {
-            path: path.clone(),
-            body: body.clone(),
-            permissions: text.clone(),
-            readers,
-            placement,
-        });
+        let remembered = self.engine.settings().history.as_ref().map(|_| body.clone());
+        let record = self.stage_record(
+            path,
+            Write::Put {
+                path: path.clone(),
+                body,
+                permissions: permissions.to_text(),
+                readers,
+                placement,
+            },
+        );
         if let Some(members) = members {
             self.stage(Write::SetMembers { group: group_path(path), members });
         }
-        let deed = if live.is_some() { Deed::Update(&body) } else { Deed::Create(&body) };
-        self.remember(path, deed, permissions, write).await?;
-        Ok(Record {
-            id: path.id.clone(),
-            seq: Seq::provisional(write),
-            chosen: None,
-            state: State::Live {
-                body: body.fill(|write| Seq::provisional(write).into()).into_owned(),
-                permissions: text,
-                signature,
-            },
-        })
+        if let Some(body) = remembered {
+            let deed = if live.is_some() { Deed::Update(&body) } else { Deed::Create(&body) };
+            self.remember(path, deed, permissions, write).await?;
+        }
+        Ok(record)
     }
 
     /// Deletes the record with all that is below it; unknown ones are told as such. What comes
@@ -162,7 +157,7 @@ impl Session {
             Some(at) if at > live.timestamp() => Placement::At(at),
             _ => Placement::Next,
         };
-        self.stage(Write::Delete { path: path.clone(), placement });
+        let tombstone = self.stage_record(path, Write::Delete { path: path.clone(), placement });
         match path.kind() {
             Kind::Bucket => self.stage(Write::DropBucket { bucket: path.id.as_str().into() }),
             Kind::Group => {
@@ -176,12 +171,7 @@ impl Session {
         if path.kind() != Kind::Bucket {
             self.remember(path, Deed::Delete, permissions, write).await?;
         }
-        Ok(Record {
-            id: path.id.clone(),
-            seq: Seq::provisional(write),
-            chosen: None,
-            state: State::Tombstone,
-        })
+        Ok(tombstone)
     }
 
     /// Empties everything.

@@ -1,5 +1,6 @@
 //! Who may do what: principals, the permissions named on a record, and whom they let read.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -81,18 +82,16 @@ impl Permissions {
         if text == "{}" {
             return Ok(Self::default());
         }
-        let Ok(Value::Object(entries)) = serde_json::from_str(text) else {
+        let Ok(entries) = serde_json::from_str::<BTreeMap<String, Vec<Cow<'_, str>>>>(text) else {
             return Err(PermissionsError);
         };
         let mut permissions = Self::default();
         for (name, principals) in entries {
-            let Value::Array(principals) = principals else { return Err(PermissionsError) };
-            let mut set = BTreeSet::new();
-            for principal in principals {
-                let Value::String(principal) = principal else { return Err(PermissionsError) };
-                set.insert(Principal::from(principal));
+            let principals: BTreeSet<_> =
+                principals.iter().map(|text| Principal::from(text.as_ref())).collect();
+            if !principals.is_empty() {
+                permissions.0.insert(name, principals);
             }
-            permissions.set(&name, set);
         }
         Ok(permissions)
     }
@@ -104,13 +103,13 @@ impl Permissions {
             if text.len() > 1 {
                 text.push(',');
             }
-            text.push_str(&Value::from(name.as_str()).to_string());
+            push_string(&mut text, name);
             text.push_str(":[");
             for (n, principal) in principals.iter().enumerate() {
                 if n > 0 {
                     text.push(',');
                 }
-                text.push_str(&Value::from(principal.as_str()).to_string());
+                push_string(&mut text, principal.as_str());
             }
             text.push(']');
         }
@@ -160,6 +159,17 @@ impl Permissions {
     /// Whether nothing is granted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// Writes a JSON string; only what needs escapes goes through a serializer.
+fn push_string(out: &mut String, text: &str) {
+    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&Value::from(text).to_string());
     }
 }
 
