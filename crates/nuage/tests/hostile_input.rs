@@ -2,6 +2,8 @@
 //!
 //! Random requests through HTTP. A failure shows the smallest one that still fails.
 
+mod inputs;
+
 use std::cell::RefCell;
 use std::fmt::Debug;
 use std::io::{Read, Write};
@@ -16,6 +18,7 @@ use proptest::sample::select;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::{Value, json};
 
+use crate::hostile_input::inputs::{content_type, json_text, parameter, path, value};
 use crate::programs::{number, program, write_settings};
 
 const CASES: u64 = 400;
@@ -148,30 +151,37 @@ fn growing_patches() {
 
 #[test]
 fn batches() {
-    let request = (
-        select(vec![
-            "GET", "PUT", "POST", "PATCH", "DELETE", "HEAD", "TRACE", "get", "", "OPTIONS",
-        ]),
-        prop_oneof![
-            path(),
-            select(vec![LIST, BUCKET, "/batch", "/", "/v1/batch/"]).prop_map(str::to_owned)
-        ],
-        value(),
-        value(),
-        0..3_u8,
-    )
-        .prop_map(|(method, path, headers, body, kind)| match kind {
-            0 => json!({"method": method, "path": path, "body": {"data": body}}),
-            1 => json!({"method": method, "path": path, "headers": headers, "body": body}),
-            _ => json!({"path": path, "headers": {"If-Match": "*", "X": headers.to_string()}}),
+    let known = vec![
+        ("GET", LIST),
+        ("POST", LIST),
+        ("DELETE", "/buckets/hostile/collections/c/records/r4"),
+        ("PUT", "/buckets/hostile/collections/c/records/r4?_fields=a"),
+        ("PATCH", "/buckets/hostile/collections/c/records/r1"),
+        ("GET", "/"),
+        ("GET", "/buckets/default/collections/é ü/records/"),
+        ("HEAD", "/buckets//hostile"),
+        ("PUT", "/buckets/default"),
+    ];
+    let known = select(known).prop_map(|(method, path)| (method, path.to_owned()));
+    let methods = select(vec!["GET", "HEAD", "DELETE", "TRACE", "POST", "PUT", "PATCH"]);
+    let odd = (select(vec!["get", "", "OPTIONS", "BREW"]), path());
+    let target = prop_oneof![50 => known, 20 => (methods, path()), 1 => odd];
+    let request = (target, value(), value(), 0..60_u8)
+        .prop_map(|((method, path), headers, body, kind)| match kind {
+            0 => json!({"method": method, "path": path, "headers": headers}),
+            1 => json!({"method": method, "path": path, "body": body}),
+            2 => json!({"path": "/batch", "method": "POST", "body": {"requests": []}}),
+            3..20 => json!({"method": method, "path": path}),
+            20..30 => json!({"path": path, "headers": {"If-Match": "*", "X": headers.to_string()}}),
+            _ => json!({"method": method, "path": path, "body": {"data": body}}),
         })
         .boxed();
-    let batch = (vec(request.clone(), 0..30), prop_oneof![Just(Value::Null), request, value()])
-        .prop_map(|(requests, defaults)| match defaults {
-            Value::Null => json!({"requests": requests}),
-            defaults => json!({"requests": requests, "defaults": defaults}),
-        });
-    let batch = prop_oneof![6 => batch, 1 => value()];
+    let defaults = prop_oneof![6 => Just(Value::Null), 1 => request.clone(), 1 => value()];
+    let batch = (vec(request, 0..27), defaults).prop_map(|(requests, defaults)| match defaults {
+        Value::Null => json!({"requests": requests}),
+        defaults => json!({"requests": requests, "defaults": defaults}),
+    });
+    let batch = prop_oneof![20 => batch, 1 => value()];
     attack(batch.prop_map(|batch| Call::post("/v1/batch", &batch).login(USER)));
 }
 
@@ -299,24 +309,28 @@ fn headers() {
         ("POST", LIST),
     ]);
     let parts = (target, vec((select(names), value), 0..4), any::<bool>(), any::<bool>());
-    attack_raw(parts.prop_map(|((method, path), headers, known, body)| {
-        let mut call = Call::new(method, path);
-        if known {
-            call = call.login(USER);
-        }
-        for (name, value) in headers {
-            call = call.header(name, value);
-        }
-        call.body = body.then(|| b"{\"data\":{}}".to_vec());
-        call.to_bytes(([127, 0, 0, 1], 80).into())
-    }));
+    attack_raw(
+        parts.prop_map(|((method, path), headers, known, body)| {
+            let mut call = Call::new(method, path);
+            if known {
+                call = call.login(USER);
+            }
+            for (name, value) in headers {
+                call = call.header(name, value);
+            }
+            call = call.header("Connection", "close");
+            call.body = body.then(|| b"{\"data\":{}}".to_vec());
+            call.to_bytes(([127, 0, 0, 1], 80).into())
+        }),
+        Ending::Wait,
+    );
 }
 
 #[test]
 fn anything_at_all() {
     let line =
         "(GET|PUT|[A-Z]{0,9}|[ -~]{0,9}) [ -~]{0,40} (HTTP/1.1|HTTP/[0-9].[0-9]|[ -~]{0,9})\r\n";
-    attack_raw(prop_oneof![
+    let bytes = prop_oneof![
         vec(any::<u8>(), 0..600),
         (line, vec("[ -~]{0,30}(: )?[ -~]{0,30}(\r\n|\n|\r)", 0..6), vec(any::<u8>(), 0..50))
             .prop_map(|(line, headers, body)| {
@@ -324,217 +338,8 @@ fn anything_at_all() {
                 bytes.extend(body);
                 bytes
             }),
-    ]);
-}
-
-// One parameter of a query string, mostly of a known name, mostly well encoded.
-fn parameter() -> impl Strategy<Value = String> {
-    let names = vec![
-        "_since",
-        "_before",
-        "_to",
-        "_sort",
-        "_limit",
-        "_token",
-        "_fields",
-        "last_modified",
-        "id",
-        "deleted",
-        "gt_last_modified",
-        "in_last_modified",
-        "exclude_id",
-        "in_id",
-        "like_id",
-        "min_a",
-        "max_a.b",
-        "lt_a",
-        "gt_n.x.y",
-        "has_a",
-        "not_a",
-        "contains_l",
-        "contains_any_l",
-        "like_a",
-        "in_a",
-        "exclude_a",
-        "eq_a",
-        "_expected",
-        "_",
-        "",
-        "a",
-        "in_",
-        "like_",
-        ".",
-        "a..b",
-        "gt_id",
-        "has_id",
-        "contains_id",
-        "%00",
-        "%ff",
     ];
-    let tokens = vec![
-        json!({"last_object": {}, "offset": 1, "nonce": "x"}).to_string(),
-        json!({"last_object": {"last_modified": "x"}, "offset": -1, "nonce": 5}).to_string(),
-        json!({"last_object": {"last_modified": 1e300, "a": [[]]}, "offset": 1, "nonce": ""})
-            .to_string(),
-        "[]".to_owned(),
-        "".to_owned(),
-    ];
-    let value = prop_oneof![
-        4 => json_text(),
-        2 => select(vec![
-            "0", "-1", "1e999", "99999999999999999999999999", "\"1\"", "null", "true", "*", "%", "_", "a,b",
-            ",", ",,,", "-a,b,-c", "+-a", "\"\\ud800\"", "\"\\u0000\"", "[1,", "NaN", "9223372036854775807",
-            "-9223372036854775808", "18446744073709551616", "1.5", "[[[[[[[[]]]]]]]]",
-        ])
-        .prop_map(str::to_owned),
-        1 => "\\PC{0,30}",
-        1 => (1..5_000_usize).prop_map(|n| "[".repeat(n)),
-        1 => (1..3_000_usize).prop_map(|n| "a,".repeat(n)),
-        1 => (1..200_usize).prop_map(|n| format!("{}b", "*a".repeat(n))),
-        1 => select(tokens).prop_map(|token| {
-            use base64::Engine as _;
-            base64::engine::general_purpose::STANDARD.encode(token)
-        }),
-    ];
-    let encoded = value.prop_map(|value| {
-        percent_encoding::utf8_percent_encode(&value, percent_encoding::NON_ALPHANUMERIC)
-            .to_string()
-    });
-    let value = prop_oneof![9 => encoded, 1 => "[!-~]{0,20}"];
-    let name = prop_oneof![12 => select(names).prop_map(str::to_owned), 1 => "[!-~]{0,12}"];
-    (name, value, 0..20_u8).prop_map(|(name, value, kind)| match kind {
-        0 => name,
-        1 => format!("{name}={value}={value}"),
-        _ => format!("{name}={value}"),
-    })
-}
-
-fn path() -> impl Strategy<Value = String> {
-    let known = vec![
-        "v1",
-        "v2",
-        "v0",
-        "buckets",
-        "default",
-        "hostile",
-        "collections",
-        "c",
-        "records",
-        "r1",
-        "groups",
-        "history",
-        "snapshot",
-        "accounts",
-        "permissions",
-        "batch",
-        "__flush__",
-        "__api__",
-        "__heartbeat__",
-        "__user_data__",
-        "contribute.json",
-        "",
-        ".",
-        "..",
-        "%2e%2e",
-        "%2F",
-        "%00",
-        "%ff",
-        "%",
-        "%zz",
-        "%0d%0aX:y",
-        "c@1",
-        "c@",
-        "@",
-        "%F0%9F%92%A9",
-        "-",
-        "_",
-        "a%20b",
-        "schema",
-    ];
-    let segment = prop_oneof![
-        12 => select(known).prop_map(str::to_owned),
-        1 => "[!-~]{0,12}",
-        1 => (500..20_000_usize).prop_map(|n| "a".repeat(n)),
-    ];
-    (any::<bool>(), vec(segment, 0..8)).prop_map(|(prefixed, segments)| {
-        format!("{}/{}", if prefixed { "/v1" } else { "" }, segments.join("/"))
-    })
-}
-
-fn content_type() -> impl Strategy<Value = &'static str> {
-    select(vec![
-        "application/json",
-        "application/json; charset=utf-8",
-        "application/merge-patch+json",
-        "application/json-patch+json",
-        "text/plain",
-        "",
-    ])
-}
-
-fn value() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        any::<String>().prop_map(Value::from),
-        select(vec!["", "a", "system.Everyone", "/buckets/hostile/groups/g", "\u{0}", "object"])
-            .prop_map(Value::from),
-    ];
-    let key = prop_oneof![
-        select(vec![
-            "id",
-            "last_modified",
-            "data",
-            "permissions",
-            "members",
-            "schema",
-            "deleted",
-            "read",
-            "write",
-            "password",
-            "cache_expires",
-            "type",
-            "a",
-            "l",
-            "record:schema",
-            "collection:create",
-            "a.b",
-            "",
-        ])
-        .prop_map(str::to_owned),
-        any::<String>(),
-    ];
-    leaf.prop_recursive(5, 40, 6, move |inner| {
-        prop_oneof![
-            vec(inner.clone(), 0..5).prop_map(Value::from),
-            vec((key.clone(), inner), 0..5).prop_map(|fields| fields.into_iter().collect()),
-        ]
-    })
-}
-
-// JSON, and what is nearly so.
-fn json_text() -> impl Strategy<Value = String> {
-    prop_oneof![
-        6 => value().prop_map(|value| value.to_string()),
-        1 => select(vec![
-            "1e999", "-1e-999", "123456789012345678901234567890", "0.1e1000000", "\"\\ud800\"",
-            "\"\\udc00\\ud800\"", "\"\\u0000\"", "{\"a\":1,\"a\":2}", "{\"id\":1,\"id\":\"x\"}", "-0", "01",
-            "{\"last_modified\":-9223372036854775808}", "{\"last_modified\":9223372036854775807}",
-            "{\"last_modified\":9007199254740991}", "{\"last_modified\":1e300}", "{\"last_modified\":-1}",
-            "nul", "[1,]", "{\"a\"}", "\u{feff}{}", "{\"members\":[1]}", "{\"members\":null}",
-            "{\"schema\":[]}", "\"\\x\"", "{\"deleted\":true}", "{\"__proto__\":{}}",
-        ])
-        .prop_map(str::to_owned),
-        1 => (1..3_000_usize).prop_map(|depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth))),
-        1 => (1..3_000_usize).prop_map(|n| format!("{}1{}", "{\"a\":".repeat(n), "}".repeat(n))),
-        1 => (value(), any::<proptest::sample::Index>()).prop_map(|(value, at)| {
-            let text = value.to_string();
-            let at = at.index(text.len() + 1);
-            text.chars().take(at).collect()
-        }),
-    ]
+    attack_raw(bytes, Ending::HalfClosed);
 }
 
 // Sends each request to one server and demands an answer that is not a failure of the server.
@@ -552,14 +357,23 @@ fn attack(calls: impl Strategy<Value = Call>) {
     survive(&server, calls, send);
 }
 
+/// What a client does after its last byte.
+#[derive(PartialEq, Eq)]
+enum Ending {
+    HalfClosed,
+    Wait,
+}
+
 // The same for bytes that may not be a request at all: hanging up is an answer too.
-fn attack_raw(requests: impl Strategy<Value = Vec<u8>>) {
+fn attack_raw(requests: impl Strategy<Value = Vec<u8>>, ending: Ending) {
     let server = server();
     let send = |bytes: &Vec<u8>| {
         let mut stream = TcpStream::connect(server.address()).map_err(|e| fail(&e.to_string()))?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(|e| fail(&e.to_string()))?;
         let _ = stream.write_all(bytes);
-        let _ = stream.shutdown(std::net::Shutdown::Write);
+        if ending == Ending::HalfClosed {
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+        }
         let mut said = Vec::new();
         let heard = stream.take(1 << 22).read_to_end(&mut said);
         let late = heard.is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock);
@@ -582,7 +396,7 @@ fn survive<T: Debug>(
         max_shrink_iters: 300,
         ..Config::default()
     };
-    let mut run = |cases| {
+    let run = |cases| {
         let outcome = TestRunner::new(config(cases)).run(&inputs, |input| send(&input));
         outcome.unwrap_or_else(|error| panic!("{error}"));
     };
@@ -604,7 +418,12 @@ fn server() -> Server {
     let folder = tempfile::tempdir().unwrap();
     let settings = write_settings(folder.path(), SETTINGS);
     let data = folder.path().join("data");
-    let server = program().argument("--kinto-ini").argument(settings).start_on(data, folder);
+    let mut setup = program().argument("--kinto-ini").argument(settings);
+    // Requests that lack something should not be waited for long.
+    for setting in ["limits.header_ms=2000", "limits.body_ms=500"] {
+        setup = setup.argument("--set").argument(setting);
+    }
+    let server = setup.start_on(data, folder);
     let mut client = server.client();
     let record = json!({"data": {"a": 1, "l": [1, 2], "n": {"x": {"y": "z"}}}});
     for (path, body) in [
