@@ -3,7 +3,7 @@
 //! A pure function of the tables and the batch. It keeps the residencies: a record that changes
 //! its signature, or comes back after a deletion, leaves a row in `gone` and begins a new one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use nuage_model::{
     Batch, Body, BucketId, CollectionPath, GroupPath, Guard, Outcome, Placement, Principal,
@@ -19,8 +19,6 @@ use crate::sqlite::sequence::Sequence;
 const OLD: &str = "
     SELECT rowid, seq, timestamp IS NOT NULL, signature, entered, dead
     FROM records WHERE bucket = ?1 AND collection = ?2 AND id = ?3";
-const LIVE_AT: &str = "
-    SELECT seq FROM records WHERE bucket = ?1 AND collection = ?2 AND id = ?3 AND dead = 0";
 const INSERT: &str = "
     INSERT INTO records (bucket, collection, id, seq, timestamp, signature, entered, dead,
         permissions, body)
@@ -84,6 +82,8 @@ const UNLIST_GROUP: &str = "
 pub(super) struct Transaction<'a> {
     pub(super) connection: &'a Connection,
     pub(super) ledger: &'a mut Ledger,
+    /// What the guards of the batch found, until it is written over.
+    guarded: HashMap<RecordPath, Option<Old>>,
 }
 
 /// What a write finds in the place of its record.
@@ -103,15 +103,22 @@ struct Content<'a> {
     readers: &'a Readers,
 }
 
-impl Transaction<'_> {
-    /// Whether everything is still as it was read.
-    pub(super) fn guards_hold(&self, guards: &[Guard]) -> Result<bool, Fault> {
+impl<'a> Transaction<'a> {
+    /// A transaction in which nothing was applied yet.
+    pub(super) fn new(connection: &'a Connection, ledger: &'a mut Ledger) -> Self {
+        Self { connection, ledger, guarded: HashMap::new() }
+    }
+
+    /// Whether everything is still as it was read. What is found is remembered for the writes.
+    pub(super) fn guards_hold(&mut self, guards: &[Guard]) -> Result<bool, Fault> {
+        self.guarded.clear();
         for Guard { path, live_at } in guards {
-            let mut statement = self.connection.prepare_cached(LIVE_AT)?;
-            let seq = statement.query_row(key(path), |row| row.get(0)).optional()?;
-            if seq.map(Seq) != *live_at {
+            let old = self.look(path)?;
+            let live = old.as_ref().filter(|old| !old.dead).map(|old| old.seq);
+            if live != *live_at {
                 return Ok(false);
             }
+            self.guarded.insert(path.clone(), old);
         }
         Ok(true)
     }
@@ -165,10 +172,12 @@ impl Transaction<'_> {
                 self.head_outcome(collection)?
             }
             Write::DropCollection { collection } => {
+                self.guarded.clear();
                 self.drop_collection(collection)?;
                 Outcome::default()
             }
             Write::DropBucket { bucket } => {
+                self.guarded.clear();
                 self.drop_bucket(bucket)?;
                 Outcome::default()
             }
@@ -177,6 +186,7 @@ impl Transaction<'_> {
                 Outcome::default()
             }
             Write::Flush => {
+                self.guarded.clear();
                 self.connection.execute_batch(FLUSH)?;
                 self.ledger.forget_flushed();
                 Outcome::default()
@@ -186,7 +196,14 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    fn old(&self, path: &RecordPath) -> Result<Option<Old>, Fault> {
+    fn old(&mut self, path: &RecordPath) -> Result<Option<Old>, Fault> {
+        match self.guarded.remove(path) {
+            Some(old) => Ok(old),
+            None => self.look(path),
+        }
+    }
+
+    fn look(&self, path: &RecordPath) -> Result<Option<Old>, Fault> {
         let mut statement = self.connection.prepare_cached(OLD)?;
         let old = statement.query_row(key(path), |row| {
             Ok(Old {

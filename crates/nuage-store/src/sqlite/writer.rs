@@ -195,7 +195,7 @@ impl Writer {
             self.heads.forget();
         }
         let mut answers = Vec::with_capacity(tasks.len());
-        let mut transaction = Transaction { connection, ledger: &mut self.ledger };
+        let mut transaction = Transaction::new(connection, &mut self.ledger);
         for (batch, _) in tasks {
             answers.push(match batch {
                 None => {
