@@ -143,15 +143,13 @@ impl Session {
         Ok(OpenedList { collection, scope, parents: above })
     }
 
-    /// Whether the caller may read the whole of a collection by permissions on it or above,
-    /// whether it exists or not.
-    pub async fn may_read_whole(
-        &mut self,
-        collection: &CollectionPath,
-    ) -> Result<bool, StoreError> {
+    /// Whether the caller may read the whole of a collection as it was, by permissions on it or
+    /// above, whether it exists or not. What the operator gives on all records is about those that
+    /// there are, not about deleted ones.
+    pub async fn may_read_past(&mut self, collection: &CollectionPath) -> Result<bool, StoreError> {
         let (Chain::Whole(above) | Chain::Broken { above, .. }) =
             self.climb(collection.owner()).await?;
-        Ok(self.reaches(collection.kind(), Right::Read, &above))
+        Ok(self.inherits(collection.kind(), Right::Read, &above))
     }
 
     /// Whether a bucket or a collection is there, without judging.
@@ -198,11 +196,17 @@ impl Session {
 
     /// Whether a permission further up, or one given by the operator, grants the right.
     fn reaches(&self, kind: Kind, right: Right, above: &[(RecordPath, Arc<Parent>)]) -> bool {
+        self.inherits(kind, right, above)
+            || granted_verbs(kind, right).iter().any(|verb| self.granted(kind.as_str(), verb))
+    }
+
+    /// Whether a permission further up grants the right.
+    fn inherits(&self, kind: Kind, right: Right, above: &[(RecordPath, Arc<Parent>)]) -> bool {
         above.iter().any(|(path, parent)| {
             inherited(kind, right, path.kind())
                 .iter()
                 .any(|name| parent.permissions.grants(name, &|p| self.caller.is(p)))
-        }) || granted_verbs(kind, right).iter().any(|verb| self.granted(kind.as_str(), verb))
+        })
     }
 
     /// Whether the operator gives the permission on all objects of a kind to the caller.

@@ -79,15 +79,17 @@ impl Envelope {
         let mut envelope = Self::default();
         if let Some(raw) = data {
             envelope.read_data(&raw, rules, &mut wrong)?;
+        } else if rules.purpose == Purpose::Create {
+            envelope.read_data("{}", rules, &mut wrong)?;
         }
         if let Some(raw) = permissions {
             envelope.permissions = read_permissions(&raw, rules, &mut wrong);
         }
-        if rules.kind == Kind::Account && !rules.purpose.judges_result() && wrong.is_empty() {
-            if envelope.data.is_none() {
+        if rules.kind == Kind::Account {
+            if rules.purpose == Purpose::Create && envelope.id.is_none() {
+                wrong = vec![Invalid::body("data.id", "data.id in body: Required")];
+            } else if rules.purpose == Purpose::Replace && envelope.data.is_none() {
                 wrong.push(Invalid::body("data", "Required"));
-            } else if rules.purpose == Purpose::Create && envelope.id.is_none() {
-                wrong.push(Invalid::body("data.id", "data.id in body: Required"));
             }
         }
         if wrong.is_empty() { Ok(envelope) } else { Err(Error::invalid(wrong)) }

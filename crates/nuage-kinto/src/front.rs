@@ -77,17 +77,16 @@ impl Kinto {
             Version::This(inside) => inside,
             Version::Other => return Err(Error::api_version()),
             Version::None if parts.method == Method::OPTIONS => {
-                return Ok(Route::Answer(self.headers.preflight(&parts.headers, None)?));
+                let known = self.headers.preflight(&parts.headers, None);
+                return Ok(Route::Answer(known.unwrap_or_default()));
             }
             Version::None => return self.redirect_to_version(&parts, &path),
         };
-        if inside.is_empty() {
-            return self.redirect(&parts.headers, "/v1/", query, RedirectLifetime(None));
-        }
-        if inside.len() > 1 && inside.ends_with('/') {
+        if inside.is_empty() || (inside.len() > 1 && inside.ends_with('/')) {
             let lifetime = self.settings.trailing_slash_redirect;
             let lifetime = lifetime.ok_or_else(Error::unknown_route)?;
-            return self.redirect(&parts.headers, raw.trim_end_matches('/'), query, lifetime);
+            let target = if inside.is_empty() { "/v1/" } else { raw.trim_end_matches('/') };
+            return self.redirect(&parts.headers, target, query, lifetime);
         }
         let endpoint = Endpoint::of(inside, self.settings.features);
         if parts.method == Method::OPTIONS {
@@ -96,10 +95,7 @@ impl Kinto {
         }
         let endpoint = endpoint.ok_or_else(Error::unknown_route)?;
         self.check_method(&endpoint, &parts.method)?;
-        negotiate::accept(&parts.headers)?;
-        if endpoint.reads_body() {
-            negotiate::content_type(&parts.method, &parts.headers)?;
-        }
+        negotiate_with(&endpoint, &parts.method, &parts.headers)?;
         let peer = parts.extensions.get::<Peer>();
         Ok(Route::Call(Call {
             endpoint,
@@ -141,10 +137,7 @@ impl Kinto {
             .ok_or_else(Error::unknown_route)
             .and_then(|endpoint| {
                 self.check_method(&endpoint, &method)?;
-                negotiate::accept(&headers)?;
-                if endpoint.reads_body() {
-                    negotiate::content_type(&method, &headers)?;
-                }
+                negotiate_with(&endpoint, &method, &headers)?;
                 Ok(endpoint)
             });
         match found {
@@ -229,7 +222,7 @@ impl Kinto {
                 Some((path.kind(), bucket, path.collection.name.as_str()))
             }
             Endpoint::List(list) => Some((list.kind(), list.bucket.as_str(), list.name.as_str())),
-            Endpoint::Default(_) | Endpoint::Permissions => None,
+            Endpoint::Default { .. } | Endpoint::Permissions => None,
             _ => return,
         };
         let mut lifetime = None;
@@ -267,6 +260,18 @@ impl Kinto {
         }
         settings.get(kind.as_str()).copied()
     }
+}
+
+/// Refuses media types. What a server says of itself it says in JSON to everybody: load balancers
+/// ask for anything.
+fn negotiate_with(endpoint: &Endpoint, method: &Method, headers: &HeaderMap) -> Result<(), Error> {
+    if endpoint.shows_objects() {
+        negotiate::accept(headers)?;
+    }
+    if endpoint.reads_body() {
+        negotiate::content_type(method, headers)?;
+    }
+    Ok(())
 }
 
 enum Route {

@@ -59,16 +59,17 @@ pub(crate) struct Headers {
 
 enum Origins {
     All,
-    Listed(Vec<HeaderValue>),
+    /// Patterns in which `*` stands for anything.
+    Listed(Vec<String>),
 }
 
 impl Headers {
     pub(crate) fn new(settings: &Settings) -> Self {
-        let listed = settings.cors_origins.iter().map(|origin| origin.trim());
         let origins = if settings.cors_origins.iter().any(|origin| origin == "*") {
             Origins::All
         } else {
-            Origins::Listed(listed.filter_map(|o| HeaderValue::try_from(o).ok()).collect())
+            let listed = settings.cors_origins.iter().map(|origin| origin.trim().to_owned());
+            Origins::Listed(listed.collect())
         };
         Self {
             origins,
@@ -135,7 +136,8 @@ impl Headers {
             }
             Origins::Listed(listed) => {
                 headers.append(VARY, HeaderValue::from_static("Origin"));
-                if listed.contains(origin) {
+                let text = origin.to_str().unwrap_or_default();
+                if listed.iter().any(|pattern| is_like(pattern, text)) {
                     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
                 }
             }
@@ -221,6 +223,19 @@ pub(crate) fn exposed(method: &Method, path: &str) -> &'static HeaderValue {
         (true, &Method::HEAD) => &EXPOSED_COUNT,
         (true, _) => &EXPOSED_LIST,
     }
+}
+
+/// Whether a text is like a pattern in which `*` stands for anything.
+fn is_like(pattern: &str, text: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(start) else { return false };
+    let mut pieces = rest.split('*');
+    let end = pieces.next_back().unwrap_or_default();
+    for piece in pieces {
+        let Some(at) = text.find(piece) else { return false };
+        text = &text[at + piece.len()..];
+    }
+    text.ends_with(end)
 }
 
 fn alert(settings: &Settings, code: &str) -> HeaderValue {

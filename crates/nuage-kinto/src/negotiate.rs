@@ -40,7 +40,9 @@ pub(crate) fn accept(headers: &HeaderMap) -> Result<(), Error> {
 
 /// Refuses bodies that are not JSON, empty ones too if they claim to be something else.
 pub(crate) fn content_type(method: &Method, headers: &HeaderMap) -> Result<(), Error> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let Some(value) = headers.get(CONTENT_TYPE).filter(|value| !value.is_empty()) else {
+        return Ok(());
+    };
     if !matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
         return Ok(());
     }

@@ -102,7 +102,7 @@ impl Kinto {
         }
         let status = if opened.live().is_some() { StatusCode::OK } else { StatusCode::CREATED };
         let permissions = match envelope.permissions {
-            Some(permissions) if !permissions.is_empty() => given(permissions),
+            Some(permissions) if permissions.values().any(Option::is_some) => given(permissions),
             _ => opened.permissions().clone(),
         };
         let body = match (envelope.data, opened.live()) {

@@ -44,7 +44,12 @@ pub(crate) enum Endpoint {
         at: String,
     },
     /// `/buckets/default` and what is below it: an endpoint once the name is replaced.
-    Default(String),
+    Default {
+        /// What comes after it.
+        path: String,
+        /// The methods of that endpoint.
+        methods: &'static str,
+    },
 }
 
 const OBJECT: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
@@ -91,7 +96,10 @@ impl Endpoint {
             None => (segment(path)?, None),
         };
         if bucket == "default" && features.default_bucket {
-            return Some(Self::Default(rest.unwrap_or_default().to_owned()));
+            let path = rest.unwrap_or_default().to_owned();
+            let real = rest.and_then(|rest| Self::in_bucket(bucket.into(), rest, features));
+            let methods = real.map_or(OBJECT, |real| real.methods());
+            return Some(Self::Default { path, methods });
         }
         let bucket = BucketId::from(bucket);
         match rest {
@@ -142,7 +150,7 @@ impl Endpoint {
             Self::Object(_) => OBJECT,
             Self::List(list) if list.kind() == nuage_model::Kind::History => HISTORY,
             Self::List(_) => LIST,
-            Self::Default(_) => "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+            Self::Default { methods, .. } => methods,
             Self::Batch | Self::Flush => POST,
             Self::UserData(_) => DELETE,
             Self::Permissions => READ,
@@ -159,11 +167,27 @@ impl Endpoint {
 
     /// Whether anybody looks at the body of a request.
     pub(crate) fn reads_body(&self) -> bool {
-        matches!(self, Self::Object(_) | Self::List(_) | Self::Default(_) | Self::Batch)
+        matches!(self, Self::Object(_) | Self::List(_) | Self::Default { .. } | Self::Batch)
+    }
+
+    /// Whether it shows what is stored.
+    pub(crate) fn shows_objects(&self) -> bool {
+        matches!(
+            self,
+            Self::Object(_)
+                | Self::List(_)
+                | Self::Default { .. }
+                | Self::Permissions
+                | Self::Snapshot { .. }
+        )
     }
 
     /// Whether the method leads anywhere.
     pub(crate) fn allows(&self, method: &Method) -> bool {
+        if let Self::Default { .. } = self {
+            // Who is asking comes first there.
+            return OBJECT.contains(method.as_str()) || method == Method::POST;
+        }
         self.methods().split(", ").any(|allowed| allowed == method.as_str())
     }
 }

@@ -125,7 +125,7 @@ impl Kinto {
         match &call.endpoint {
             Endpoint::Object(path) => self.object(session, call, path).await,
             Endpoint::List(collection) => self.list(session, call, collection).await,
-            Endpoint::Default(path) => self.default_bucket(session, call, path).await,
+            Endpoint::Default { path, .. } => self.default_bucket(session, call, path).await,
             Endpoint::Permissions => self.permissions(session, call).await,
             Endpoint::Snapshot { collection, at } => self.snapshot(session, collection, at).await,
             Endpoint::Hello => self.hello(session, &call.headers).await,

@@ -25,7 +25,7 @@ impl Kinto {
     ) -> Result<Reply, Error> {
         self.check_place(collection)?;
         let at_time = at.parse::<i64>().ok().filter(|at| *at >= 0).map(Timestamp);
-        let judged = session.may_read_whole(collection).await;
+        let judged = session.may_read_past(collection).await;
         if !judged.map_err(|error| self.refusal(session, error.into()))? {
             return Err(self.refusal(session, EngineError::Forbidden));
         }

@@ -71,9 +71,6 @@ impl Kinto {
             let url = format!("{docs}{page}");
             all.insert(name.to_owned(), json!({ "description": description, "url": url }));
         };
-        if self.settings.basic_policy {
-            tell("basicauth", "authentication.html", "Any name and password make a user.");
-        }
         if features.default_bucket {
             tell("default_bucket", "buckets.html", "Everybody has a bucket of their own.");
         }
@@ -92,6 +89,13 @@ impl Kinto {
         if features.schema {
             let page = "collections.html#collection-json-schema";
             tell("schema", page, "Validates collection records with JSON schemas.");
+        }
+        if self.settings.basic_policy {
+            let told = json!({
+                "description": "Very basic authentication sessions. Not for production use.",
+                "url": "http://kinto.readthedocs.io/en/stable/api/1.x/authentication.html",
+            });
+            all.insert("basicauth".to_owned(), told);
         }
         if let Some(accounts) = all.get_mut("accounts") {
             accounts["validation_enabled"] = false.into();

@@ -32,8 +32,10 @@ fn data_and_permissions() {
 #[test]
 fn nothing_is_an_empty_object() {
     for body in ["", "{}", r#"{"data":null}"#, r#"{"permissions":null}"#] {
-        let envelope = read(Kind::Record, Purpose::Create, body).unwrap();
+        let envelope = read(Kind::Record, Purpose::Replace, body).unwrap();
         assert!(envelope.data.is_none() && envelope.permissions.is_none(), "{body}");
+        let envelope = read(Kind::Group, Purpose::Create, body).unwrap();
+        assert_eq!(envelope.data.unwrap().to_text(), r#"{"members":[]}"#, "{body}");
     }
 }
 

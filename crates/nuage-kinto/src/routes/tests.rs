@@ -2,7 +2,7 @@
 
 use nuage_model::{CollectionPath, RecordPath};
 
-use super::Endpoint;
+use super::{Endpoint, LIST, OBJECT};
 use crate::Features;
 
 fn all() -> Features {
@@ -38,8 +38,9 @@ fn paths_lead_to_their_endpoints() {
         "/buckets/blog/snapshot/collections/posts@12",
         Some(Endpoint::Snapshot { collection: posts, at: "12".to_owned() }),
     );
-    check("/buckets/default", Some(Endpoint::Default(String::new())));
-    check("/buckets/default/collections", Some(Endpoint::Default("collections".to_owned())));
+    let default = |path: &str, methods| Endpoint::Default { path: path.to_owned(), methods };
+    check("/buckets/default", Some(default("", OBJECT)));
+    check("/buckets/default/collections", Some(default("collections", LIST)));
     check("/__user_data__/account:a", Some(Endpoint::UserData("account:a".to_owned())));
 }
 
