@@ -148,7 +148,7 @@ static KEYS: &[Key] = &[
     key("kinto.heartbeat_timeout_s", Kind::Whole(1), "10", "how long the storage may take to answer a heartbeat"),
     key("kinto.version_json_path", Kind::Text, "version.json", "file served as /__version__"),
 
-    key("history.enabled", Kind::Switch, "true", "remember every change, /buckets/{id}/history; one more record a write"),
+    key("history.enabled", Kind::Switch, "false", "remember every change, /buckets/{id}/history; doubles what a write costs"),
     key("history.exclude_resources", Kind::Words, "", "addresses whose changes are not remembered: /buckets/b, /buckets/b/collections/c"),
     key("history.exclude_users", Kind::Words, "", "people whose changes are not remembered"),
     key("history.trim_max_count", Kind::WholeOrNone, "none", "entries of one kind that a bucket keeps; all when none"),

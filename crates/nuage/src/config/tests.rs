@@ -43,7 +43,7 @@ fn defaults_are_right_and_closed() {
     assert_eq!(settings.storage.options, nuage_store::Options::default());
     assert_eq!(settings.auth.throttling, nuage_auth::Throttling::default());
     let features = settings.kinto.features;
-    assert!(features.default_bucket && features.history && features.permissions);
+    assert!(features.default_bucket && features.permissions && !features.history);
     assert!(!features.flush && !features.counters);
     assert!(settings.engine.grants.holders("account", "create").is_none());
     assert_eq!(settings.auth.policies, nuage_auth::Settings::default().policies);
