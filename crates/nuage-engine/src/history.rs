@@ -114,9 +114,11 @@ impl Session {
         text.push_str(&format!(r#""id":{id},"last_modified":"#));
         slots.push(Slot { at: text.len(), write });
         if matches!(deed, Deed::Delete) {
-            text.push_str(r#","deleted":true"#);
+            // Nobody has permissions on what is no more.
+            text.push_str(r#","deleted":true},"permissions":{}}}"#);
+        } else {
+            text.push_str(&format!(r#"}},"permissions":{}}}}}"#, permissions.to_text()));
         }
-        text.push_str(&format!(r#"}},"permissions":{}}}}}"#, permissions.to_text()));
         Body::with_slots(text, slots)
     }
 

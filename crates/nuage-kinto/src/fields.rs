@@ -8,7 +8,8 @@ use std::borrow::Cow;
 
 use crate::object::Object;
 
-/// The named fields of a body; dotted names keep their nesting, unknown ones are ignored.
+/// The named fields of a body; dotted names keep their nesting, unknown ones are ignored. What is
+/// met on the way to a field that is missing stays, as in the original.
 pub(crate) fn project(body: &str, fields: &[String]) -> String {
     let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
     keep(body, &fields).to_text()
@@ -24,18 +25,15 @@ fn keep<'a>(text: &str, fields: &[&'a str]) -> Object {
             kept.push((name, raw.into()));
             continue;
         }
-        if !raw.starts_with('{') {
-            continue;
-        }
         let below = |field: &'a str| field.strip_prefix(name)?.strip_prefix('.');
         let below: Vec<&str> = fields.iter().copied().filter_map(below).collect();
         if below.is_empty() {
             continue;
         }
-        let inner = keep(raw, &below);
-        // Nothing is left behind on the way to a field that is missing.
-        if !inner.is_empty() {
-            kept.push((name, inner.to_text().into()));
+        if raw.starts_with('{') {
+            kept.push((name, keep(raw, &below).to_text().into()));
+        } else {
+            kept.push((name, raw.into()));
         }
     }
     Object::from_members(kept.into_iter())
