@@ -51,6 +51,9 @@ pub enum Refusal {
         /// The greatest size in bytes.
         limit_bytes: usize,
     },
+    /// The bodies of all requests together are larger than may be held. It may be sent again
+    /// later. The connection is closed after the answer.
+    Crowded,
     /// Its body did not arrive in time. The connection is closed after the answer.
     BodyTooSlow,
     /// Its handling took longer than one request may.

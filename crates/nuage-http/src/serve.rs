@@ -12,7 +12,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -104,6 +104,8 @@ async fn accept(
 
 /// What all connections share.
 struct Server {
+    /// Bytes of request bodies that are held now.
+    body_bytes: AtomicUsize,
     facet: Arc<dyn Facet>,
     options: ServeOptions,
     http: http1::Builder,
@@ -127,6 +129,7 @@ impl Server {
             http,
             started: Instant::now(),
             request_ids: RequestIds::new(),
+            body_bytes: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             stopped: Notify::new(),
         }

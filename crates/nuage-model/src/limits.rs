@@ -6,6 +6,9 @@ pub struct Limits {
     /// Size of a request body. A full batch of 25 records of 100 KiB fits; what is larger is a
     /// file, not a record.
     pub body_bytes: usize,
+    /// Size of all request bodies that are here at a time. Without it, as many bodies as there may
+    /// be connections could be held, each a little smaller than the largest.
+    pub bodies_bytes: usize,
     /// Nesting of arrays and objects in JSON from outside. Deeper values cost stack in every
     /// reader, here and on the devices.
     pub json_depth: usize,
@@ -55,6 +58,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 4 * 1024 * 1024,
+            bodies_bytes: 256 * 1024 * 1024,
             json_depth: 64,
             header_bytes: 32 * 1024,
             batch_requests: 25,

@@ -15,7 +15,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 
 use crate::request_id::X_REQUEST_ID;
-use crate::serve::Link;
+use crate::serve::{Link, Server};
 use crate::watch::Phase;
 use crate::{Peer, Refusal, Request, RequestId, Response};
 
@@ -46,11 +46,12 @@ pub(super) async fn answer(
         tracing::enabled!(target: ACCESS, tracing::Level::INFO).then(tokio::time::Instant::now);
     let known = Known::of(&parts, id, link.peer);
 
+    let mut held = Held { server, bytes: 0 };
     let received = if body.is_end_stream() {
         Ok(Bytes::new())
     } else {
         watch.enter(Phase::Receiving, watch.now_ms(), limits.body_ms);
-        receive(&link, body, limits.body_bytes).await
+        receive(&link, body, limits.body_bytes, &mut held).await
     };
     let mut response = match received {
         Ok(body) => {
@@ -156,6 +157,29 @@ fn panicked(link: &Link, known: &Known, panic: &(dyn Any + Send)) -> Response {
     link.server.facet.refuse(&known.to_parts(), Refusal::Panicked)
 }
 
+/// What one request holds of the room that all bodies share.
+struct Held<'a> {
+    server: &'a Server,
+    bytes: usize,
+}
+
+impl Held<'_> {
+    fn add(&mut self, bytes: usize) -> Result<(), Unreceived> {
+        self.bytes += bytes;
+        let all = self.server.body_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if all > self.server.options.limits.bodies_bytes {
+            return Err(Unreceived::Refused(Refusal::Crowded));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.server.body_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// Why there is no body.
 enum Unreceived {
     Refused(Refusal),
@@ -163,7 +187,12 @@ enum Unreceived {
 }
 
 /// Reads a body to its end. One that arrives in one piece is not copied.
-async fn receive(link: &Link, mut body: Incoming, limit_bytes: usize) -> Result<Bytes, Unreceived> {
+async fn receive(
+    link: &Link,
+    mut body: Incoming,
+    limit_bytes: usize,
+    held: &mut Held<'_>,
+) -> Result<Bytes, Unreceived> {
     let too_large = Unreceived::Refused(Refusal::BodyTooLarge { limit_bytes });
     let announced_bytes = body.size_hint().lower();
     if announced_bytes > limit_bytes as u64 {
@@ -188,6 +217,7 @@ async fn receive(link: &Link, mut body: Incoming, limit_bytes: usize) -> Result<
         if piece.len() > limit_bytes - first.len() - whole.len() {
             return Err(too_large);
         }
+        held.add(piece.len())?;
         if first.is_empty() && whole.is_empty() {
             first = piece;
             continue;

@@ -57,6 +57,7 @@ impl Facet for Door {
     fn refuse(&self, request: &http::request::Parts, why: Refusal) -> Response {
         let status = match why {
             Refusal::BodyTooLarge { .. } => 413,
+            Refusal::Crowded => 503,
             Refusal::BodyTooSlow => 408,
             Refusal::RequestTooSlow => 503,
             Refusal::Panicked => 500,
@@ -399,4 +400,29 @@ async fn readers_may_be_slow_but_not_stand_still() {
     let mut taken = Vec::new();
     let _ = still.read_to_end(&mut taken).await;
     assert!(taken.len() < 8 << 20, "{}", taken.len());
+}
+
+#[tokio::test]
+async fn all_bodies_together_have_a_bound_and_room_comes_back() {
+    let limits = Limits { bodies_bytes: 1000, ..Limits::default() };
+    let server = start(limits, 1000).await;
+    let head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 800\r\nConnection: close\r\n\r\n";
+    let body = [b'x'; 800];
+    let mut first = server.connect().await;
+    first.write_all(head).await.unwrap();
+    first.write_all(&body[..700]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut second = server.connect().await;
+    second.write_all(head).await.unwrap();
+    second.write_all(&body).await.unwrap();
+    let refused = rest(&mut second).await;
+    assert!(!refused.starts_with("HTTP/1.1 200 "), "{refused}");
+    first.write_all(&body[700..]).await.unwrap();
+    let answer = rest(&mut first).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let mut third = server.connect().await;
+    third.write_all(head).await.unwrap();
+    third.write_all(&body).await.unwrap();
+    let answer = rest(&mut third).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }

@@ -176,6 +176,7 @@ macro_rules! limits {
 
 limits! {
     body_bytes: usize, "size of a request body";
+    bodies_bytes: usize, "size of all request bodies that are here at a time";
     json_depth: usize, "nesting of arrays and objects";
     header_bytes: usize, "size of a request's line and headers";
     batch_requests: usize, "requests in one batch";
