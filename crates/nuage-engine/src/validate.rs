@@ -150,13 +150,16 @@ impl Compiled {
     }
 }
 
-/// The missing property, or the last step of the path that fails.
+/// The missing property, or the last step of the path that fails, or the rule if that is the whole.
 fn failing_field(error: &ValidationError<'_>) -> String {
     if let ValidationErrorKind::Required { property: Value::String(name) } = error.kind() {
         return name.clone();
     }
     let path = error.instance_path().to_string();
-    path.rsplit('/').next().unwrap_or_default().to_owned()
+    match path.rsplit('/').next() {
+        Some(last) if !last.is_empty() => last.to_owned(),
+        _ => error.kind().keyword().to_owned(),
+    }
 }
 
 fn compile(text: &str) -> Result<Compiled, Invalid> {

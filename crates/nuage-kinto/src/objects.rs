@@ -127,9 +127,12 @@ impl Kinto {
         change: Change,
         status: StatusCode,
     ) -> Result<Reply, Error> {
+        let is_owned = change.owner.is_some();
         let put = session.put(opened, change).await;
         let (record, permissions) = put.map_err(|error| self.refusal(session, error))?;
-        let permissions = Some(shown(session, &permissions));
+        // Whoever signs up is not known yet under the new name.
+        let all = is_owned.then(|| permissions.to_text());
+        let permissions = Some(all.unwrap_or_else(|| shown(session, &permissions)));
         Ok(Reply::Object { status, record, permissions, fields: None })
     }
 

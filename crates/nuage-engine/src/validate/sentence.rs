@@ -3,8 +3,8 @@
 //! The common sentences are those that clients of Kinto have read for years; the others are the
 //! library's. A sentence shows the value, so it is bounded.
 
-use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
+use jsonschema::{ReferencingError, ValidationError};
 use serde_json::Value;
 
 /// Longer sentences are cut.
@@ -25,6 +25,13 @@ pub(super) fn sentence(error: &ValidationError<'_>) -> String {
         }
         ValidationErrorKind::AnyOf { .. } | ValidationErrorKind::OneOfNotValid { .. } => {
             format!("{} is not valid under any of the given schemas", value())
+        }
+        ValidationErrorKind::Pattern { pattern } => {
+            format!("{} does not match '{pattern}'", value())
+        }
+        ValidationErrorKind::Format { format } => format!("{} is not a '{format}'", value()),
+        ValidationErrorKind::Referencing(ReferencingError::Unretrievable { uri, .. }) => {
+            format!("Unresolvable: {uri}")
         }
         _ => error.to_string(),
     };
