@@ -27,6 +27,9 @@ mod envelope;
 mod error;
 mod fields;
 mod front;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod json;
 mod lists;

@@ -86,6 +86,11 @@ impl Call {
         self.header("Content-Type", "application/json")
     }
 
+    /// Whether its body has more bytes than that.
+    pub fn is_larger_than(&self, bytes: usize) -> bool {
+        self.body.as_ref().is_some_and(|body| body.len() > bytes)
+    }
+
     /// The bytes that go over the wire.
     pub fn to_bytes(&self, host: SocketAddr) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\nHost: {host}\r\n", self.method, self.path);
@@ -177,12 +182,16 @@ impl Client {
             Some(connection) => connection,
             None => self.connect()?,
         };
-        connection.get_mut().write_all(&call.to_bytes(self.address))?;
-        let (answer, reusable) = read_answer(&mut connection, call.method == "HEAD")?;
-        if reusable {
-            self.connection = Some(connection);
+        // A server may refuse what is too large before it has read it all.
+        let written = connection.get_mut().write_all(&call.to_bytes(self.address));
+        match (written, read_answer(&mut connection, call.method == "HEAD")) {
+            (Ok(()), Ok((answer, true))) => {
+                self.connection = Some(connection);
+                Ok(answer)
+            }
+            (_, Ok((answer, _))) => Ok(answer),
+            (Err(error), Err(_)) | (Ok(()), Err(error)) => Err(error),
         }
-        Ok(answer)
     }
 
     fn connect(&self) -> io::Result<BufReader<TcpStream>> {

@@ -6,7 +6,7 @@ mod inputs;
 
 use std::cell::RefCell;
 use std::fmt::Debug;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ const CASES: u64 = 400;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Memory that a test may cost, beyond that of a server that was used a little.
 const GROWTH_KIB_MAX: u64 = 96 * 1024;
+/// Bodies beyond this may be refused before they are read.
+const LARGE_BYTES: usize = 256 * 1024;
 const USER: &str = "hostile:1";
 const BUCKET: &str = "/v1/buckets/hostile";
 const LIST: &str = "/v1/buckets/hostile/collections/c/records";
@@ -347,7 +349,12 @@ fn attack(calls: impl Strategy<Value = Call>) {
     let server = server();
     let client = RefCell::new(server.client().patience(PATIENCE));
     let send = |call: &Call| {
-        let answer = client.borrow_mut().send(call).map_err(|error| fail(&format!("{error}")))?;
+        let answer = match client.borrow_mut().send(call) {
+            Ok(answer) => answer,
+            // Its refusal is lost when the server hangs up on what is too large.
+            Err(error) if is_cut(&error) && call.is_larger_than(LARGE_BYTES) => return Ok(()),
+            Err(error) => return Err(fail(&error.to_string())),
+        };
         let internal = answer.status >= 500 && answer.status != 503;
         // A batch carries the answers in it.
         let inner = answer.json()["responses"].as_array().cloned().unwrap_or_default();
@@ -378,7 +385,7 @@ fn attack_raw(requests: impl Strategy<Value = Vec<u8>>, ending: Ending) {
         let heard = stream.take(1 << 22).read_to_end(&mut said);
         let late = heard.is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock);
         let text = String::from_utf8_lossy(&said);
-        let internal = text.starts_with("HTTP/1.1 500") || text.contains("\"errno\":999");
+        let internal = text.starts_with("HTTP/1.1 5");
         if late || internal { Err(fail(&text)) } else { Ok(()) }
     };
     survive(&server, requests, send);
@@ -408,6 +415,10 @@ fn survive<T: Debug>(
     assert!(after < before + GROWTH_KIB_MAX, "{before} KiB grew to {after} KiB");
     let mut client = Client::new(server.address());
     assert_eq!(client.send(&Call::get("/v1/__heartbeat__")).unwrap().status, 200);
+}
+
+fn is_cut(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
 }
 
 fn fail(why: &str) -> TestCaseError {

@@ -9,6 +9,7 @@ mod crash;
 mod disagreement;
 mod failing_disk;
 mod hostile_input;
+mod kinto_protocol;
 mod lost_pages;
 mod programs;
 mod rough_ends;
