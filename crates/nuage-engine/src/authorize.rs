@@ -105,6 +105,11 @@ impl Session {
         };
         let record = self.look(&path).await?;
         let live = record.as_ref().filter(|record| record.is_live());
+        if live.is_some() {
+            // Whoever asks because it was missing looks for what is below it next, and must not be
+            // told again that it is: somebody else made it a moment ago.
+            self.engine.forget_parent(&path);
+        }
         let permissions = live.map(read_permissions).transpose()?.unwrap_or_default();
         Ok(Opened { path, record, permissions, parents })
     }

@@ -163,6 +163,11 @@ impl Engine {
         Finish(Some(Box::pin(work))).await
     }
 
+    /// Looks anew for a bucket or a collection when it is next needed.
+    pub(crate) fn forget_parent(&self, path: &RecordPath) {
+        self.parents.forget_one(path);
+    }
+
     fn forget(&self, changed: &[Changed]) {
         for changed in changed {
             match changed {

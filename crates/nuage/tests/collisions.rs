@@ -86,6 +86,93 @@ fn readers_that_poll_miss_nothing_acknowledged() {
     }
 }
 
+#[test]
+fn a_default_bucket_is_made_once_by_many() {
+    let server = open_server();
+    for round in 0..40 {
+        let user = format!("many{round}:1");
+        thread::scope(|scope| {
+            for number in 0..8 {
+                let (user, address) = (&user, server.address());
+                scope.spawn(move || {
+                    let path = format!("{LIST}/r{number}");
+                    let put = Call::put(path, &json!({"data": {}})).login(user);
+                    let answer = Client::new(address).send(&put).unwrap();
+                    assert_eq!(answer.status, 201, "{answer}");
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn deletions_of_all_race_with_writes_and_leave_nothing_behind() {
+    let mut server = open_server();
+    let deadline = Instant::now() + TIME / 2;
+    let written = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for number in 0..16 {
+            let (written, address) = (&written, server.address());
+            scope.spawn(move || {
+                let (mut client, mut random) = (Client::new(address), Random::new(number));
+                while Instant::now() < deadline {
+                    let answer = send(&mut client, upheaval(&mut random));
+                    let expected = matches!(answer.status, 200 | 201 | 403 | 404);
+                    assert!(expected, "{answer}");
+                    written.fetch_add(usize::from(answer.status < 300), Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    assert!(written.into_inner() > 200);
+    // What is below something that is not there cannot be seen, nor be in the way later.
+    let mut client = server.client();
+    for bucket in ["a", "b"] {
+        let path = format!("/v1/buckets/{bucket}");
+        send(&mut client, Call::delete(&path));
+        send(&mut client, Call::put(&path, &json!({})));
+        let list = send(&mut client, Call::get(format!("{path}/collections?_since=0")));
+        assert_eq!(list.json()["data"], json!([]), "collections of an earlier bucket");
+        for collection in ["c", "d"] {
+            let path = format!("{path}/collections/{collection}");
+            send(&mut client, Call::put(&path, &json!({})));
+            let list = send(&mut client, Call::get(format!("{path}/records?_since=0")));
+            assert_eq!(list.json()["data"], json!([]), "records of an earlier collection");
+        }
+    }
+    assert_eq!(server.terminate().code(), Some(0));
+    let (code, words) = server.check();
+    assert_eq!(code, Some(0), "{words}");
+}
+
+// Makes, changes or deletes something on any level.
+fn upheaval(random: &mut Random) -> Call {
+    let bucket = format!("/v1/buckets/{}", random.pick(&["a", "b"]));
+    let collection = format!("{bucket}/collections/{}", random.pick(&["c", "d"]));
+    let record = format!("{collection}/records/r{}", random.below(4));
+    let group = format!("{bucket}/groups/g");
+    let members = json!({"data": {"members": ["system.Authenticated"]}});
+    let requests = [
+        json!({"method": "PUT", "path": collection, "body": {}}),
+        json!({"method": "PUT", "path": record, "body": {"data": {"in": "a batch"}}}),
+        json!({"method": "DELETE", "path": collection}),
+        json!({"method": "PUT", "path": collection, "body": {}}),
+    ];
+    let requests = &requests[..1 + random.below(4)];
+    match random.below(20) {
+        0..4 => Call::put(bucket, &json!({})),
+        4 => Call::delete(bucket),
+        5..9 => Call::put(collection, &json!({})),
+        9 => Call::delete(collection),
+        10 => Call::delete(format!("{bucket}/collections")),
+        11 => Call::put(group, &members),
+        12 => Call::delete(group),
+        13 => Call::delete(record),
+        14 => Call::post("/v1/batch", &json!({"requests": requests})),
+        _ => Call::put(record, &json!({"data": {"in": "time"}})),
+    }
+}
+
 // Reads what changed since the last time, until the writers are done; what was acknowledged
 // before a poll began must be there after it.
 fn poll(

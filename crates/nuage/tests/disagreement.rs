@@ -17,10 +17,14 @@ const STEPS: u64 = 200;
 
 #[test]
 fn random_histories_agree_with_the_model() {
-    match foreign_server() {
-        Some(address) => try_histories(address),
-        None => try_histories(open_server().address()),
+    if let Some(address) = foreign_server() {
+        return try_histories(address);
     }
+    let mut server = open_server();
+    try_histories(server.address());
+    assert_eq!(server.terminate().code(), Some(0));
+    let (code, words) = server.check();
+    assert_eq!(code, Some(0), "{words}");
 }
 
 fn try_histories(server: SocketAddr) {
