@@ -307,7 +307,9 @@ fn decode(text: &str) -> String {
 
 /// Writes a string with its quotes.
 pub(crate) fn push_string(out: &mut String, text: &str) {
-    if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
+    // Without an early end the compiler takes many bytes at a time.
+    let is_plain = |plain, byte: u8| plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\');
+    if text.bytes().fold(true, is_plain) {
         out.push('"');
         out.push_str(text);
         out.push('"');

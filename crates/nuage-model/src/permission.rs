@@ -164,7 +164,9 @@ impl Permissions {
 
 /// Writes a JSON string; only what needs escapes goes through a serializer.
 fn push_string(out: &mut String, text: &str) {
-    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+    // Without an early end the compiler takes many bytes at a time.
+    let is_plain = |plain, byte: u8| plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\');
+    if text.bytes().fold(true, is_plain) {
         out.push('"');
         out.push_str(text);
         out.push('"');

@@ -3,7 +3,9 @@
 //! A pure function of the tables and the batch. It keeps the residencies: a record that changes
 //! its signature, or comes back after a deletion, leaves a row in `gone` and begins a new one.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+
+use foldhash::HashMap;
 
 use nuage_model::{
     Batch, Body, BucketId, CollectionPath, GroupPath, Guard, Outcome, Placement, Principal,
@@ -106,7 +108,7 @@ struct Content<'a> {
 impl<'a> Transaction<'a> {
     /// A transaction in which nothing was applied yet.
     pub(super) fn new(connection: &'a Connection, ledger: &'a mut Ledger) -> Self {
-        Self { connection, ledger, guarded: HashMap::new() }
+        Self { connection, ledger, guarded: HashMap::default() }
     }
 
     /// Whether everything is still as it was read. What is found is remembered for the writes.

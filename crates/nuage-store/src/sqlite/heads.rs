@@ -3,7 +3,7 @@
 //! The writer puts in what it committed before it acknowledges. Readers may put in what they
 //! read, but only if nothing was committed since before they looked.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::{PoisonError, RwLock};
 
 use nuage_model::{BucketId, CollectionPath, Head};

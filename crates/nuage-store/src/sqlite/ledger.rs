@@ -4,7 +4,7 @@
 //! It is right as long as nobody else writes; whoever sees a foreign write or rolls back must
 //! [`Ledger::forget`].
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use nuage_model::{BucketId, CollectionPath, Readers, Signature};
 use rusqlite::{Connection, params};
