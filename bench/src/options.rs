@@ -17,7 +17,7 @@ pub(crate) struct Options {
     /// Only these workloads
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<Workload>,
-    /// Only these subjects; `nuage` and `kinto` stand for both of their kind
+    /// Only these subjects; `nuage` and `kinto` stand for all of their kind
     #[arg(long, value_delimiter = ',', value_parser = Family::parse)]
     pub(crate) with: Vec<Family>,
     /// Not these subjects
@@ -80,8 +80,10 @@ pub(crate) enum Subject {
     Hyper,
     /// Raw rusqlite, the same row work without HTTP
     Rusqlite,
-    /// Nuage with an account and its password
+    /// Nuage with an account and its password, doing the work of the others
     Nuage,
+    /// Nuage as it comes: it also keeps a history and logs each request
+    NuageDefaults,
     /// Nuage on Kinto's own settings, with its basicauth
     NuageBasicauth,
     /// Kinto on its memory backend
@@ -91,10 +93,11 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Hyper,
         Self::Rusqlite,
         Self::Nuage,
+        Self::NuageDefaults,
         Self::NuageBasicauth,
         Self::Kinto,
         Self::KintoPostgresql,
@@ -105,6 +108,7 @@ impl Subject {
             Self::Hyper => "hyper",
             Self::Rusqlite => "rusqlite",
             Self::Nuage => "nuage",
+            Self::NuageDefaults => "nuage-defaults",
             Self::NuageBasicauth => "nuage-basicauth",
             Self::Kinto => "kinto-memory",
             Self::KintoPostgresql => "kinto-postgresql",
@@ -116,10 +120,15 @@ impl Subject {
             Self::Hyper => "hyper",
             Self::Rusqlite => "rusqlite",
             Self::Nuage => "Nuage",
+            Self::NuageDefaults => "Nuage, history and log",
             Self::NuageBasicauth => "Nuage, basicauth",
             Self::Kinto => "Kinto, memory",
             Self::KintoPostgresql => "Kinto, PostgreSQL",
         }
+    }
+
+    pub(crate) fn is_nuage(self) -> bool {
+        matches!(self, Self::Nuage | Self::NuageDefaults | Self::NuageBasicauth)
     }
 
     pub(crate) fn is_kinto(self) -> bool {

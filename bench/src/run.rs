@@ -39,7 +39,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     let mut results = Results::default();
     let mut kept = Vec::new();
     // The floor repeats what somebody answered, so Kinto goes first if there is no Nuage.
-    let nuage = [Subject::Nuage, Subject::NuageBasicauth].iter().any(|s| subjects.contains(s));
+    let nuage = subjects.iter().any(|subject| subject.is_nuage());
     if nuage {
         measure_fast(options, &places, &subjects, &mut kept, &mut results).await?;
     }
@@ -50,8 +50,8 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         measure_fast(options, &places, &subjects, &mut kept, &mut results).await?;
     }
     let start_up = if nuage { Some(servers::start_up_of_nuage(&places)?) } else { None };
-    for subject in [Subject::Nuage, Subject::NuageBasicauth] {
-        if let Some(figures) = results.figures.get_mut(&subject) {
+    for (subject, figures) in &mut results.figures {
+        if subject.is_nuage() {
             figures.start_up = start_up;
         }
     }
@@ -70,7 +70,7 @@ fn subjects(options: &Options, places: &Places) -> Result<Vec<Subject>> {
         println!("PostgreSQL is not installed: Kinto is measured on its memory alone");
         subjects.retain(|subject| *subject != Subject::KintoPostgresql);
     }
-    let nuage = [Subject::Nuage, Subject::NuageBasicauth].iter().any(|s| subjects.contains(s));
+    let nuage = subjects.iter().any(|subject| subject.is_nuage());
     if nuage && !places.nuage.exists() {
         bail!("there is no release build of Nuage: run `cargo xtask bench`");
     }
@@ -91,13 +91,11 @@ async fn measure_fast(
 ) -> Result<()> {
     let records = options.records();
     let mut servers: Vec<(Subject, Server)> = Vec::new();
-    for subject in [Subject::Nuage, Subject::NuageBasicauth] {
-        if subjects.contains(&subject) {
-            println!("{}: starting, loading {records} records", subject.title());
-            let server = servers::start(subject, places, records).await?;
-            keep_answers(&server.target, kept).await?;
-            servers.push((subject, server));
-        }
+    for subject in subjects.iter().copied().filter(|subject| subject.is_nuage()) {
+        println!("{}: starting, loading {records} records", subject.title());
+        let server = servers::start(subject, places, records).await?;
+        keep_answers(&server.target, kept).await?;
+        servers.push((subject, server));
     }
     if subjects.contains(&Subject::Hyper) {
         let server = servers::start_floor(places, kept, records)?;

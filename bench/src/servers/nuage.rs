@@ -13,17 +13,23 @@ use crate::process::{Running, free_address, pinned, wait_for_heartbeat};
 use crate::servers::{Places, Server, kinto};
 use crate::workload::{PASSWORD, USER};
 
+/// What makes it do the work of those beside it: the floor and Kinto keep no history and log no
+/// requests here.
+pub(super) const PLAIN: [&str; 4] = ["--log-level", "warn", "--set", "history.enabled=false"];
+
 /// The command that serves the data in this folder.
 pub(super) fn command(places: &Places, folder: &Path, address: SocketAddr) -> Command {
     let mut command = pinned(&places.nuage, places.pin);
     command.args(["serve", "--listen", &address.to_string(), "--data"]).arg(folder.join("data"));
-    // Neither the floor nor Kinto logs requests here.
-    command.args(["--log-level", "warn"]);
     command
 }
 
 /// With an account, made as the greeting says.
-pub(super) fn start_with_account(places: &Places, folder: &Path) -> Result<Server> {
+pub(super) fn start_with_account(
+    places: &Places,
+    folder: &Path,
+    arguments: &[&str],
+) -> Result<Server> {
     let mut add = Command::new(&places.nuage);
     add.args(["user", "add", USER, "--password-stdin", "--data"]).arg(folder.join("data"));
     let mut adding = add.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
@@ -34,22 +40,21 @@ pub(super) fn start_with_account(places: &Places, folder: &Path) -> Result<Serve
     if !status.success() {
         bail!("cannot make an account: {status}");
     }
-    start(places, folder, None)
+    start(places, folder, arguments)
 }
 
 /// With the settings that Kinto is measured with.
 pub(super) fn start_with_ini(places: &Places, folder: &Path) -> Result<Server> {
     let ini = folder.join("kinto.ini");
     kinto::write_settings(&ini, &kinto::Backend::Memory)?;
-    start(places, folder, Some(&ini))
+    let ini = ini.to_str().context("a path that is not text")?;
+    start(places, folder, &["--log-level", "warn", "--kinto-ini", ini])
 }
 
-fn start(places: &Places, folder: &Path, ini: Option<&Path>) -> Result<Server> {
+fn start(places: &Places, folder: &Path, arguments: &[&str]) -> Result<Server> {
     let address = free_address()?;
     let mut command = command(places, folder, address);
-    if let Some(ini) = ini {
-        command.arg("--kinto-ini").arg(ini);
-    }
+    command.args(arguments);
     let started = Instant::now();
     let mut running = Running::start(command, &folder.join("log"))?;
     wait_for_heartbeat(&mut running, address, started)?;
