@@ -123,6 +123,8 @@ fn deletions_of_all_race_with_writes_and_leave_nothing_behind() {
                 }
             });
         }
+        let (code, words) = server.check();
+        assert_eq!(code, Some(0), "while the server runs: {words}");
     });
     assert!(written.into_inner() > 200);
     // What is below something that is not there cannot be seen, nor be in the way later.

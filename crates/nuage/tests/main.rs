@@ -14,3 +14,4 @@ mod lost_pages;
 mod programs;
 mod rough_ends;
 mod slow_clients;
+mod stale_rights;
