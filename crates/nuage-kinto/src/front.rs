@@ -40,7 +40,9 @@ impl Facet for Kinto {
         let error = match why {
             Refusal::BodyTooLarge { limit_bytes } => Error::body_too_large(limit_bytes),
             Refusal::BodyTooSlow => Error::too_slow(),
-            Refusal::Crowded | Refusal::RequestTooSlow => Error::unavailable(self.settings.retry_after_s),
+            Refusal::Crowded | Refusal::RequestTooSlow => {
+                Error::unavailable(self.settings.retry_after_s)
+            }
             Refusal::Panicked => Error::internal(&self.settings.error_info_link),
         };
         let mut response = error.to_response();
