@@ -1,7 +1,8 @@
 //! Heads of collections, kept in memory so that "nothing new" costs no read.
 //!
-//! The writer puts in what it committed before it acknowledges. Readers may put in what they
-//! read, but only if nothing was committed since before they looked.
+//! The writer takes out what it is about to commit, and puts in what it committed before it
+//! acknowledges: a head in memory is never older than what a reader of the file has seen. Readers
+//! may put in what they read, but only if nothing was committed since before they looked.
 
 use foldhash::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -18,6 +19,9 @@ pub(super) struct Heads(RwLock<Known>);
 #[derive(Default)]
 struct Known {
     generation: u64,
+    /// Between [`Heads::hide`] and [`Heads::publish`]: what readers find may be the old state or
+    /// the new one.
+    is_committing: bool,
     heads: HashMap<CollectionPath, Head>,
 }
 
@@ -46,9 +50,19 @@ impl Heads {
     /// Keeps a head that was read after the moment, unless something was committed meanwhile.
     pub(super) fn learn(&self, collection: &CollectionPath, head: Head, since: Moment) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if known.generation == since.0 {
+        if known.generation == since.0 && !known.is_committing {
             known.make_room();
             known.heads.insert(collection.clone(), head);
+        }
+    }
+
+    /// Takes out what is about to be committed.
+    pub(super) fn hide(&self, changes: &Changes) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.is_committing = true;
+        known.drop_old(changes);
+        for (path, _) in &changes.heads {
+            known.heads.remove(path);
         }
     }
 
@@ -56,12 +70,8 @@ impl Heads {
     pub(super) fn publish(&self, changes: Changes) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         known.generation += 1;
-        if changes.all {
-            known.heads.clear();
-        }
-        for bucket in changes.buckets {
-            known.heads.retain(|path, _| path.bucket != bucket);
-        }
+        known.is_committing = false;
+        known.drop_old(&changes);
         known.make_room();
         for (path, head) in changes.heads {
             match head {
@@ -71,13 +81,22 @@ impl Heads {
         }
     }
 
-    /// Forgets all, because somebody else may have written.
+    /// Forgets all, because somebody else may have written, or nobody knows what was committed.
     pub(super) fn forget(&self) {
         self.publish(Changes { all: true, ..Changes::default() });
     }
 }
 
 impl Known {
+    fn drop_old(&mut self, changes: &Changes) {
+        if changes.all {
+            self.heads.clear();
+        }
+        for bucket in &changes.buckets {
+            self.heads.retain(|path, _| path.bucket != *bucket);
+        }
+    }
+
     fn make_room(&mut self) {
         if self.heads.len() >= HEADS_MAX {
             self.heads.clear();

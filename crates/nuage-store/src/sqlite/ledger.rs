@@ -153,7 +153,7 @@ impl Ledger {
         self.flushed = true;
     }
 
-    /// What the group did to the heads, once it is committed.
+    /// What the group does to the heads, once it is written back.
     pub(super) fn take_changes(&mut self) -> Changes {
         let entries = &self.entries;
         let head = |path: CollectionPath| {

@@ -168,11 +168,13 @@ impl Writer {
             Ok(Ok(answers)) => return Ok(answers),
             Ok(Err(fault)) => fault,
             Err(_) => {
+                self.heads.forget();
                 self.reopen();
                 let why = "the writer failed in a way that nobody expected".to_owned();
                 return Err(StoreError::Unavailable(why));
             }
         };
+        self.heads.forget();
         self.ledger.forget();
         if fault.spoils_connection() || !self.roll_back() {
             self.reopen();
@@ -190,9 +192,9 @@ impl Writer {
             return Err(StoreError::Unavailable("the file is not open".to_owned()).into());
         };
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        if note_foreign_writes(connection, &mut self.data_version, &self.foreign_writes)? {
+        let (heads, count) = (&self.heads, &self.foreign_writes);
+        if note_foreign_writes(connection, &mut self.data_version, heads, count)? {
             self.ledger.forget();
-            self.heads.forget();
         }
         let mut answers = Vec::with_capacity(tasks.len());
         let mut transaction = Transaction::new(connection, &mut self.ledger);
@@ -209,8 +211,10 @@ impl Writer {
             });
         }
         self.ledger.write_back(connection)?;
+        let changes = self.ledger.take_changes();
+        self.heads.hide(&changes);
         connection.prepare_cached("COMMIT")?.execute([])?;
-        self.heads.publish(self.ledger.take_changes());
+        self.heads.publish(changes);
         Ok(answers)
     }
 
@@ -242,12 +246,10 @@ impl Writer {
 
     fn rest(&mut self) {
         let Some(connection) = &self.connection else { return self.reopen() };
-        match note_foreign_writes(connection, &mut self.data_version, &self.foreign_writes) {
+        let (heads, count) = (&self.heads, &self.foreign_writes);
+        match note_foreign_writes(connection, &mut self.data_version, heads, count) {
             Ok(false) => {}
-            Ok(true) => {
-                self.ledger.forget();
-                self.heads.forget();
-            }
+            Ok(true) => self.ledger.forget(),
             Err(fault) => {
                 let error = StoreError::from(fault);
                 tracing::error!(error = %error, "could not look for writes of others");
@@ -277,15 +279,18 @@ fn data_version(connection: &Connection) -> Result<i64, Fault> {
     Ok(connection.prepare_cached(DATA_VERSION)?.query_row([], |row| row.get(0))?)
 }
 
+// Whoever sees the count move no longer finds a head from before.
 fn note_foreign_writes(
     connection: &Connection,
     known: &mut Option<i64>,
+    heads: &Heads,
     count: &AtomicU64,
 ) -> Result<bool, Fault> {
     let present = data_version(connection)?;
     let moved = *known != Some(present);
     *known = Some(present);
     if moved {
+        heads.forget();
         count.fetch_add(1, Ordering::SeqCst);
     }
     Ok(moved)
