@@ -68,7 +68,9 @@ impl Running {
             return;
         }
         for pid in tree(self.pid()) {
-            let _ = Command::new("kill").args([self.signal, &pid.to_string()]).status();
+            // Some end before they are asked, with their parents.
+            let mut kill = Command::new("kill");
+            let _ = kill.args([self.signal, &pid.to_string()]).stderr(Stdio::null()).status();
         }
         let started = Instant::now();
         while started.elapsed() < STOP_WAIT {
@@ -167,16 +169,30 @@ impl CpuTime {
     }
 }
 
-/// Resident memory of the processes and their descendants, shared pages divided among those who
-/// share them.
-pub(crate) fn memory_bytes(pids: &[u32]) -> u64 {
-    let pss = |pid: u32| -> u64 {
+/// Resident memory, shared pages divided among those who share them.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Memory {
+    /// What was allocated.
+    pub(crate) own_bytes: u64,
+    /// Pages of files: the program, and what it maps of its database. The system takes them back
+    /// when it needs the room.
+    pub(crate) file_bytes: u64,
+}
+
+/// Memory of the processes and their descendants.
+pub(crate) fn memory(pids: &[u32]) -> Memory {
+    let mut memory = Memory::default();
+    for pid in pids.iter().flat_map(|pid| tree(*pid)) {
         let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-        let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
-        kib.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or(0) * 1024
-    };
-    pids.iter().flat_map(|pid| tree(*pid)).map(pss).sum()
+        let bytes = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
+            kib.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or(0) * 1024
+        };
+        memory.own_bytes += bytes("Pss_Anon:") + bytes("Pss_Shmem:");
+        memory.file_bytes += bytes("Pss_File:");
+    }
+    memory
 }
 
 /// The process and its descendants.

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::load::Sample;
 use crate::options::{Options, Subject};
+use crate::process::Memory;
 use crate::run::{PUT_CONNECTIONS, Results};
 use crate::workload::Workload;
 
@@ -57,7 +58,7 @@ impl Report<'_> {
         let title = format!("CPU of the server in \u{b5}s per request, at {counts} connections");
         self.write_table(&mut out, &title, |sample| micros(cpu_us(sample)));
         let title = format!("Requests per second, at {counts} connections");
-        self.write_table(&mut out, &title, |sample| grouped(throughput(sample)));
+        self.write_table(&mut out, &title, |sample| grouped(throughput(sample)) + &failed(sample));
         let title = format!("Median latency in ms, at {counts} connections");
         self.write_table(&mut out, &title, |sample| millis_text(sample.p50));
         let title = format!("99th percentile of latency in ms, at {counts} connections");
@@ -120,7 +121,7 @@ impl Report<'_> {
                     .connections
                     .iter()
                     .map(|connections| self.median(*subject, workload, *connections))
-                    .map(|sample| sample.map_or("\u{2013}".to_owned(), |s| cell(&s) + &failed(&s)))
+                    .map(|sample| sample.map_or("\u{2013}".to_owned(), |s| cell(&s)))
                     .collect();
                 let _ = write!(out, " {} |", cells.join(" / "));
             }
@@ -146,14 +147,16 @@ impl Report<'_> {
 
     fn write_figures(&self, out: &mut String) {
         out.push_str(
-            "\n### Memory and start\n\n\
+            "\n### Start, and memory in MB: allocated + pages of files\n\n\
              | | start-up | idle | records loaded | loaded in | memory then | after the runs | \
              served by |\n|---|--:|--:|--:|--:|--:|--:|---|\n",
         );
         for (subject, figures) in &self.results.figures {
-            let memory = |bytes: u64| match bytes {
+            let memory = |memory: Memory| match memory.own_bytes {
                 0 => String::new(),
-                _ => format!("{:.1} MB", bytes as f64 / 1e6),
+                own => {
+                    format!("{:.1} + {:.1}", own as f64 / 1e6, memory.file_bytes as f64 / 1e6)
+                }
             };
             let start_up = figures
                 .start_up
@@ -166,9 +169,9 @@ impl Report<'_> {
                 out,
                 "| {} | {start_up} | {} | {records} | {load_time} | {} | {} | {} |",
                 subject.title(),
-                memory(figures.idle_bytes),
-                memory(figures.loaded_bytes),
-                memory(figures.after_bytes),
+                memory(figures.idle),
+                memory(figures.loaded),
+                memory(figures.after),
                 figures.served_by
             );
         }
