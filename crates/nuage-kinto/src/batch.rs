@@ -8,13 +8,13 @@ use std::fmt::Write;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
-use nuage_model::Limits;
+use nuage_model::{Limits, push_json_string};
 use percent_encoding::percent_decode_str;
 
 use crate::envelope::{read_members, unrecognized};
 use crate::error::{Error, Invalid};
 use crate::negotiate;
-use crate::object::{Object, items_of, push_string, string_of, value_of};
+use crate::object::{Object, items_of, string_of, value_of};
 use crate::patch::Format;
 use crate::shape;
 
@@ -235,7 +235,7 @@ pub(crate) fn render(parts: Vec<Part>) -> Response<Bytes> {
     text.push_str("{\"responses\":[");
     for (n, (path, method, part)) in parts.iter().enumerate() {
         text.push_str(if n == 0 { "{\"path\":" } else { ",{\"path\":" });
-        push_string(&mut text, path);
+        push_json_string(&mut text, path);
         text.push_str(",\"status\":");
         text.push_str(part.status().as_str());
         text.push_str(",\"headers\":{");
@@ -244,7 +244,7 @@ pub(crate) fn render(parts: Vec<Part>) -> Response<Bytes> {
             let values = part.headers().get_all(name).iter();
             let values: Vec<_> =
                 values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-            push_string(&mut text, &values.join(", "));
+            push_json_string(&mut text, &values.join(", "));
             text.push(',');
         }
         let _ = write!(text, "\"Content-Length\":\"{}\"}},\"body\":", part.body().len());

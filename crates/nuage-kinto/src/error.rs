@@ -9,9 +9,9 @@ use std::ops::{Deref, DerefMut};
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
+use nuage_model::push_json_string;
 
 use crate::json::JsonError;
-use crate::object::push_string;
 
 /// A refusal. Boxed: it travels in results that are nearly always something else.
 #[derive(Clone, Debug)]
@@ -317,7 +317,7 @@ impl Error {
     pub(crate) fn to_body(&self) -> Bytes {
         let status = self.status.as_u16();
         let mut text = format!("{{\"code\":{status},\"errno\":{},\"error\":", self.errno);
-        push_string(&mut text, self.error);
+        push_json_string(&mut text, self.error);
         if let Some(message) = &self.message {
             push_member(&mut text, "message", message);
         }
@@ -349,14 +349,14 @@ fn push_member(text: &mut String, name: &str, value: &str) {
     text.push_str(",\"");
     text.push_str(name);
     text.push_str("\":");
-    push_string(text, value);
+    push_json_string(text, value);
 }
 
 fn push_details(text: &mut String, details: &Details) {
     match details {
         Details::Unknown { id, resource_name } => {
             text.push_str("{\"id\":");
-            push_string(text, id);
+            push_json_string(text, id);
             push_member(text, "resource_name", resource_name);
             text.push('}');
         }
@@ -369,7 +369,7 @@ fn push_details(text: &mut String, details: &Details) {
             for (n, invalid) in list.iter().enumerate() {
                 text.push_str(if n == 0 { "[{" } else { ",{" });
                 text.push_str("\"location\":");
-                push_string(text, invalid.location.as_str());
+                push_json_string(text, invalid.location.as_str());
                 match &invalid.name {
                     Some(name) => push_member(text, "name", name),
                     None => text.push_str(",\"name\":null"),

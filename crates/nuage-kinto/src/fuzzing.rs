@@ -139,15 +139,7 @@ pub fn batch(bytes: &[u8]) {
 pub fn id(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let limits = Limits::default();
-    let features = Features {
-        default_bucket: true,
-        accounts: true,
-        history: true,
-        flush: true,
-        counters: true,
-        permissions: true,
-        schema: true,
-    };
+    let features = Features::all();
     for path in [format!("/buckets/{text}"), format!("/buckets/b/collections/{text}/records/r")] {
         if let Some(endpoint) = Endpoint::of(&path, features) {
             assert!(!endpoint.methods().is_empty());

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use nuage_model::Timestamp;
+use nuage_model::{Timestamp, push_json_string};
 use serde_json::Value;
 
 use crate::json::{JsonError, Scanner};
@@ -237,7 +237,7 @@ impl Object {
             if text.len() > 1 {
                 text.push(',');
             }
-            push_string(&mut text, name);
+            push_json_string(&mut text, name);
             text.push(':');
             text.push_str(value);
         }
@@ -305,19 +305,6 @@ fn decode(text: &str) -> String {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-/// Writes a string with its quotes.
-pub(crate) fn push_string(out: &mut String, text: &str) {
-    // Without an early end the compiler takes many bytes at a time.
-    let is_plain = |plain, byte: u8| plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\');
-    if text.bytes().fold(true, is_plain) {
-        out.push('"');
-        out.push_str(text);
-        out.push('"');
-    } else {
-        out.push_str(&Value::from(text).to_string());
-    }
-}
-
 /// What is written after the members of a body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ending {
@@ -340,7 +327,7 @@ pub(crate) fn splice(out: &mut String, body: &str, id: &str, timestamp: Timestam
         out.push(',');
     }
     out.push_str("\"id\":");
-    push_string(out, id);
+    push_json_string(out, id);
     let _ = write!(out, ",\"last_modified\":{timestamp}");
     if ending == Ending::Tombstone {
         out.push_str(",\"deleted\":true");

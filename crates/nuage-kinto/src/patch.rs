@@ -9,11 +9,11 @@ mod operations;
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use nuage_model::{Kind, Limits, Permissions, Timestamp, same};
+use nuage_model::{Kind, Limits, Permissions, Timestamp, push_json_string, same};
 
 use crate::envelope::{BodyRules, Envelope, Purpose};
 use crate::error::{Error, Invalid, Location};
-use crate::object::{Object, push_string, value_of};
+use crate::object::{Object, value_of};
 use crate::shape;
 
 /// How a change is written.
@@ -230,7 +230,7 @@ impl Patched {
             if text.len() > 1 {
                 text.push(',');
             }
-            push_string(&mut text, name);
+            push_json_string(&mut text, name);
             text.push(':');
             text.push_str(raw);
         };

@@ -85,6 +85,22 @@ pub struct Features {
     pub schema: bool,
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+impl Features {
+    /// Everything switched on: for those who try it.
+    pub(crate) fn all() -> Self {
+        Self {
+            default_bucket: true,
+            accounts: true,
+            history: true,
+            flush: true,
+            counters: true,
+            permissions: true,
+            schema: true,
+        }
+    }
+}
+
 /// Lifetime of a redirection in caches, in seconds; `None` sends no header about it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RedirectLifetime(pub Option<u64>);

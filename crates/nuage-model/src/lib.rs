@@ -20,6 +20,7 @@ pub use name::{BucketId, CollectionName, CollectionPath, Kind, RecordId, RecordP
 pub use order::{compare, same};
 pub use permission::{
     AUTHENTICATED, EVERYONE, Permissions, PermissionsError, Principal, Readers, Signature,
+    push_json_string,
 };
 pub use query::{Direction, Field, Filter, Position, Query, Scope, Sort, States, Test, View};
 pub use record::{Head, Page, Record, State};

@@ -103,13 +103,13 @@ impl Permissions {
             if text.len() > 1 {
                 text.push(',');
             }
-            push_string(&mut text, name);
+            push_json_string(&mut text, name);
             text.push_str(":[");
             for (n, principal) in principals.iter().enumerate() {
                 if n > 0 {
                     text.push(',');
                 }
-                push_string(&mut text, principal.as_str());
+                push_json_string(&mut text, principal.as_str());
             }
             text.push(']');
         }
@@ -162,8 +162,8 @@ impl Permissions {
     }
 }
 
-/// Writes a JSON string; only what needs escapes goes through a serializer.
-fn push_string(out: &mut String, text: &str) {
+/// Writes a JSON string with its quotes; only what needs escapes goes through a serializer.
+pub fn push_json_string(out: &mut String, text: &str) {
     // Without an early end the compiler takes many bytes at a time.
     let is_plain = |plain, byte: u8| plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\');
     if text.bytes().fold(true, is_plain) {

@@ -10,15 +10,7 @@ fn describe(features: Features) -> Value {
 }
 
 fn everything() -> Features {
-    Features {
-        default_bucket: true,
-        accounts: true,
-        history: true,
-        flush: true,
-        counters: true,
-        permissions: true,
-        schema: true,
-    }
+    Features::all()
 }
 
 fn operation_ids(document: &Value) -> BTreeSet<String> {

@@ -5,20 +5,8 @@ use nuage_model::{CollectionPath, RecordPath};
 use super::{Endpoint, LIST, OBJECT};
 use crate::Features;
 
-fn all() -> Features {
-    Features {
-        default_bucket: true,
-        accounts: true,
-        history: true,
-        flush: true,
-        counters: true,
-        permissions: true,
-        schema: true,
-    }
-}
-
 fn check(path: &str, expected: Option<Endpoint>) {
-    assert_eq!(Endpoint::of(path, all()), expected, "{path}");
+    assert_eq!(Endpoint::of(path, Features::all()), expected, "{path}");
 }
 
 #[test]
@@ -68,7 +56,8 @@ fn what_is_switched_off_leads_nowhere() {
 
 #[test]
 fn the_collections_of_the_store_itself_cannot_be_named() {
-    let Some(Endpoint::List(list)) = Endpoint::of("/buckets/b/collections/_groups/records", all())
+    let Some(Endpoint::List(list)) =
+        Endpoint::of("/buckets/b/collections/_groups/records", Features::all())
     else {
         panic!("a list of records")
     };
