@@ -82,8 +82,8 @@ pub(crate) enum Subject {
     Rusqlite,
     /// Nuage with an account and its password, doing the work of the others
     Nuage,
-    /// Nuage as it comes: it also keeps a history and logs each request
-    NuageDefaults,
+    /// Nuage that also keeps a history and logs each request
+    NuageHistory,
     /// Nuage on Kinto's own settings, with its basicauth
     NuageBasicauth,
     /// Kinto on its memory backend
@@ -97,7 +97,7 @@ impl Subject {
         Self::Hyper,
         Self::Rusqlite,
         Self::Nuage,
-        Self::NuageDefaults,
+        Self::NuageHistory,
         Self::NuageBasicauth,
         Self::Kinto,
         Self::KintoPostgresql,
@@ -108,7 +108,7 @@ impl Subject {
             Self::Hyper => "hyper",
             Self::Rusqlite => "rusqlite",
             Self::Nuage => "nuage",
-            Self::NuageDefaults => "nuage-defaults",
+            Self::NuageHistory => "nuage-history",
             Self::NuageBasicauth => "nuage-basicauth",
             Self::Kinto => "kinto-memory",
             Self::KintoPostgresql => "kinto-postgresql",
@@ -120,7 +120,7 @@ impl Subject {
             Self::Hyper => "hyper",
             Self::Rusqlite => "rusqlite",
             Self::Nuage => "Nuage",
-            Self::NuageDefaults => "Nuage, history and log",
+            Self::NuageHistory => "Nuage, history and log",
             Self::NuageBasicauth => "Nuage, basicauth",
             Self::Kinto => "Kinto, memory",
             Self::KintoPostgresql => "Kinto, PostgreSQL",
@@ -128,7 +128,7 @@ impl Subject {
     }
 
     pub(crate) fn is_nuage(self) -> bool {
-        matches!(self, Self::Nuage | Self::NuageDefaults | Self::NuageBasicauth)
+        matches!(self, Self::Nuage | Self::NuageHistory | Self::NuageBasicauth)
     }
 
     pub(crate) fn is_kinto(self) -> bool {

@@ -85,7 +85,7 @@ pub(crate) async fn start(subject: Subject, places: &Places, records: u64) -> Re
     let folder = places.folder(subject.name())?;
     let mut server = match subject {
         Subject::Nuage => nuage::start_with_account(places, &folder, &nuage::PLAIN)?,
-        Subject::NuageDefaults => nuage::start_with_account(places, &folder, &[])?,
+        Subject::NuageHistory => nuage::start_with_account(places, &folder, &nuage::HISTORY)?,
         Subject::NuageBasicauth => nuage::start_with_ini(places, &folder)?,
         Subject::Kinto => kinto::start_on_memory(places, &folder)?,
         Subject::KintoPostgresql => kinto::start_on_postgresql(places, &folder)?,

@@ -17,6 +17,9 @@ use crate::workload::{PASSWORD, USER};
 /// requests here.
 pub(super) const PLAIN: [&str; 4] = ["--log-level", "warn", "--set", "history.enabled=false"];
 
+/// What makes it keep a history as well, and log each request.
+pub(super) const HISTORY: [&str; 4] = ["--log-level", "info", "--set", "history.enabled=true"];
+
 /// The command that serves the data in this folder.
 pub(super) fn command(places: &Places, folder: &Path, address: SocketAddr) -> Command {
     let mut command = pinned(&places.nuage, places.pin);
