@@ -76,11 +76,6 @@ impl Watch {
         self.enter(Phase::Waiting, self.now_ms(), self.idle_ms);
     }
 
-    /// Whether the next bytes begin a request.
-    pub(crate) fn is_waiting(&self) -> bool {
-        self.phase.load(Relaxed) == Phase::Waiting as u8
-    }
-
     /// When the phase must have ended.
     pub(crate) fn deadline_ms(&self) -> u64 {
         self.deadline_ms.load(Relaxed)
@@ -108,7 +103,7 @@ impl Watch {
     pub(crate) fn note_progress(&self) {
         if self.stalled.load(Relaxed) {
             self.stalled.store(false, Relaxed);
-            if self.is_waiting() {
+            if self.phase.load(Relaxed) == Phase::Waiting as u8 {
                 self.wait();
             }
         }

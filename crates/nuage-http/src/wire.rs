@@ -1,5 +1,5 @@
-//! The stream under a connection: notes stalls and progress, encodes what clients leave bare in
-//! the line of a request, and closes so that the last answer arrives.
+//! The stream under a connection: notes stalls and progress, and closes so that the last answer
+//! arrives.
 
 use std::io;
 use std::pin::Pin;
@@ -21,32 +21,18 @@ const LINGER_MS: u64 = 2_000;
 /// How much is thrown away. More would pay for what was refused because it is too much.
 const LINGER_BYTES: usize = 32 * 1024 * 1024;
 
-/// Size of the piece in which the beginning of a request is read. Nearly all fit into one.
-const ARRIVED_BYTES: usize = 4 * 1024;
-
 /// A TCP stream that is watched.
 pub(crate) struct Wire {
     stream: TokioIo<TcpStream>,
     watch: Arc<Watch>,
     linger: Arc<AtomicBool>,
     closing: Option<usize>,
-    /// Where the beginning of a request is looked at.
-    arrived: Box<[u8]>,
-    /// What was encoded and did not fit.
-    encoded: Vec<u8>,
 }
 
 impl Wire {
     /// Watches a stream. When `linger` is set at the close, unread bytes are thrown away.
     pub(crate) fn new(stream: TcpStream, watch: Arc<Watch>, linger: Arc<AtomicBool>) -> Self {
-        Self {
-            stream: TokioIo::new(stream),
-            watch,
-            linger,
-            closing: None,
-            arrived: vec![0; ARRIVED_BYTES].into(),
-            encoded: Vec::new(),
-        }
+        Self { stream: TokioIo::new(stream), watch, linger, closing: None }
     }
 
     fn note(&self, written: &Poll<io::Result<usize>>) {
@@ -61,51 +47,10 @@ impl Read for Wire {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        mut buf: ReadBufCursor<'_>,
+        buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if this.encoded.is_empty() {
-            if !this.watch.is_waiting() {
-                return Pin::new(&mut this.stream).poll_read(cx, buf);
-            }
-            let room = this.arrived.len().min(buf.remaining());
-            let mut read = ReadBuf::new(&mut this.arrived[..room]);
-            ready!(Pin::new(this.stream.inner_mut()).poll_read(cx, &mut read))?;
-            match encode_line(read.filled()) {
-                None => {
-                    buf.put_slice(read.filled());
-                    return Poll::Ready(Ok(()));
-                }
-                Some(encoded) => this.encoded = encoded,
-            }
-        }
-        let fits = this.encoded.len().min(buf.remaining());
-        buf.put_slice(&this.encoded[..fits]);
-        this.encoded.drain(..fits);
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
-}
-
-/// Percent-encodes the quotes and angle brackets of a query that a person typed (`?_since="12"`):
-/// the parser of addresses refuses them. `None` if the bytes do not begin a request, or if there
-/// is nothing to encode. A line that arrives in pieces is left to the parser.
-fn encode_line(bytes: &[u8]) -> Option<Vec<u8>> {
-    let is_bare = |byte: &u8| matches!(byte, b'"' | b'<' | b'>');
-    let line = &bytes[..bytes.iter().position(|byte| *byte == b'\n')?];
-    let method = line.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
-    if !line.iter().any(is_bare) || method == 0 || !line[method..].starts_with(b" /") {
-        return None;
-    }
-    let mut encoded = Vec::with_capacity(bytes.len() + 64);
-    for byte in line {
-        if is_bare(byte) {
-            encoded.extend_from_slice(format!("%{byte:02X}").as_bytes());
-        } else {
-            encoded.push(*byte);
-        }
-    }
-    encoded.extend_from_slice(&bytes[line.len()..]);
-    Some(encoded)
 }
 
 impl Write for Wire {

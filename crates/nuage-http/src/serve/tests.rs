@@ -45,10 +45,6 @@ impl Facet for Door {
                 }
                 "/wait" => self.release.notified().await,
                 "/forever" => std::future::pending().await,
-                "/query" => {
-                    let query = request.uri().query().unwrap_or_default();
-                    return Response::new(Bytes::from(query.to_owned()));
-                }
                 "/large" => return Response::new(Bytes::from(vec![b'x'; 8 << 20])),
                 _ => {}
             }
@@ -429,18 +425,4 @@ async fn all_bodies_together_have_a_bound_and_room_comes_back() {
     third.write_all(&body).await.unwrap();
     let answer = rest(&mut third).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-}
-
-#[tokio::test]
-async fn quotes_that_a_person_typed_into_a_query_are_understood() {
-    let server = start(Limits::default(), 1000).await;
-    let mut client = server.connect().await;
-    let get = b"GET /query?_since=\"12\"&a=<b> HTTP/1.1\r\nHost: x\r\nIf-Match: \"1\"\r\n\r\n";
-    client.write_all(get).await.unwrap();
-    let last = b"GET /query?a=\"b\" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    client.write_all(last).await.unwrap();
-    let answers = rest(&mut client).await;
-    assert!(answers.contains("_since=%2212%22&a=%3Cb%3E"), "{answers}");
-    assert!(answers.ends_with("a=%22b%22"), "{answers}");
 }
