@@ -1,0 +1,90 @@
+//! What PostgreSQL says, told in the words of the port.
+//!
+//! Inside, every function returns a [`Fault`]; it becomes a [`StoreError`] at the port.
+
+use nuage_model::StoreError;
+use tokio_postgres::error::SqlState;
+
+/// Why something could not be done.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The database could not, the connection broke, or a row is not what it must be.
+    Postgres(tokio_postgres::Error),
+    /// We would not.
+    Store(StoreError),
+}
+
+impl From<tokio_postgres::Error> for Fault {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Store(error) => error,
+            Fault::Postgres(error) => tell(&error),
+        }
+    }
+}
+
+impl Fault {
+    /// Whether the same may well work at once when tried again: others were in the way.
+    pub(super) fn is_collision(&self) -> bool {
+        let Self::Postgres(error) = self else { return false };
+        matches!(
+            error.code(),
+            Some(
+                &SqlState::T_R_SERIALIZATION_FAILURE
+                    | &SqlState::T_R_DEADLOCK_DETECTED
+                    | &SqlState::LOCK_NOT_AVAILABLE
+            )
+        )
+    }
+
+    /// Whether the connection is of no more use: it broke, or the server ended it.
+    pub(super) fn spoils_connection(&self) -> bool {
+        let Self::Postgres(error) = self else { return false };
+        match error.code() {
+            // Class 57 is operator intervention, 08 the connection, XX the server itself.
+            Some(state) => ["57P", "08", "XX"].iter().any(|class| state.code().starts_with(class)),
+            None => true,
+        }
+    }
+}
+
+fn tell(error: &tokio_postgres::Error) -> StoreError {
+    let Some(state) = error.code() else {
+        return StoreError::Unavailable(chain(error));
+    };
+    let said = chain(error);
+    if *state == SqlState::QUERY_CANCELED {
+        return StoreError::TooSlow;
+    }
+    // Integrity constraints are laws of ours that our own write would have broken; data exceptions
+    // and missing tables mean that the data is not what it must be.
+    let classes = ["22", "23", "42", "XX001", "XX002"];
+    if classes.iter().any(|class| state.code().starts_with(class)) {
+        return StoreError::Corrupt(said);
+    }
+    StoreError::Unavailable(said)
+}
+
+/// The error with what caused it: the driver tells the reason only there.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        said.push_str(": ");
+        said.push_str(&deeper.to_string());
+        cause = deeper.source();
+    }
+    said
+}

@@ -1,0 +1,5 @@
+//! The Store port on PostgreSQL.
+
+mod connect;
+mod errors;
+mod pool;
