@@ -121,8 +121,7 @@ impl ListParams {
     /// The query string of the next page.
     pub(crate) fn next_query(&self, token: &str) -> String {
         let mut query = String::new();
-        let kept = self.pairs.iter().filter(|(name, _)| name != "_token" && name != "_limit");
-        for (name, value) in kept {
+        for (name, value) in self.pairs.iter().filter(|(name, _)| !is_of_page(name)) {
             push_pair(&mut query, name, value);
         }
         push_pair(&mut query, "_limit", &self.page_records.to_string());
@@ -396,14 +395,20 @@ fn decode_part(part: &str) -> Option<String> {
     Some(percent_decode(spaced.as_bytes()).decode_utf8().ok()?.into_owned())
 }
 
+/// Whether the parameter says which page of a list, and differs from page to page.
+fn is_of_page(name: &str) -> bool {
+    matches!(name, "_limit" | "_token")
+}
+
 /// Values by name, in the order in which the names first appear.
 fn group<'a>(
     pairs: &'a [(String, String)],
     limits: &Limits,
 ) -> Result<Vec<(&'a str, Vec<&'a str>)>, Error> {
-    // Filters, and the parameters that are none.
+    // Filters, and the parameters that are none. What the address of a next page adds does not
+    // count: it must be taken whenever this one is.
     let pairs_max = limits.filter_terms + 32;
-    if pairs.len() > pairs_max {
+    if pairs.iter().filter(|(name, _)| !is_of_page(name)).count() > pairs_max {
         return Err(too_many("parameters", pairs_max));
     }
     let mut named: Vec<(&str, Vec<&str>)> = Vec::new();

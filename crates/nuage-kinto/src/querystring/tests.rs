@@ -244,6 +244,14 @@ fn next_page_asks_the_same() {
 }
 
 #[test]
+fn next_page_of_the_most_parameters_is_taken() {
+    let raw = vec!["_sort=id"; Limits::default().filter_terms + 32].join("&");
+    let next = params(&raw).next_query("next");
+    assert_eq!(params(&next).token.as_deref(), Some("next"));
+    assert!(try_parse(&format!("{raw}&_sort=id"), Listing::Objects).is_err());
+}
+
+#[test]
 fn objects() {
     let limits = Limits::default();
     let read = |raw, used| parse_object(Some(raw), used, &limits);
