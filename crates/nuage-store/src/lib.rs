@@ -5,6 +5,7 @@
 
 mod options;
 mod postgres;
+mod rules;
 mod sqlite;
 
 use std::path::Path;

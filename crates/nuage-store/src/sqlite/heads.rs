@@ -7,7 +7,9 @@
 use foldhash::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-use nuage_model::{BucketId, CollectionPath, Head};
+use nuage_model::{CollectionPath, Head};
+
+use crate::rules::Changes;
 
 /// Beyond this many heads all are forgotten; they come back as they are asked for.
 const HEADS_MAX: usize = 65_536;
@@ -28,17 +30,6 @@ struct Known {
 /// A moment: what is read after it is no older than what was known then.
 #[derive(Clone, Copy)]
 pub(super) struct Moment(u64);
-
-/// What a group of writes did to the heads, in order of the fields.
-#[derive(Default)]
-pub(super) struct Changes {
-    /// Everything was removed.
-    pub(super) all: bool,
-    /// These buckets were dropped.
-    pub(super) buckets: Vec<BucketId>,
-    /// These collections have this head, or none, in the end.
-    pub(super) heads: Vec<(CollectionPath, Option<Head>)>,
-}
 
 impl Heads {
     /// The head if it is known; else the moment for [`Heads::learn`].

@@ -3,25 +3,22 @@
 //! Short reads run on the calling thread, since a point read costs less than a change of
 //! threads. Everything that may take longer runs on threads that may block.
 
-mod apply;
 mod backup;
 mod check;
 mod checkpoint;
 mod deadline;
 mod errors;
 mod heads;
-mod ledger;
 mod migrations;
 mod open;
 mod page;
-mod place;
 mod places;
 mod query;
 mod readers;
 mod rows;
 mod scan;
-mod sequence;
 mod shape;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -163,6 +160,23 @@ impl SqliteStore {
             Err(StoreError::Unavailable(why).into())
         })
     }
+
+    async fn keep_text(&self, name: &str, value: &str) -> Result<String, StoreError> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(StoreError::Closed);
+        }
+        let (reply, answer) = oneshot::channel();
+        let job = Job::Keep { name: name.to_owned(), value: value.to_owned(), reply };
+        self.jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => {
+                StoreError::Unavailable("too many writes wait for the disk".to_owned())
+            }
+            TrySendError::Disconnected(_) => StoreError::Closed,
+        })?;
+        answer.await.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable("the writer gave up before this text".to_owned()))
+        })
+    }
 }
 
 impl Store for SqliteStore {
@@ -276,6 +290,14 @@ impl Store for SqliteStore {
                 Err(error) => Err(StoreError::Unavailable(format!("the copy stopped: {error}"))),
             }
         })
+    }
+
+    fn keep<'a>(
+        &'a self,
+        name: &'a str,
+        value: &'a str,
+    ) -> Pending<'a, Result<String, StoreError>> {
+        Box::pin(self.keep_text(name, value))
     }
 
     fn close(&self) -> Pending<'_, ()> {

@@ -13,11 +13,13 @@ use nuage_model::{
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::rules::Sequence;
 use crate::sqlite::deadline::Deadline;
 use crate::sqlite::errors::Fault;
 use crate::sqlite::page::{Best, InOrder};
 use crate::sqlite::scan::{Columns, Scan, Times, Visit};
-use crate::sqlite::sequence::Sequence;
+use crate::sqlite::tables;
+
 use crate::sqlite::shape::Shape;
 
 /// Records that a page read on the calling thread may have.
@@ -121,11 +123,11 @@ pub(super) fn count(
 
 /// The head of a collection.
 pub(super) fn head(connection: &Connection, path: &CollectionPath) -> Result<Option<Head>, Fault> {
-    Ok(Sequence::read(connection, path)?.as_ref().and_then(Sequence::head))
+    Ok(tables::read_sequence(connection, path)?.as_ref().and_then(Sequence::head))
 }
 
 fn present(connection: &Connection, path: &CollectionPath) -> Result<Option<Sequence>, Fault> {
-    Ok(Sequence::read(connection, path)?.filter(|sequence| !sequence.dropped))
+    Ok(tables::read_sequence(connection, path)?.filter(|sequence| !sequence.dropped))
 }
 
 /// How to go through a collection.

@@ -295,6 +295,6 @@ pub(super) fn get(
     path: &nuage_model::RecordPath,
 ) -> Result<Option<Record>, Fault> {
     let mut statement = connection.prepare_cached(BY_ID)?;
-    let key = crate::sqlite::apply::key(path);
+    let key = crate::sqlite::tables::key(path);
     Ok(statement.query_row(key, |row| rows::record_of(path.id.clone(), row)).optional()?)
 }

@@ -13,8 +13,9 @@ use nuage_model::{
 use rusqlite::Connection;
 use serde_json::Value;
 
+use crate::rules::Changes;
 use crate::sqlite::SqliteStore;
-use crate::sqlite::heads::{Changes, Heads};
+use crate::sqlite::heads::Heads;
 use crate::sqlite::writer::Job;
 use crate::{Options, Synchronous};
 

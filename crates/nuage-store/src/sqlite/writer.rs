@@ -17,12 +17,12 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::Options;
-use crate::sqlite::apply::Transaction;
+use crate::rules::{Ledger, Transaction};
 use crate::sqlite::checkpoint::Checkpoints;
 use crate::sqlite::errors::Fault;
 use crate::sqlite::heads::Heads;
-use crate::sqlite::ledger::Ledger;
 use crate::sqlite::open;
+use crate::sqlite::tables::Open;
 
 /// Batches in one transaction: enough that the flush costs little, few enough to stay short.
 const GROUP_BATCHES_MAX: usize = 512;
@@ -35,6 +35,9 @@ const FAILURES_MAX: usize = 3;
 
 const DATA_VERSION: &str = "PRAGMA data_version";
 const TRY_TO_WRITE: &str = "UPDATE meta SET value = value WHERE key = 'store'";
+const KEEP: &str =
+    "INSERT INTO meta (key, value) VALUES ('kept.' || ?1, ?2) ON CONFLICT (key) DO NOTHING";
+const KEPT: &str = "SELECT value FROM meta WHERE key = 'kept.' || ?1";
 
 /// What a batch comes to.
 pub(super) type Answer = Result<Vec<Outcome>, ApplyError>;
@@ -43,6 +46,8 @@ pub(super) type Answer = Result<Vec<Outcome>, ApplyError>;
 pub(super) enum Job {
     /// To apply a batch, or without one to show that it can write.
     Apply(Option<Batch>, oneshot::Sender<Answer>),
+    /// To keep a text under a name, unless one is kept there already.
+    Keep { name: String, value: String, reply: oneshot::Sender<Result<String, StoreError>> },
     /// To finish what came before and end.
     Close(oneshot::Sender<()>),
     /// To let a test meddle.
@@ -123,6 +128,10 @@ impl Writer {
                     let _ = reply.send(());
                     return;
                 }
+                Some(Job::Keep { name, value, reply }) => {
+                    // Whoever asked may have stopped waiting.
+                    let _ = reply.send(self.keep(&name, &value).map_err(StoreError::from));
+                }
                 #[cfg(test)]
                 Some(Job::Meddle(meddle)) => {
                     meddle(self.connection.as_ref().expect("tests meddle with an open file"));
@@ -197,7 +206,7 @@ impl Writer {
             self.ledger.forget();
         }
         let mut answers = Vec::with_capacity(tasks.len());
-        let mut transaction = Transaction::new(connection, &mut self.ledger);
+        let mut transaction = Transaction::new(Open(connection), &mut self.ledger);
         for (batch, _) in tasks {
             answers.push(match batch {
                 None => {
@@ -210,12 +219,22 @@ impl Writer {
                 Some(batch) => Ok(transaction.write(batch)?),
             });
         }
-        self.ledger.write_back(connection)?;
-        let changes = self.ledger.take_changes();
+        let (_, changes) = transaction.finish()?;
         self.heads.hide(&changes);
         connection.prepare_cached("COMMIT")?.execute([])?;
         self.heads.publish(changes);
         Ok(answers)
+    }
+
+    fn keep(&mut self, name: &str, value: &str) -> Result<String, Fault> {
+        if self.connection.is_none() {
+            self.connect()?;
+        }
+        let Some(connection) = &self.connection else {
+            return Err(StoreError::Unavailable("the file is not open".to_owned()).into());
+        };
+        connection.execute(KEEP, (name, value))?;
+        Ok(connection.query_row(KEPT, (name,), |row| row.get(0))?)
     }
 
     // Whether the connection can go on.

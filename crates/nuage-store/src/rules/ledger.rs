@@ -1,4 +1,4 @@
-//! What the writer keeps in memory of the collections it writes to: their rows and which
+//! What a writer keeps in memory of the collections it writes to: their rows and which
 //! signatures they know. Counted here, written back once for each group of batches.
 //!
 //! It is right as long as nobody else writes; whoever sees a foreign write or rolls back must
@@ -6,34 +6,18 @@
 
 use foldhash::{HashMap, HashSet};
 
-use nuage_model::{BucketId, CollectionPath, Readers, Signature};
-use rusqlite::{Connection, params};
+use nuage_model::{BucketId, CollectionPath, Head, Readers, Signature};
 
-use crate::sqlite::errors::Fault;
-use crate::sqlite::heads::Changes;
-use crate::sqlite::sequence::Sequence;
+use crate::rules::{Sequence, Tables};
 
 /// Collections kept between two groups.
 const ENTRIES_MAX: usize = 4_096;
 /// Signatures kept of each.
 const SIGNATURES_MAX: usize = 1_024;
 
-const REGISTER: &str = "
-    INSERT OR IGNORE INTO signatures (bucket, collection, signature, live)
-    VALUES (?1, ?2, ?3, 0)";
-const REGISTER_PRINCIPAL: &str = "
-    INSERT OR IGNORE INTO signature_principals (bucket, collection, principal, signature)
-    VALUES (?1, ?2, ?3, ?4)";
-const LIST_COLLECTION: &str = "
-    INSERT OR IGNORE INTO directory_collections (principal, bucket, collection)
-    VALUES (?1, ?2, ?3)";
-const COUNT: &str = "
-    UPDATE signatures SET live = live + ?4
-    WHERE bucket = ?1 AND collection = ?2 AND signature = ?3";
-
 /// The collections the writer knows.
 #[derive(Default)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     entries: HashMap<CollectionPath, Entry>,
     touched: Vec<CollectionPath>,
     dropped_buckets: Vec<BucketId>,
@@ -42,22 +26,33 @@ pub(super) struct Ledger {
 
 /// What is known of one collection.
 #[derive(Default)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Its row; `None` if there is none.
-    pub(super) sequence: Option<Sequence>,
+    pub(crate) sequence: Option<Sequence>,
     dirty: bool,
     signatures: HashSet<Signature>,
     live_by_signature: HashMap<Signature, i64>,
 }
 
+/// What a group of writes did to the heads, in order of the fields.
+#[derive(Default)]
+pub(crate) struct Changes {
+    /// Everything was removed.
+    pub(crate) all: bool,
+    /// These buckets were dropped.
+    pub(crate) buckets: Vec<BucketId>,
+    /// These collections have this head, or none, in the end.
+    pub(crate) heads: Vec<(CollectionPath, Option<Head>)>,
+}
+
 impl Entry {
     /// Adds to the number of live records with a signature.
-    pub(super) fn count(&mut self, signature: Signature, more: i64) {
+    pub(crate) fn count(&mut self, signature: Signature, more: i64) {
         *self.live_by_signature.entry(signature).or_default() += more;
     }
 
     /// Forgets the signatures, whose rows were removed.
-    pub(super) fn forget_signatures(&mut self) {
+    pub(crate) fn forget_signatures(&mut self) {
         self.signatures.clear();
         self.live_by_signature.clear();
     }
@@ -65,41 +60,41 @@ impl Entry {
 
 impl Ledger {
     /// What is known of a collection; reads its row if need be.
-    pub(super) fn entry(
+    pub(crate) fn entry<T: Tables>(
         &mut self,
-        connection: &Connection,
+        tables: &mut T,
         path: &CollectionPath,
-    ) -> Result<&mut Entry, Fault> {
+    ) -> Result<&mut Entry, T::Fault> {
         if !self.entries.contains_key(path) {
-            let sequence = Sequence::read(connection, path)?;
+            let sequence = tables.sequence(path)?;
             self.entries.insert(path.clone(), Entry { sequence, ..Entry::default() });
         }
         Ok(self.entries.entry(path.clone()).or_default())
     }
 
     /// The same, to change it.
-    pub(super) fn change(
+    pub(crate) fn change<T: Tables>(
         &mut self,
-        connection: &Connection,
+        tables: &mut T,
         path: &CollectionPath,
-    ) -> Result<&mut Entry, Fault> {
-        if !self.entry(connection, path)?.dirty {
+    ) -> Result<&mut Entry, T::Fault> {
+        if !self.entry(tables, path)?.dirty {
             self.touched.push(path.clone());
         }
-        let entry = self.entry(connection, path)?;
+        let entry = self.entry(tables, path)?;
         entry.dirty = true;
         Ok(entry)
     }
 
     /// Makes the signature known in the collection, with its principals.
-    pub(super) fn register(
+    pub(crate) fn register<T: Tables>(
         &mut self,
-        connection: &Connection,
+        tables: &mut T,
         path: &CollectionPath,
         readers: &Readers,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), T::Fault> {
         let signature = readers.signature();
-        let entry = self.entry(connection, path)?;
+        let entry = self.entry(tables, path)?;
         if entry.signatures.contains(&signature) {
             return Ok(());
         }
@@ -107,54 +102,40 @@ impl Ledger {
             entry.signatures.clear();
         }
         entry.signatures.insert(signature);
-        let (bucket, name) = (path.bucket.as_str(), path.name.as_str());
-        let mut register = connection.prepare_cached(REGISTER)?;
-        if register.execute(params![bucket, name, signature.0])? == 0 {
-            return Ok(());
-        }
-        for principal in readers.principals() {
-            let principal = principal.as_str();
-            let mut add = connection.prepare_cached(REGISTER_PRINCIPAL)?;
-            add.execute(params![bucket, name, principal, signature.0])?;
-            let mut list = connection.prepare_cached(LIST_COLLECTION)?;
-            list.execute(params![principal, bucket, name])?;
-        }
-        Ok(())
+        tables.register(path, readers)
     }
 
     /// Writes what changed into the tables.
-    pub(super) fn write_back(&mut self, connection: &Connection) -> Result<(), Fault> {
+    pub(crate) fn write_back<T: Tables>(&mut self, tables: &mut T) -> Result<(), T::Fault> {
         for path in &self.touched {
             let Some(entry) = self.entries.get_mut(path) else { continue };
             if !std::mem::take(&mut entry.dirty) {
                 continue;
             }
             if let Some(sequence) = &entry.sequence {
-                sequence.write(connection, path)?;
+                tables.set_sequence(path, sequence)?;
             }
-            let (bucket, name) = (path.bucket.as_str(), path.name.as_str());
             for (signature, more) in entry.live_by_signature.drain().filter(|(_, n)| *n != 0) {
-                let mut count = connection.prepare_cached(COUNT)?;
-                count.execute(params![bucket, name, signature.0, more])?;
+                tables.count(path, signature, more)?;
             }
         }
         Ok(())
     }
 
     /// Takes note that a bucket was dropped; its rows must have been written back before.
-    pub(super) fn forget_bucket(&mut self, bucket: &BucketId) {
+    pub(crate) fn forget_bucket(&mut self, bucket: &BucketId) {
         self.entries.retain(|path, _| path.bucket != *bucket);
         self.dropped_buckets.push(bucket.clone());
     }
 
     /// Takes note that everything was removed.
-    pub(super) fn forget_flushed(&mut self) {
+    pub(crate) fn forget_flushed(&mut self) {
         self.forget();
         self.flushed = true;
     }
 
     /// What the group does to the heads, once it is written back.
-    pub(super) fn take_changes(&mut self) -> Changes {
+    pub(crate) fn take_changes(&mut self) -> Changes {
         let entries = &self.entries;
         let head = |path: CollectionPath| {
             let sequence = entries.get(&path).and_then(|entry| entry.sequence.as_ref());
@@ -173,7 +154,7 @@ impl Ledger {
     }
 
     /// Forgets everything, what was not written back included.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         *self = Self::default();
     }
 }

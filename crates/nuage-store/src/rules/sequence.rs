@@ -1,0 +1,65 @@
+//! Rows of `collections`: the sequence, the counters and the horizon of each collection.
+
+use nuage_model::{Head, Seq, Timestamp};
+
+/// One row of `collections`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Sequence {
+    /// The first position, by which incarnations of one name differ.
+    pub(crate) incarnation: [u8; 8],
+    /// Position of the last change.
+    pub(crate) seq: Seq,
+    /// The time shown.
+    pub(crate) timestamp: Timestamp,
+    /// What happened up to here is no longer told.
+    pub(crate) gc_seq: Seq,
+    /// Live records.
+    pub(crate) live: i64,
+    /// Dead ones.
+    pub(crate) tombstones: i64,
+    /// Rows with a timestamp of their own.
+    pub(crate) chosen: i64,
+    /// There is no collection, only its position.
+    pub(crate) dropped: bool,
+}
+
+impl Sequence {
+    /// A collection that begins at this position.
+    pub(crate) fn begin(seq: Seq) -> Self {
+        Self {
+            incarnation: seq.0.to_be_bytes(),
+            seq,
+            timestamp: seq.into(),
+            gc_seq: Seq(0),
+            live: 0,
+            tombstones: 0,
+            chosen: 0,
+            dropped: false,
+        }
+    }
+
+    /// The collection ends, with all that it holds.
+    pub(crate) fn drop_all(&mut self) {
+        self.live = 0;
+        self.tombstones = 0;
+        self.chosen = 0;
+        self.dropped = true;
+    }
+
+    /// The time shown, where it is not the position.
+    pub(crate) fn shown(&self) -> Option<i64> {
+        Some(self.timestamp.0).filter(|time| *time != self.seq.0)
+    }
+
+    /// What the port shows of it.
+    pub(crate) fn head(&self) -> Option<Head> {
+        let live = u64::try_from(self.live).unwrap_or(0);
+        let head = Head { seq: self.seq, timestamp: self.timestamp, live };
+        (!self.dropped).then_some(head)
+    }
+
+    /// How many rows of `records` the collection has.
+    pub(crate) fn rows(&self) -> i64 {
+        self.live + self.tombstones
+    }
+}
