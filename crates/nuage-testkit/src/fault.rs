@@ -131,6 +131,14 @@ impl Store for FaultStore {
         self.pass(|store| store.backup(to))
     }
 
+    fn keep<'a>(
+        &'a self,
+        name: &'a str,
+        value: &'a str,
+    ) -> Pending<'a, Result<String, StoreError>> {
+        self.pass(|store| store.keep(name, value))
+    }
+
     fn close(&self) -> Pending<'_, ()> {
         self.inner.close()
     }

@@ -1,8 +1,10 @@
 //! For tests only: store contract, model store, test server.
 
+pub mod backend;
 pub mod client;
 pub mod contract;
 pub mod fault;
 pub mod history;
+pub mod postgres;
 pub mod random;
 pub mod server;

@@ -3,17 +3,21 @@
 //!
 //! It does not know what the program answers beyond "I am here".
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::backend::Backend;
 use crate::client::{Call, Client};
+use crate::postgres::Database;
 
 /// Longest wait for a server to answer after its start.
 const START: Duration = Duration::from_secs(20);
@@ -32,12 +36,25 @@ pub struct Setup {
     pub arguments: Vec<String>,
     /// Added to the environment.
     pub environment: Vec<(String, String)>,
+    /// Where everything is kept, if not in a file.
+    pub database: Option<Arc<Database>>,
 }
 
 impl Setup {
-    /// Nothing but the program.
+    /// Nothing but the program, which keeps everything in a file.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
-        Self { binary: binary.into(), arguments: Vec::new(), environment: Vec::new() }
+        let binary = binary.into();
+        Self { binary, arguments: Vec::new(), environment: Vec::new(), database: None }
+    }
+
+    /// Keeps everything in a fresh database of this kind.
+    pub fn on(self, backend: Backend) -> Self {
+        Self { database: backend.database(), ..self }
+    }
+
+    /// Keeps everything in this database, which others may use too.
+    pub fn in_database(self, database: Arc<Database>) -> Self {
+        Self { database: Some(database), ..self }
     }
 
     /// Adds an argument.
@@ -82,7 +99,7 @@ impl Server {
         self.address
     }
 
-    /// Where its data is.
+    /// The folder of its data, also where that is in a database.
     pub fn data(&self) -> &Path {
         &self.data
     }
@@ -126,9 +143,18 @@ impl Server {
     pub fn command(&self) -> Command {
         let mut command = clean_command(&self.setup.binary);
         command.arg("serve").arg("--listen").arg(self.address.to_string());
-        command.arg("--data").arg(&self.data).args(&self.setup.arguments);
+        command.args(self.place()).args(&self.setup.arguments);
         command.envs(self.setup.environment.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    // Where its data is, as arguments of any command.
+    fn place(&self) -> Vec<OsString> {
+        let mut place = vec!["--data".into(), self.data.clone().into()];
+        if let Some(database) = &self.setup.database {
+            place.extend(["--storage-url".into(), database.url().into()]);
+        }
+        place
     }
 
     /// Whether its process runs.
@@ -176,7 +202,7 @@ impl Server {
     /// What the program's own check finds in the data: its exit code and its words.
     pub fn check(&self) -> (Option<i32>, String) {
         let mut command = clean_command(&self.setup.binary);
-        let output = command.arg("check").arg("--data").arg(&self.data).output();
+        let output = command.arg("check").args(self.place()).output();
         let output = output.expect("the program can be started");
         let mut words = String::from_utf8_lossy(&output.stdout).into_owned();
         words.push_str(&String::from_utf8_lossy(&output.stderr));

@@ -1,0 +1,325 @@
+//! PostgreSQL for tests: a private cluster in a temporary folder, and fresh databases in it.
+//!
+//! A cluster belongs to the process that made it and goes with it, however that ends: a watchdog
+//! waits on a pipe from us, then stops the server and removes the folder. Nothing else on the
+//! machine is touched. It does not know what is stored.
+
+mod programs;
+mod template;
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::postgres::programs::{Programs, signal};
+use crate::server::{free_address, wait};
+
+/// Names another server, by the URL of a database in which others may be created.
+pub const SERVER_VARIABLE: &str = "NUAGE_TEST_POSTGRES";
+
+/// Longest wait for a server to take connections, also after a crash.
+const START: Duration = Duration::from_secs(60);
+/// How often another port is tried, where somebody was faster.
+const STARTS: u32 = 5;
+/// The account and the database that every cluster has.
+const OWNER: &str = "postgres";
+
+/// What an acknowledged write survives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// The death of processes: nothing is ever flushed to the disk.
+    Fast,
+    /// What PostgreSQL promises by itself.
+    Full,
+}
+
+/// How a server is stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// Sessions are ended, and everything is written.
+    Fast,
+    /// At once, as if it crashed: the next start recovers from the log.
+    Immediate,
+}
+
+/// A PostgreSQL server of our own.
+///
+/// The account `postgres` needs no password; any other that a test makes does.
+#[derive(Debug)]
+pub struct Cluster {
+    programs: &'static Programs,
+    folder: PathBuf,
+    address: SocketAddr,
+    durability: Durability,
+    server: Mutex<Option<Child>>,
+    watchdog: Child,
+}
+
+impl Cluster {
+    /// Makes one and starts it.
+    ///
+    /// # Panics
+    ///
+    /// With a sentence that says what to install, if PostgreSQL is not there.
+    pub fn new(durability: Durability) -> Self {
+        let programs = Programs::find();
+        let folder = tempfile::Builder::new().prefix("nuage-postgres-").tempdir();
+        let folder = folder.expect("the system has a folder for temporary files").keep();
+        programs.give(&folder);
+        let watchdog = watch_over(&folder);
+        template::copy(programs, &folder.join("data"));
+        let server = Mutex::new(None);
+        let address = free_address();
+        let mut cluster = Self { programs, folder, address, durability, server, watchdog };
+        for _ in 1..STARTS {
+            if cluster.try_start().is_ok() {
+                return cluster;
+            }
+            cluster.address = free_address();
+        }
+        cluster.start();
+        cluster
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The folder of its socket, for clients that prefer that.
+    pub fn socket_folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The URL of its database of this name, for the account that may do everything.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://{OWNER}@{}/{database}", self.address)
+    }
+
+    /// A fresh database in it.
+    pub fn database(&self) -> Database {
+        Database::create(&self.url(OWNER), Database::USUAL)
+    }
+
+    /// A fresh database in it, made with other options of `CREATE DATABASE`.
+    pub fn database_with(&self, options: &str) -> Database {
+        Database::create(&self.url(OWNER), options)
+    }
+
+    /// Starts it and waits until it takes connections.
+    pub fn start(&self) {
+        if let Err(log) = self.try_start() {
+            panic!("PostgreSQL did not start:\n{log}");
+        }
+    }
+
+    /// Stops it and waits until it has.
+    pub fn stop(&self, how: Stop) {
+        let Some(mut server) = self.server().take() else { return };
+        signal(if how == Stop::Fast { "INT" } else { "QUIT" }, &[server.id()]);
+        if wait(&mut server).is_none() {
+            server.kill().expect("a process of ours can be killed");
+            server.wait().expect("a process of ours can be waited for");
+        }
+    }
+
+    /// Stops it and starts it again, at the same address.
+    pub fn restart(&self, how: Stop) {
+        self.stop(how);
+        self.start();
+    }
+
+    /// Kills every process that serves a client with SIGKILL, and says how many. The server takes
+    /// that for a crash: it ends all other sessions and recovers by itself.
+    pub fn kill_backends(&self) -> usize {
+        const SESSIONS: &str = "SELECT pid FROM pg_stat_activity
+            WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+        // It may be recovering from the last time.
+        let sessions = self.programs.psql(&self.url(OWNER), SESSIONS).unwrap_or_default();
+        let sessions: Vec<u32> = sessions.lines().filter_map(|line| line.parse().ok()).collect();
+        if !sessions.is_empty() {
+            signal("KILL", &sessions);
+        }
+        sessions.len()
+    }
+
+    /// What the server wrote since it was last started.
+    pub fn log(&self) -> String {
+        let log = std::fs::read(self.folder.join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    fn try_start(&self) -> Result<(), String> {
+        let mut server = self.server();
+        if server.is_some() {
+            return Ok(());
+        }
+        let log = File::create(self.folder.join("log")).expect("the log can be written");
+        let mut command = self.programs.command("postgres");
+        command.arg("-D").arg(self.folder.join("data")).arg("-k").arg(&self.folder);
+        command.args(["-p", &self.address.port().to_string()]);
+        for setting in settings(self.durability) {
+            command.args(["-c", setting]);
+        }
+        // In a process group of its own, so that what is typed at a terminal ends us first.
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let mut child = command.spawn().expect("PostgreSQL can be started");
+        let deadline = Instant::now() + START;
+        while !self.is_ready() {
+            if !matches!(child.try_wait(), Ok(None)) || Instant::now() > deadline {
+                // It may have ended already.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(self.log());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        *server = Some(child);
+        Ok(())
+    }
+
+    // The server says so in the last line of this file, which its end removes.
+    fn is_ready(&self) -> bool {
+        let status = std::fs::read_to_string(self.folder.join("data/postmaster.pid"));
+        status.is_ok_and(|status| status.lines().nth(7).is_some_and(|l| l.trim() == "ready"))
+    }
+
+    fn server(&self) -> MutexGuard<'_, Option<Child>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.stop(Stop::Immediate);
+        drop(self.watchdog.stdin.take());
+        // It only removes the folder now.
+        let _ = self.watchdog.wait();
+    }
+}
+
+fn settings(durability: Durability) -> Vec<&'static str> {
+    let mut settings = vec![
+        "listen_addresses=127.0.0.1",
+        "max_connections=300",
+        "shared_buffers=64MB",
+        "max_wal_size=512MB",
+        "log_checkpoints=off",
+        "lc_messages=C",
+        "timezone=UTC",
+        "log_line_prefix=%m [%p] ",
+    ];
+    if durability == Durability::Fast {
+        settings.extend(["fsync=off", "full_page_writes=off"]);
+    }
+    settings
+}
+
+// Waits until our end of its standard input is closed, which the system does when we die.
+fn watch_over(folder: &Path) -> Child {
+    const SCRIPT: &str = r#"
+        read -r _
+        if pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null); then kill -QUIT "$pid"; fi
+        tries=0
+        while [ -e "$1/data/postmaster.pid" ] && [ "$tries" -lt 100 ]; do
+            sleep 0.1
+            tries=$((tries + 1))
+        done
+        rm -rf -- "$1"
+    "#;
+    let mut command = Command::new("sh");
+    command.args(["-c", SCRIPT, "watchdog"]).arg(folder).process_group(0).current_dir("/");
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("a shell can be started")
+}
+
+/// A database that nobody else uses. It is dropped with this.
+#[derive(Debug)]
+pub struct Database {
+    url: String,
+    name: String,
+    maintenance: String,
+}
+
+impl Database {
+    /// What Nuage asks for.
+    const USUAL: &str = "ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'";
+
+    fn create(maintenance: &str, options: &str) -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("nuage_test_{now}_{}_{number}", std::process::id());
+        let sql = format!("CREATE DATABASE {name} TEMPLATE template0 {options}");
+        if let Err(said) = Programs::find().psql(maintenance, &sql) {
+            panic!("{sql}: {said}");
+        }
+        let url = with_database(maintenance, &name);
+        Self { url, name, maintenance: maintenance.to_owned() }
+    }
+
+    /// How to reach it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs statements in it and gives what they print: a line for each row, `|` between columns.
+    ///
+    /// # Panics
+    ///
+    /// With what the server says, if it refuses.
+    pub fn execute(&self, sql: &str) -> String {
+        self.try_execute(sql).unwrap_or_else(|said| panic!("{sql}: {said}"))
+    }
+
+    /// The same, where it may fail.
+    ///
+    /// # Errors
+    ///
+    /// What the server says.
+    pub fn try_execute(&self, sql: &str) -> Result<String, String> {
+        Programs::find().psql(&self.url, sql)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // The server may be gone, and the database with it.
+        let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        let _ = Programs::find().psql(&self.maintenance, &sql);
+    }
+}
+
+/// A fresh database: on the server that `NUAGE_TEST_POSTGRES` names, else in a cluster that all
+/// tests of this process share.
+pub fn database() -> Database {
+    static SHARED: OnceLock<Cluster> = OnceLock::new();
+    match std::env::var(SERVER_VARIABLE) {
+        Ok(url) if !url.is_empty() => Database::create(&url, Database::USUAL),
+        _ => SHARED.get_or_init(|| Cluster::new(Durability::Fast)).database(),
+    }
+}
+
+// The same URL with another database in it.
+fn with_database(url: &str, name: &str) -> String {
+    let (place, parameters) = match url.split_once('?') {
+        Some((place, parameters)) => (place, format!("?{parameters}")),
+        None => (url, String::new()),
+    };
+    let authority = place.find("://").map_or(0, |at| at + 3);
+    let end = place[authority..].find('/').map_or(place.len(), |at| authority + at);
+    format!("{}/{name}{parameters}", &place[..end])
+}
+
+#[cfg(test)]
+mod tests;
