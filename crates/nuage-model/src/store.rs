@@ -91,6 +91,14 @@ pub trait Store: Send + Sync {
     /// Writes a consistent copy of everything to a new file, while others read and write.
     fn backup<'a>(&'a self, to: &'a Path) -> Pending<'a, Result<(), StoreError>>;
 
+    /// Keeps a short text under a name unless one is kept there already, and gives what is kept:
+    /// for secrets that all processes on the same data must share.
+    fn keep<'a>(
+        &'a self,
+        name: &'a str,
+        value: &'a str,
+    ) -> Pending<'a, Result<String, StoreError>>;
+
     /// Waits for what was asked, then closes. Later calls fail with [`StoreError::Closed`].
     fn close(&self) -> Pending<'_, ()>;
 }

@@ -3,13 +3,22 @@
 /// How to open a store.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// What an acknowledgement promises. The default costs one flush of the disk for each group
-    /// of writes.
+    /// SQLite: what an acknowledgement promises. The default costs one flush of the disk for each
+    /// group of writes.
     pub synchronous: Synchronous,
-    /// Connections for short reads, and as many for long ones. Each costs a file descriptor or
-    /// two and up to 2 MiB of cache once used.
+    /// SQLite: connections for short reads, and as many for long ones. Each costs a file
+    /// descriptor or two and up to 2 MiB of cache once used.
     pub readers: usize,
-    /// Batches that wait for the writer; more are refused as unavailable.
+    /// PostgreSQL: connections for reads. Each is a process of the database's server.
+    pub connections: usize,
+    /// PostgreSQL: connections for writes. What is written to one bucket goes through one of them,
+    /// in groups.
+    pub writers: usize,
+    /// PostgreSQL: how long something known of buckets, collections, groups and accounts may be
+    /// relied on without asking again, in milliseconds. Hints of other processes come sooner, but
+    /// may be lost.
+    pub trust_ms: u64,
+    /// Batches that wait for a writer; more are refused as unavailable.
     pub queued_writes: usize,
     /// Time that a list or a count may take, in milliseconds.
     pub list_ms: u64,
@@ -27,6 +36,14 @@ pub enum Synchronous {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { synchronous: Synchronous::Full, readers: 4, queued_writes: 4_096, list_ms: 10_000 }
+        Self {
+            synchronous: Synchronous::Full,
+            readers: 4,
+            connections: 8,
+            writers: 4,
+            trust_ms: 1_000,
+            queued_writes: 4_096,
+            list_ms: 10_000,
+        }
     }
 }

@@ -114,6 +114,10 @@ impl Store for Accounts {
         closed()
     }
 
+    fn keep<'a>(&'a self, _: &'a str, _: &'a str) -> Pending<'a, Result<String, StoreError>> {
+        closed()
+    }
+
     fn close(&self) -> Pending<'_, ()> {
         Box::pin(async {})
     }
