@@ -3,6 +3,7 @@
 //! One file holds everything. Who opens it gets a [`Store`] and needs to know nothing more; this
 //! crate in turn does not know who asks, what a permission means, or what a protocol is.
 
+mod address;
 mod options;
 mod postgres;
 mod rules;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use nuage_model::{Store, StoreError};
 
+pub use address::Address;
 pub use options::{Options, Synchronous};
 
 /// Opens the data in this file, makes it if it is missing, and brings it to this version's form.

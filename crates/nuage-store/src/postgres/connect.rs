@@ -1,12 +1,21 @@
-//! Where the database is and how to reach it: URL, password, TLS.
+//! Where the database is and how to reach it: URL, password, TLS; and what went wrong when it
+//! cannot be reached, in sentences that say what to do.
+
+use std::error::Error as _;
 
 use nuage_model::StoreError;
-use tokio_postgres::Config;
+use tokio_postgres::config::Host;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::Address;
+use crate::postgres::errors::chain;
+use crate::postgres::{tls, url};
 
 /// A database that can be connected to.
 #[derive(Clone)]
-pub(super) struct Target {
+pub(crate) struct Target {
     /// Host, port, user, password, database.
     pub(super) config: Config,
     /// How to encrypt, where the server and the URL want it.
@@ -14,18 +23,131 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Understands a URL such as `postgres://user@host/database?sslmode=require`.
-    pub(super) fn of(url: &str) -> Result<Self, StoreError> {
-        let config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
-            StoreError::Unsupported(crate::postgres::errors::chain(&error))
-        })?;
-        let tls = rustls::ClientConfig::builder_with_provider(
-            rustls::crypto::aws_lc_rs::default_provider().into(),
-        )
-        .with_safe_default_protocol_versions()
-        .map_err(|error| StoreError::Unsupported(error.to_string()))?
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-        Ok(Self { config, tls: MakeRustlsConnect::new(tls) })
+    /// Understands a URL such as `postgres://user@host/database?sslmode=require`, and reads the
+    /// files that it names.
+    pub(crate) fn of(address: &Address) -> Result<Self, String> {
+        let (mut config, choice) = url::parse(&address.url)?;
+        if let Some(password) = &address.password {
+            config.password(password);
+        }
+        Ok(Self { config, tls: tls::connector(&choice)? })
+    }
+
+    /// A connection of its own, driven by a task until it ends.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what to do, without a full stop.
+    pub(super) async fn connect(&self) -> Result<Client, StoreError> {
+        let connected = self.config.connect(self.tls.clone()).await;
+        let (client, connection) = connected.map_err(|error| self.explain(&error))?;
+        tokio::spawn(async move {
+            // Whoever uses the client is told as well.
+            if let Err(error) = connection.await {
+                tracing::debug!(error = %chain(&error), "a connection to the database ended");
+            }
+        });
+        Ok(client)
+    }
+
+    /// Hosts with their ports, as in the URL.
+    pub(crate) fn servers(&self) -> String {
+        let ports = self.config.get_ports();
+        let hosts = self.config.get_hosts().iter().enumerate().map(|(n, host)| {
+            let port = ports.get(n).or(ports.first()).copied().unwrap_or(5432);
+            match host {
+                Host::Unix(path) if port == 5432 => path.display().to_string(),
+                Host::Unix(path) => format!("{}:{port}", path.display()),
+                Host::Tcp(host) if port == 5432 => host.clone(),
+                Host::Tcp(host) if host.contains(':') => format!("[{host}]:{port}"),
+                Host::Tcp(host) => format!("{host}:{port}"),
+            }
+        });
+        hosts.collect::<Vec<_>>().join(",")
+    }
+
+    /// Name of the database; that of the user unless it is given.
+    pub(crate) fn database(&self) -> &str {
+        self.config.get_dbname().unwrap_or_else(|| self.user())
+    }
+
+    /// Name of the user; that of the system unless it is given.
+    pub(super) fn user(&self) -> &str {
+        self.config.get_user().unwrap_or("of this process")
+    }
+
+    fn explain(&self, error: &tokio_postgres::Error) -> StoreError {
+        let (servers, database, user) = (self.servers(), self.database(), self.user());
+        let said = error.as_db_error().map_or_else(|| chain(error), |e| e.message().to_owned());
+        let Some(state) = error.code() else { return self.explain_link(error, &said) };
+        if *state == SqlState::INVALID_PASSWORD {
+            let why = format!(
+                "{servers} refuses the password of the user {user}: correct storage.password or \
+                 the URL"
+            );
+            return StoreError::Unsupported(why);
+        }
+        if *state == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
+            let why = format!(
+                "{servers} does not let the user {user} in ({said}): create the role, or allow it \
+                 in pg_hba.conf"
+            );
+            return StoreError::Unsupported(why);
+        }
+        if *state == SqlState::INVALID_CATALOG_NAME {
+            let why = format!(
+                "there is no database {database} on {servers}: create it with `createdb \
+                 --encoding UTF8 --template template0 {database}`, or correct the URL"
+            );
+            return StoreError::Unsupported(why);
+        }
+        if *state == SqlState::INSUFFICIENT_PRIVILEGE {
+            let why = format!(
+                "the user {user} may not connect to {database} on {servers}: let its owner run \
+                 `GRANT CONNECT ON DATABASE {database} TO {user}`"
+            );
+            return StoreError::Unsupported(why);
+        }
+        if *state == SqlState::TOO_MANY_CONNECTIONS {
+            let why = format!(
+                "{servers} has no connection left ({said}): raise its max_connections, or lower \
+                 storage.connections and storage.writers"
+            );
+            return StoreError::Unavailable(why);
+        }
+        StoreError::Unavailable(format!("{servers} refuses the connection: {said}"))
+    }
+
+    /// What went wrong before the server said anything about it.
+    fn explain_link(&self, error: &tokio_postgres::Error, said: &str) -> StoreError {
+        let servers = self.servers();
+        let cause = error.source();
+        let io = cause.and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        let tls =
+            io.and_then(std::io::Error::get_ref).is_some_and(|inner| inner.is::<rustls::Error>())
+                || said.contains("TLS");
+        if tls {
+            let why = match said.contains("does not support TLS") {
+                true => format!(
+                    "{servers} does not encrypt: switch on ssl in its postgresql.conf, or allow \
+                     sslmode=disable"
+                ),
+                false => format!(
+                    "TLS with {servers} fails ({said}): check sslmode, sslrootcert and the name \
+                     in the server's certificate"
+                ),
+            };
+            return StoreError::Unsupported(why);
+        }
+        if said.contains("password missing") {
+            let why = format!(
+                "{servers} asks for a password: set storage.password_file or storage.password"
+            );
+            return StoreError::Unsupported(why);
+        }
+        StoreError::Unavailable(format!(
+            "{servers} cannot be reached ({said}): check that PostgreSQL runs there, and host and \
+             port of the URL"
+        ))
     }
 }

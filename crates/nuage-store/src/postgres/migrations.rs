@@ -1,0 +1,156 @@
+//! The tables, and how older databases come to have them.
+//!
+//! The table `meta` says what a database is: `application` is `nuage`, `form` the number of
+//! migrations that were applied, `store` a random name. Migrations only go forward; a database of
+//! a newer form is refused, and so is one of another program, both untouched.
+
+use nuage_model::StoreError;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, GenericClient};
+
+use crate::postgres::connect::Target;
+use crate::postgres::errors::Fault;
+use crate::postgres::start::refuse;
+
+/// In order; number N brings a database from form N to form N + 1. Published ones never change.
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_first.sql")];
+
+/// The tables of the present form.
+pub(super) const TABLES: [&str; 9] = [
+    "meta",
+    "collections",
+    "records",
+    "gone",
+    "signatures",
+    "signature_principals",
+    "members",
+    "directory_groups",
+    "directory_collections",
+];
+
+/// "Nuag". Whoever migrates holds this lock until the end of the transaction, since there may be
+/// no table to lock yet.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(1316315495)";
+
+/// Tables, views and sequences, but for those that extensions brought.
+const FOUND: &str = "SELECT c.relname::text FROM pg_class c \
+     JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') \
+     AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass \
+       AND d.objid = c.oid AND d.deptype = 'e') ORDER BY 1";
+const META: &str = "SELECT key::text, value::text FROM meta \
+     WHERE key::text IN ('application', 'form')";
+const NAME: &str = "INSERT INTO meta (key, value) VALUES ('application', 'nuage'), \
+     ('store', replace(gen_random_uuid()::text, '-', ''))";
+const FORM: &str = "INSERT INTO meta (key, value) VALUES ('form', $1) \
+     ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+
+/// What a database is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    /// There is nothing in it yet.
+    Empty,
+    /// Ours, with so many migrations applied.
+    Ours(usize),
+}
+
+/// Brings the database to the present form. Several processes may try at once.
+pub(super) async fn migrate(
+    client: &mut Client,
+    target: &Target,
+    schema: &str,
+) -> Result<(), Fault> {
+    if form(client, target, schema).await? == Form::Ours(MIGRATIONS.len()) {
+        return Ok(());
+    }
+    migrate_locked(client, target, schema).await.map_err(|fault| match fault {
+        Fault::Postgres(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            let (database, user) = (target.database(), target.user());
+            Fault::Store(StoreError::Unsupported(format!(
+                "the user {user} may not make tables in the schema {schema} of {database}: let \
+                 an owner run `GRANT CREATE ON SCHEMA {schema} TO {user}` there, or `ALTER \
+                 DATABASE {database} OWNER TO {user}`"
+            )))
+        }
+        other => other,
+    })
+}
+
+async fn migrate_locked(client: &mut Client, target: &Target, schema: &str) -> Result<(), Fault> {
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(LOCK).await?;
+    let applied = match form(&transaction, target, schema).await? {
+        Form::Empty => 0,
+        Form::Ours(applied) => applied,
+    };
+    if applied == MIGRATIONS.len() {
+        return Ok(()); // Another process did it while this one waited.
+    }
+    for step in &MIGRATIONS[applied..] {
+        transaction.batch_execute(step).await?;
+    }
+    if applied == 0 {
+        transaction.batch_execute(NAME).await?;
+    }
+    let form = MIGRATIONS.len().to_string();
+    transaction.execute_typed(FORM, &[(&form, Type::TEXT)]).await?;
+    transaction.commit().await?;
+    tracing::info!(form = MIGRATIONS.len(), from = applied, "the tables are made");
+    Ok(())
+}
+
+/// Says what the database is, or why it is refused. Changes nothing.
+async fn form(client: &impl GenericClient, target: &Target, schema: &str) -> Result<Form, Fault> {
+    let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&schema, Type::TEXT)];
+    let found = client.query_typed(FOUND, &parameters).await?;
+    let found: Result<Vec<String>, _> = found.iter().map(|row| row.try_get(0)).collect();
+    let found = found?;
+    if found.is_empty() {
+        return Ok(Form::Empty);
+    }
+    let database = target.database();
+    let foreign = || {
+        refuse(format!(
+            "the schema {schema} of {database} holds tables of another program, such as {}: give \
+             Nuage a database of its own",
+            found[0]
+        ))
+    };
+    if !found.iter().any(|name| name == "meta") {
+        return foreign();
+    }
+    let rows = match client.query_typed(META, &[]).await {
+        Ok(rows) => rows,
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_COLUMN) => return foreign(),
+        Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            let user = target.user();
+            return refuse(format!(
+                "the user {user} may not read the table {schema}.meta: let its owner run `GRANT \
+                 ALL ON ALL TABLES IN SCHEMA {schema} TO {user}`"
+            ));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut application = None;
+    let mut applied = None;
+    for row in &rows {
+        let (key, value): (&str, String) = (row.try_get(0)?, row.try_get(1)?);
+        match key {
+            "application" => application = Some(value),
+            _ => applied = Some(value),
+        }
+    }
+    if application.as_deref() != Some("nuage") {
+        return foreign();
+    }
+    let applied = applied.unwrap_or_default();
+    match applied.parse() {
+        Ok(applied) if applied <= MIGRATIONS.len() => Ok(Form::Ours(applied)),
+        _ => refuse(format!(
+            "{database} has format {applied}, and this version of Nuage reads formats up to {}: \
+             use a newer version",
+            MIGRATIONS.len()
+        )),
+    }
+}

@@ -1,0 +1,209 @@
+//! A database that Nuage must not use, or that it makes twice.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::OnceLock;
+
+use nuage_model::StoreError;
+use nuage_testkit::postgres::{Cluster, Database, Durability, database};
+
+use crate::Address;
+use crate::postgres::connect::Target;
+use crate::postgres::keep::keep;
+use crate::postgres::start::prepare;
+
+fn target(url: &str) -> Target {
+    Target::of(&Address { url: url.to_owned(), password: None }).unwrap()
+}
+
+/// Why it is not used, and whether that may change by itself.
+async fn refusal(target: &Target) -> (String, bool) {
+    match prepare(target).await.map_err(StoreError::from) {
+        Ok(()) => panic!("it is used"),
+        Err(StoreError::Unsupported(why)) => (why, false),
+        Err(StoreError::Unavailable(why)) => (why, true),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[track_caller]
+fn assert_says(said: &(String, bool), expected: &[&str]) {
+    for expected in expected {
+        assert!(said.0.contains(expected), "{:?} does not say {expected:?}", said.0);
+    }
+    assert!(!said.0.ends_with('.') && !said.0.contains("secret"), "{:?}", said.0);
+}
+
+/// The same database for another account.
+fn as_user(database: &Database, name: &str, password: &str) -> Address {
+    let (scheme, rest) = database.url().split_once("://").unwrap();
+    let (_, place) = rest.split_once('@').unwrap();
+    let url = format!("{scheme}://{name}@{place}");
+    Address { url, password: Some(password.to_owned()) }
+}
+
+/// A cluster of our own: what it is told does not hold for others.
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| Cluster::new(Durability::Fast))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_that_start_at_once_make_the_tables_once() {
+    let database = database();
+    let target = target(database.url());
+    let starts: Vec<_> = (0..8)
+        .map(|_| {
+            let target = target.clone();
+            tokio::spawn(async move { prepare(&target).await })
+        })
+        .collect();
+    for start in starts {
+        start.await.unwrap().unwrap();
+    }
+    prepare(&target).await.unwrap();
+    let meta = "SELECT key, value ~ '^[0-9a-f]{32}$', value FROM meta ORDER BY key";
+    let meta = database.execute(meta);
+    let lines: Vec<&str> = meta.lines().collect();
+    assert_eq!(lines[..2], ["application|f|nuage", "form|f|1"]);
+    assert!(lines.len() == 3 && lines[2].starts_with("store|t|"), "{meta}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_kept_is_the_same_for_all() {
+    let database = database();
+    let target = target(database.url());
+    prepare(&target).await.unwrap();
+    let keepers: Vec<_> = (0..8)
+        .map(|n| {
+            let target = target.clone();
+            tokio::spawn(async move {
+                let client = target.connect().await.unwrap();
+                keep(&client, "token", &format!("mine {n}")).await.unwrap()
+            })
+        })
+        .collect();
+    let mut kept = Vec::new();
+    for keeper in keepers {
+        kept.push(keeper.await.unwrap());
+    }
+    kept.dedup();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!(database.execute("SELECT count(*) FROM meta WHERE key LIKE 'kept.%'"), "1");
+}
+
+#[tokio::test]
+async fn a_database_of_another_program_or_of_a_newer_form_is_left_alone() {
+    let foreign = database();
+    foreign.execute("CREATE TABLE songs (n int)");
+    let said = refusal(&target(foreign.url())).await;
+    assert_says(&said, &["another program", "songs", "a database of its own"]);
+    foreign.execute("CREATE TABLE meta (name text)");
+    assert_says(&refusal(&target(foreign.url())).await, &["another program"]);
+    foreign.execute("DROP TABLE meta; CREATE TABLE meta (key int, value int)");
+    assert_says(&refusal(&target(foreign.url())).await, &["another program"]);
+    assert_eq!(foreign.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "2");
+
+    let newer = database();
+    prepare(&target(newer.url())).await.unwrap();
+    newer.execute("UPDATE meta SET value = '99' WHERE key = 'form'");
+    assert_says(&refusal(&target(newer.url())).await, &["format 99", "up to 1", "newer version"]);
+}
+
+#[tokio::test]
+async fn what_extensions_bring_and_other_schemas_do_not_matter() {
+    let database = database();
+    database.execute(
+        "CREATE SCHEMA other; CREATE TABLE other.songs (n int); CREATE FUNCTION public.f() \
+         RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    );
+    prepare(&target(database.url())).await.unwrap();
+}
+
+#[tokio::test]
+async fn another_encoding_is_refused_and_another_collation_is_not() {
+    let latin = cluster().database_with("ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'");
+    let said = refusal(&target(latin.url())).await;
+    assert_says(&said, &["encoding LATIN1", "needs UTF8", "createdb --encoding UTF8"]);
+    let ascii = cluster().database_with("ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'");
+    assert_says(&refusal(&target(ascii.url())).await, &["SQL_ASCII"]);
+    let icu = "ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'sv' LC_COLLATE 'C' LC_CTYPE 'C'";
+    let swedish = cluster().database_with(icu);
+    prepare(&target(swedish.url())).await.unwrap();
+    let columns = "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'public' \
+        AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'";
+    assert_eq!(swedish.execute(columns), "0");
+}
+
+#[tokio::test]
+async fn rights_that_are_missing_are_named() {
+    let database = cluster().database();
+    let name = database.name();
+    database.execute("CREATE ROLE reader LOGIN PASSWORD 'secret'");
+    let reader = Target::of(&as_user(&database, "reader", "secret")).unwrap();
+    let create = ["user reader", "may not make tables", "GRANT CREATE ON SCHEMA public TO reader"];
+    assert_says(&refusal(&reader).await, &create);
+    database.execute("GRANT CREATE ON SCHEMA public TO reader");
+    prepare(&reader).await.unwrap();
+
+    database.execute("CREATE ROLE guest LOGIN PASSWORD 'secret'");
+    let guest = Target::of(&as_user(&database, "guest", "secret")).unwrap();
+    assert_says(&refusal(&guest).await, &["may not read the table public.meta", "TO guest"]);
+    database.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest");
+    let write = ["may not read and write the table public.collections", "GRANT ALL"];
+    assert_says(&refusal(&guest).await, &write);
+    database.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO guest");
+    prepare(&guest).await.unwrap();
+
+    database.execute("ALTER ROLE guest SET search_path = nowhere");
+    assert_says(&refusal(&guest).await, &["no schema", "CREATE SCHEMA nuage"]);
+    database.execute("ALTER ROLE guest RESET search_path");
+    database.execute(&format!("REVOKE CONNECT ON DATABASE {name} FROM PUBLIC"));
+    assert_says(&refusal(&guest).await, &["may not connect", "GRANT CONNECT ON DATABASE"]);
+}
+
+#[tokio::test]
+async fn a_standby_is_refused() {
+    let database = cluster().database();
+    let name = database.name();
+    database.execute(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on"));
+    let said = refusal(&target(database.url())).await;
+    assert_says(&said, &["only lets read", "primary server"]);
+}
+
+#[tokio::test]
+async fn who_cannot_be_let_in_is_told_why() {
+    let database = cluster().database();
+    database.execute("CREATE ROLE known LOGIN PASSWORD 'right'");
+    let wrong = Target::of(&as_user(&database, "known", "secret")).unwrap();
+    assert_says(&refusal(&wrong).await, &["refuses the password of the user known"]);
+    let none = Address { password: None, ..as_user(&database, "known", "") };
+    let said = refusal(&Target::of(&none).unwrap()).await;
+    assert_says(&said, &["asks for a password", "storage.password_file"]);
+    let stranger = Target::of(&as_user(&database, "stranger", "secret")).unwrap();
+    assert_says(&refusal(&stranger).await, &["the user stranger"]);
+
+    let elsewhere = database.url().replace(database.name(), "nowhere");
+    let said = refusal(&target(&elsewhere)).await;
+    assert_says(&said, &["there is no database nowhere", "createdb"]);
+    assert!(!said.1);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_may_come() {
+    let address = nuage_testkit::server::free_address();
+    let said = refusal(&target(&format!("postgres://u:secret@{address}/d"))).await;
+    assert_says(&said, &["cannot be reached", &address.to_string(), "refused"]);
+    assert!(said.1);
+    let said = refusal(&target("postgres://u@host.invalid/d")).await;
+    assert_says(&said, &["host.invalid cannot be reached"]);
+    let said = refusal(&target("postgres:///d?host=/nowhere&user=u")).await;
+    assert_says(&said, &["/nowhere cannot be reached"]);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_encrypt_is_told() {
+    let url = format!("{}?sslmode=require", cluster().url("postgres"));
+    let said = refusal(&target(&url)).await;
+    assert_says(&said, &["does not encrypt", "postgresql.conf"]);
+}
