@@ -5,6 +5,7 @@
 //! callers and handed in.
 
 mod batch;
+pub mod copy;
 mod limits;
 mod name;
 mod order;
@@ -15,6 +16,7 @@ mod seq;
 mod store;
 
 pub use batch::{ApplyError, Batch, Body, Guard, Outcome, Placement, Slot, Write};
+pub use copy::Rows;
 pub use limits::Limits;
 pub use name::{BucketId, CollectionName, CollectionPath, Kind, RecordId, RecordPath};
 pub use order::{compare, same};

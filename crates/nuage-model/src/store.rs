@@ -20,7 +20,7 @@ use std::pin::Pin;
 
 use crate::{
     ApplyError, Batch, BucketId, CollectionPath, Head, Kind, Outcome, Page, Principal, Query,
-    Record, RecordId, RecordPath,
+    Record, RecordId, RecordPath, Rows,
 };
 
 /// A boxed future: the port is used through `dyn Store`.
@@ -98,6 +98,9 @@ pub trait Store: Send + Sync {
         name: &'a str,
         value: &'a str,
     ) -> Pending<'a, Result<String, StoreError>>;
+
+    /// The same store as rows, to be copied to another one or from there.
+    fn rows(&self) -> &dyn Rows;
 
     /// Waits for what was asked, then closes. Later calls fail with [`StoreError::Closed`].
     fn close(&self) -> Pending<'_, ()>;

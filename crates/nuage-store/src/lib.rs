@@ -4,6 +4,7 @@
 //! crate in turn does not know who asks, what a permission means, or what a protocol is.
 
 mod address;
+pub mod copy;
 mod options;
 mod postgres;
 mod rules;

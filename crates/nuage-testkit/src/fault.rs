@@ -9,9 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nuage_model::copy::{Dump, Progress, Step};
 use nuage_model::{
     ApplyError, Batch, CollectionPath, Finding, GroupPath, Head, Kind, Outcome, Page, Pending,
-    Principal, Query, Record, RecordPath, Store, StoreError, Tally,
+    Principal, Query, Record, RecordPath, Rows, Store, StoreError, Tally,
 };
 
 const NEVER: u64 = u64::MAX;
@@ -139,7 +140,25 @@ impl Store for FaultStore {
         self.pass(|store| store.keep(name, value))
     }
 
+    fn rows(&self) -> &dyn Rows {
+        self
+    }
+
     fn close(&self) -> Pending<'_, ()> {
         self.inner.close()
+    }
+}
+
+impl Rows for FaultStore {
+    fn dump(&self) -> Pending<'_, Result<Box<dyn Dump>, StoreError>> {
+        self.pass(|store| store.rows().dump())
+    }
+
+    fn load(&self, step: Step) -> Pending<'_, Result<(), StoreError>> {
+        self.pass(|store| store.rows().load(step))
+    }
+
+    fn unfinished(&self) -> Pending<'_, Result<Option<Progress>, StoreError>> {
+        self.pass(|store| store.rows().unfinished())
     }
 }

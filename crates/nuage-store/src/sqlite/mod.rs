@@ -6,6 +6,7 @@
 mod backup;
 mod check;
 mod checkpoint;
+mod copy;
 mod deadline;
 mod errors;
 mod heads;
@@ -33,7 +34,7 @@ use std::time::Duration;
 
 use nuage_model::{
     ApplyError, Batch, CollectionPath, Finding, GroupPath, Head, Kind, Outcome, Page, Pending,
-    Principal, Query, Record, RecordPath, Store, StoreError, Tally,
+    Principal, Query, Record, RecordPath, Rows, Store, StoreError, Tally,
 };
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
@@ -58,6 +59,7 @@ pub(crate) struct SqliteStore {
 // What goes along to threads that may block.
 struct Shared {
     path: PathBuf,
+    options: Options,
     quick: Readers,
     patient: Readers,
     // As many as there are patient readers, so that no thread waits for one.
@@ -79,6 +81,7 @@ impl SqliteStore {
             .map_err(|error| StoreError::Unavailable(format!("no thread to write: {error}")))?;
         let shared = Arc::new(Shared {
             path: path.to_owned(),
+            options: options.clone(),
             quick: Readers::new(path, options.readers),
             patient: Readers::new(path, options.readers),
             slots: Arc::new(Semaphore::new(options.readers.max(1))),
@@ -298,6 +301,10 @@ impl Store for SqliteStore {
         value: &'a str,
     ) -> Pending<'a, Result<String, StoreError>> {
         Box::pin(self.keep_text(name, value))
+    }
+
+    fn rows(&self) -> &dyn Rows {
+        self
     }
 
     fn close(&self) -> Pending<'_, ()> {

@@ -1,0 +1,285 @@
+//! The file as rows: read as of one moment on a connection of its own, written a page to a
+//! transaction.
+//!
+//! The statements are made from the list of tables and columns, nothing else. Writing goes beside
+//! the writer thread, which takes it for another process that writes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use nuage_model::copy::{
+    COPY, Cell, Column, Dump, Form, Ground, KEPT, PageSize, Progress, Row, STORE, Step, Table,
+};
+use nuage_model::{Pending, Rows, StoreError};
+use rusqlite::types::{ToSql, ToSqlOutput, Value, ValueRef};
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
+
+use crate::Options;
+use crate::sqlite::errors::Fault;
+use crate::sqlite::{SqliteStore, open};
+
+/// Pages in the log after which it is moved into the file: 16 MiB.
+const LOG_PAGES: i64 = 4_000;
+
+const META: &str = "SELECT key, value FROM meta";
+const GET: &str = "SELECT value FROM meta WHERE key = ?1";
+const SET: &str = "
+    INSERT INTO meta (key, value) VALUES (?1, ?2)
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+const UNSET: &str = "DELETE FROM meta WHERE key = ?1";
+
+impl Rows for SqliteStore {
+    fn dump(&self) -> Pending<'_, Result<Box<dyn Dump>, StoreError>> {
+        Box::pin(async move {
+            self.expect_open()?;
+            let path = self.shared.path.clone();
+            let connection = blocking(move || snapshot(&path)).await?;
+            Ok(Box::new(Moment { connection: Some(connection) }) as Box<dyn Dump>)
+        })
+    }
+
+    fn load(&self, step: Step) -> Pending<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.expect_open()?;
+            let shared = self.shared.clone();
+            blocking(move || load(&shared.path, &shared.options, &step)).await
+        })
+    }
+
+    fn unfinished(&self) -> Pending<'_, Result<Option<Progress>, StoreError>> {
+        Box::pin(async move {
+            self.expect_open()?;
+            match self.read(progress)? {
+                None => Ok(None),
+                Some(text) => Ok(Some(Progress::of_text(&text).ok_or_else(unreadable)?)),
+            }
+        })
+    }
+}
+
+impl SqliteStore {
+    fn expect_open(&self) -> Result<(), StoreError> {
+        if self.closed.load(Ordering::Relaxed) { Err(StoreError::Closed) } else { Ok(()) }
+    }
+}
+
+// On a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done?),
+        Err(error) => Err(StoreError::Unavailable(format!("a copy stopped: {error}"))),
+    }
+}
+
+fn snapshot(path: &Path) -> Result<Connection, Fault> {
+    let connection = open::reader(path)?;
+    connection.execute_batch("BEGIN")?;
+    // The moment is that of the first read.
+    connection.query_row(GET, [STORE], |_| Ok(()))?;
+    Ok(connection)
+}
+
+// A connection in a transaction that only reads. It is gone while a thread works with it.
+struct Moment {
+    connection: Option<Connection>,
+}
+
+impl Moment {
+    async fn read<T: Send + 'static>(
+        &mut self,
+        read: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let connection = self.connection.take().ok_or(StoreError::Closed)?;
+        let (connection, answer) = blocking(move || {
+            let answer = read(&connection);
+            Ok((connection, answer))
+        })
+        .await?;
+        self.connection = Some(connection);
+        Ok(answer?)
+    }
+}
+
+impl Dump for Moment {
+    fn meta(&mut self) -> Pending<'_, Result<BTreeMap<String, String>, StoreError>> {
+        Box::pin(self.read(|connection| {
+            let mut statement = connection.prepare_cached(META)?;
+            let all = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let mut all = all.collect::<rusqlite::Result<BTreeMap<String, String>>>()?;
+            all.retain(|key, _| key == STORE || key.starts_with(KEPT));
+            Ok(all)
+        }))
+    }
+
+    fn count(&mut self, table: Table) -> Pending<'_, Result<u64, StoreError>> {
+        Box::pin(self.read(move |connection| {
+            let sql = format!("SELECT count(*) FROM {}", table.name());
+            let rows: i64 = connection.query_row(&sql, [], |row| row.get(0))?;
+            Ok(u64::try_from(rows).unwrap_or(0))
+        }))
+    }
+
+    fn page<'a>(
+        &'a mut self,
+        table: Table,
+        after: Option<&'a [Cell]>,
+        size: PageSize,
+    ) -> Pending<'a, Result<Vec<Row>, StoreError>> {
+        let after = after.map(<[Cell]>::to_vec);
+        Box::pin(self.read(move |connection| page(connection, table, after.as_deref(), size)))
+    }
+}
+
+fn names(columns: &[Column]) -> String {
+    columns.iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
+}
+
+fn marks(columns: &[Column]) -> String {
+    vec!["?"; columns.len()].join(", ")
+}
+
+fn page(
+    connection: &Connection,
+    table: Table,
+    after: Option<&[Cell]>,
+    size: PageSize,
+) -> Result<Vec<Row>, Fault> {
+    let (columns, key) = (names(table.columns()), names(table.key()));
+    let beyond = match after {
+        Some(_) => format!("WHERE ({key}) > ({})", marks(table.key())),
+        None => String::new(),
+    };
+    let sql = format!("SELECT {columns} FROM {} {beyond} ORDER BY {key}", table.name());
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut found = statement.query(params_from_iter(after.unwrap_or(&[]).iter().map(Sql)))?;
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    while !size.is_full(rows.len(), bytes)
+        && let Some(row) = found.next()?
+    {
+        let cells = table.columns().iter().enumerate();
+        let cells = cells.map(|(at, column)| cell(table, column, row.get_ref(at)?));
+        let row = Row(cells.collect::<Result<_, Fault>>()?);
+        bytes += row.bytes();
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+fn cell(table: Table, column: &Column, value: ValueRef<'_>) -> Result<Cell, Fault> {
+    let cell = match value {
+        ValueRef::Null => Some(Cell::Nothing),
+        ValueRef::Integer(number) => Some(Cell::Whole(number)),
+        ValueRef::Text(text) => String::from_utf8(text.to_vec()).ok().map(Cell::Text),
+        ValueRef::Blob(bytes) => Some(Cell::Bytes(bytes.to_vec())),
+        ValueRef::Real(_) => None,
+    };
+    cell.filter(|cell| cell.fits(column.form)).ok_or_else(|| {
+        let what = match column.form {
+            Form::Text => "a text",
+            Form::Bytes => "bytes",
+            Form::Whole | Form::WholeOrNothing => "a whole number",
+            Form::Flag => "0 or 1",
+        };
+        let why = format!("a {} in {} is not {what}", column.name, table.name());
+        Fault::Store(StoreError::Corrupt(why))
+    })
+}
+
+// A cell as a parameter.
+struct Sql<'a>(&'a Cell);
+
+impl ToSql for Sql<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self.0 {
+            Cell::Nothing => ToSqlOutput::Owned(Value::Null),
+            Cell::Whole(number) => ToSqlOutput::Owned(Value::Integer(*number)),
+            Cell::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            Cell::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
+        })
+    }
+}
+
+fn load(path: &Path, options: &Options, step: &Step) -> Result<(), Fault> {
+    let connection = open::writer(path, options)?;
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", LOG_PAGES, |_| Ok(()))?;
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    match step {
+        Step::Begin { ground, meta, progress: begun } => {
+            clear(&connection, *ground)?;
+            for (key, value) in meta {
+                connection.execute(SET, [key, value])?;
+            }
+            connection.execute(SET, [COPY, &begun.to_text()])?;
+        }
+        Step::Rows { table, rows, before, after } => {
+            expect(&connection, before)?;
+            insert(&connection, *table, rows)?;
+            connection.execute(SET, [COPY, &after.to_text()])?;
+        }
+        Step::End { before } => {
+            expect(&connection, before)?;
+            connection.execute(UNSET, [COPY])?;
+        }
+    }
+    connection.execute_batch("COMMIT")?;
+    Ok(())
+}
+
+fn clear(connection: &Connection, ground: Ground) -> Result<(), Fault> {
+    let refused = match (ground, progress(connection)?) {
+        (Ground::Empty, Some(_)) => Some("there is an unfinished copy in it"),
+        (Ground::Unfinished, None) => Some("there is no unfinished copy in it"),
+        _ => None,
+    };
+    if let Some(why) = refused {
+        return Err(StoreError::Unsupported(why.to_owned()).into());
+    }
+    for table in Table::ALL {
+        let name = table.name();
+        match ground {
+            Ground::Empty => {
+                let sql = format!("SELECT 1 FROM {name} LIMIT 1");
+                if connection.query_row(&sql, [], |_| Ok(())).optional()?.is_some() {
+                    let why = "there is data in it; a copy needs an empty store".to_owned();
+                    return Err(StoreError::Unsupported(why).into());
+                }
+            }
+            Ground::Unfinished => {
+                connection.execute(&format!("DELETE FROM {name}"), [])?;
+            }
+        }
+    }
+    let of_the_store = format!("DELETE FROM meta WHERE key = '{STORE}' OR key LIKE '{KEPT}%'");
+    connection.execute(&of_the_store, [])?;
+    Ok(())
+}
+
+fn insert(connection: &Connection, table: Table, rows: &[Row]) -> Result<(), Fault> {
+    let (columns, marks) = (names(table.columns()), marks(table.columns()));
+    let sql = format!("INSERT INTO {} ({columns}) VALUES ({marks})", table.name());
+    let mut statement = connection.prepare(&sql)?;
+    for row in rows {
+        statement.execute(params_from_iter(row.0.iter().map(Sql)))?;
+    }
+    Ok(())
+}
+
+fn progress(connection: &Connection) -> Result<Option<String>, Fault> {
+    Ok(connection.prepare_cached(GET)?.query_row([COPY], |row| row.get(0)).optional()?)
+}
+
+fn expect(connection: &Connection, before: &Progress) -> Result<(), Fault> {
+    let present = progress(connection)?.and_then(|text| Progress::of_text(&text));
+    if present.as_ref() == Some(before) {
+        return Ok(());
+    }
+    let why = "another copy into it is at work, or has ended".to_owned();
+    Err(StoreError::Unavailable(why).into())
+}
+
+fn unreadable() -> StoreError {
+    StoreError::Corrupt("how far the copy in it came cannot be read".to_owned())
+}
