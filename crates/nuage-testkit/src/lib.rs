@@ -1,6 +1,7 @@
 //! For tests only: store contract, model store, test server.
 
 pub mod backend;
+pub mod checker;
 pub mod client;
 pub mod contract;
 pub mod fault;
