@@ -1,10 +1,12 @@
-//! SQLite behind the Store port of Nuage.
+//! SQLite and PostgreSQL behind the Store port of Nuage.
 //!
-//! One file holds everything. Who opens it gets a [`Store`] and needs to know nothing more; this
-//! crate in turn does not know who asks, what a permission means, or what a protocol is.
+//! Everything lies in one file, or in one database that any number of processes share. Who opens it
+//! gets a [`Store`] and needs to know nothing more; this crate in turn does not know who asks, what
+//! a permission means, or what a protocol is.
 
 mod address;
 pub mod copy;
+mod list;
 mod options;
 mod postgres;
 mod rules;
@@ -31,4 +33,16 @@ pub async fn open(path: &Path, options: Options) -> Result<Arc<dyn Store>, Store
         Ok(store) => Ok(Arc::new(store?)),
         Err(error) => Err(StoreError::Unavailable(format!("opening it stopped: {error}"))),
     }
+}
+
+/// Opens the data in this database, makes the tables if they are missing, and brings them to this
+/// version's form.
+///
+/// # Errors
+///
+/// [`StoreError::Unsupported`] with what to do if the database cannot be used as it is, and
+/// [`StoreError::Unavailable`] if it cannot be reached.
+pub async fn connect(address: &Address, options: Options) -> Result<Arc<dyn Store>, StoreError> {
+    let target = postgres::Target::of(address).map_err(StoreError::Unsupported)?;
+    Ok(Arc::new(postgres::PostgresStore::connect(&target, &options).await?))
 }

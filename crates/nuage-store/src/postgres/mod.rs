@@ -2,10 +2,13 @@
 //! processes.
 //!
 //! Any number of processes may work on one database. Nothing is kept in memory that another
-//! process could make wrong, except what a transaction has locked. Whatever holds a connection
-//! needs it for one statement or one transaction only, so that a pooler may be in between.
+//! process could make wrong, except what a transaction has locked. Whatever takes a connection
+//! keeps it for one statement or one transaction only, so that a pooler may be in between; only
+//! hints need one that stays.
 
+mod check;
 mod connect;
+mod copy;
 mod errors;
 mod hints;
 mod keep;
@@ -13,11 +16,239 @@ mod lane;
 mod migrations;
 mod needs;
 mod overlay;
+mod places;
 mod pool;
+mod query;
 mod read;
 mod start;
 mod tls;
 mod url;
 mod write;
 
-pub(crate) use connect::Target;
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use nuage_model::{
+    ApplyError, Batch, BucketId, CollectionPath, Finding, GroupPath, Head, Kind, Outcome, Page,
+    Pending, Principal, Query, Record, RecordPath, Rows, Store, StoreError, Tally, Write,
+};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::oneshot;
+
+pub(crate) use crate::postgres::connect::Target;
+use crate::postgres::hints::Hints;
+use crate::postgres::lane::{Answer, Job, Lane};
+use crate::postgres::pool::Pool;
+use crate::{Options, Synchronous};
+
+/// How a transaction that writes begins. Its settings end with it. Plans do not depend on the
+/// values asked for; whoever holds a lock and is not heard of for long loses it.
+const BEGIN_FULL: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; \
+     SET LOCAL lock_timeout = 5000; SET LOCAL idle_in_transaction_session_timeout = 10000";
+const BEGIN_NORMAL: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; \
+     SET LOCAL lock_timeout = 5000; SET LOCAL idle_in_transaction_session_timeout = 10000; \
+     SET LOCAL synchronous_commit = off";
+/// How long closing waits for the writes that were asked for.
+const CLOSING: Duration = Duration::from_secs(30);
+
+/// A store in a PostgreSQL database.
+pub(crate) struct PostgresStore {
+    pool: Pool,
+    list_ms: u64,
+    lanes: Vec<mpsc::Sender<Job>>,
+    writers: Arc<Pool>,
+    hints: Arc<Hints>,
+    closed: AtomicBool,
+}
+
+impl PostgresStore {
+    /// Checks the server, brings the tables to this version's form, and starts the lanes.
+    pub(crate) async fn connect(target: &Target, options: &Options) -> Result<Self, StoreError> {
+        start::prepare(target).await?;
+        let lanes = options.writers.max(1);
+        let writers = Arc::new(Pool::new(target, lanes)?);
+        let hints = Arc::new(Hints::new(options.trust_ms));
+        let begin = match options.synchronous {
+            Synchronous::Full => BEGIN_FULL,
+            Synchronous::Normal => BEGIN_NORMAL,
+        };
+        let queued = (options.queued_writes / lanes).max(1);
+        let lanes = (0..lanes).map(|_| {
+            let (jobs, queue) = mpsc::channel(queued);
+            let lane = Lane::new(Arc::clone(&writers), Arc::clone(&hints), begin);
+            tokio::spawn(lane.run(queue));
+            jobs
+        });
+        let lanes = lanes.collect();
+        tokio::spawn(Arc::clone(&hints).run(target.clone()));
+        let pool = Pool::new(target, options.connections)?;
+        let (list_ms, closed) = (options.list_ms, AtomicBool::new(false));
+        Ok(Self { pool, list_ms, lanes, writers, hints, closed })
+    }
+
+    async fn submit(&self, lane: usize, batch: Option<Batch>) -> Answer {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(StoreError::Closed.into());
+        }
+        let (reply, answer) = oneshot::channel();
+        match self.lanes[lane].try_send(Job::Apply(batch, reply)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                let why = "too many writes wait for the database".to_owned();
+                return Err(StoreError::Unavailable(why).into());
+            }
+            Err(TrySendError::Closed(_)) => return Err(StoreError::Closed.into()),
+        }
+        answer.await.unwrap_or_else(|_| {
+            let why = "the writer gave up before this batch".to_owned();
+            Err(StoreError::Unavailable(why).into())
+        })
+    }
+
+    // What is written to one bucket goes one way, and so into one transaction.
+    fn lane_of(&self, batch: &Batch) -> usize {
+        let bucket = batch.writes.iter().find_map(bucket_of);
+        let hash = FixedState::default().hash_one(bucket.map_or("", BucketId::as_str));
+        usize::try_from(hash % self.lanes.len() as u64).unwrap_or(0)
+    }
+}
+
+/// The bucket of a write, unless it is the root's.
+fn bucket_of(write: &Write) -> Option<&BucketId> {
+    let bucket = match write {
+        Write::Put { path, .. } | Write::Delete { path, .. } | Write::Erase { path } => {
+            &path.collection.bucket
+        }
+        Write::Touch { collection } | Write::DropCollection { collection } => &collection.bucket,
+        Write::DropBucket { bucket } => bucket,
+        Write::SetMembers { group, .. } => &group.bucket,
+        Write::Flush => return None,
+    };
+    Some(bucket).filter(|bucket| !bucket.as_str().is_empty())
+}
+
+impl Store for PostgresStore {
+    fn get<'a>(
+        &'a self,
+        paths: &'a [RecordPath],
+    ) -> Pending<'a, Result<Vec<Option<Record>>, StoreError>> {
+        Box::pin(async move { Ok(query::get(&self.pool, paths).await?) })
+    }
+
+    fn head<'a>(
+        &'a self,
+        collection: &'a CollectionPath,
+    ) -> Pending<'a, Result<Option<Head>, StoreError>> {
+        Box::pin(async move { Ok(query::head(&self.pool, collection).await?) })
+    }
+
+    fn list<'a>(&'a self, query: &'a Query) -> Pending<'a, Result<Page, StoreError>> {
+        Box::pin(async move { Ok(query::list(&self.pool, query, self.list_ms).await?) })
+    }
+
+    fn count<'a>(
+        &'a self,
+        query: &'a Query,
+    ) -> Pending<'a, Result<(Option<Head>, u64), StoreError>> {
+        Box::pin(async move { Ok(query::count(&self.pool, query, self.list_ms).await?) })
+    }
+
+    fn groups_of<'a>(
+        &'a self,
+        members: &'a [Principal],
+    ) -> Pending<'a, Result<Vec<GroupPath>, StoreError>> {
+        Box::pin(async move { Ok(places::groups_of(&self.pool, members).await?) })
+    }
+
+    fn collections_of<'a>(
+        &'a self,
+        principals: &'a [Principal],
+    ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
+        Box::pin(async move { Ok(places::collections_of(&self.pool, principals).await?) })
+    }
+
+    fn collections<'a>(
+        &'a self,
+        after: Option<&'a CollectionPath>,
+        limit: usize,
+    ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
+        Box::pin(async move { Ok(places::collections(&self.pool, after, limit).await?) })
+    }
+
+    fn apply(&self, batch: Batch) -> Pending<'_, Result<Vec<Outcome>, ApplyError>> {
+        let lane = self.lane_of(&batch);
+        Box::pin(self.submit(lane, Some(batch)))
+    }
+
+    fn foreign_writes(&self) -> u64 {
+        self.hints.moves()
+    }
+
+    fn tally(&self) -> Pending<'_, Result<BTreeMap<Kind, Tally>, StoreError>> {
+        Box::pin(async move { Ok(places::tally(&self.pool).await?) })
+    }
+
+    fn ping(&self) -> Pending<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            query::head(&self.pool, &CollectionPath::buckets()).await?;
+            match self.submit(0, None).await {
+                Ok(_) => Ok(()),
+                Err(ApplyError::Store(error)) => Err(error),
+                Err(ApplyError::Conflict) => Err(StoreError::Unavailable("it is busy".to_owned())),
+            }
+        })
+    }
+
+    fn check(&self) -> Pending<'_, Result<Vec<Finding>, StoreError>> {
+        Box::pin(async move { Ok(check::check(&self.pool).await?) })
+    }
+
+    fn backup<'a>(&'a self, _: &'a Path) -> Pending<'a, Result<(), StoreError>> {
+        let why = "PostgreSQL makes its own copies: use pg_dump, or nuage copy for a SQLite file";
+        Box::pin(std::future::ready(Err(StoreError::Unsupported(why.to_owned()))))
+    }
+
+    fn keep<'a>(
+        &'a self,
+        name: &'a str,
+        value: &'a str,
+    ) -> Pending<'a, Result<String, StoreError>> {
+        Box::pin(async move {
+            let client = self.pool.get().await?;
+            Ok(keep::keep(&client, name, value).await?)
+        })
+    }
+
+    fn rows(&self) -> &dyn Rows {
+        self
+    }
+
+    fn close(&self) -> Pending<'_, ()> {
+        Box::pin(async move {
+            if self.closed.swap(true, Ordering::SeqCst) {
+                return;
+            }
+            for lane in &self.lanes {
+                let (reply, closed) = oneshot::channel();
+                let ended = async {
+                    if lane.send(Job::Close(reply)).await.is_ok() {
+                        // An error means that the lane has ended already.
+                        let _ = closed.await;
+                    }
+                };
+                if tokio::time::timeout(CLOSING, ended).await.is_err() {
+                    tracing::warn!("a writer did not end in time");
+                }
+            }
+            self.hints.stop();
+            self.pool.close();
+            self.writers.close();
+        })
+    }
+}
