@@ -3,8 +3,8 @@
 /// How to open a store.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// SQLite: what an acknowledgement promises. The default costs one flush of the disk for each
-    /// group of writes.
+    /// What an acknowledgement promises. The default costs one flush of the disk for each group
+    /// of writes.
     pub synchronous: Synchronous,
     /// SQLite: connections for short reads, and as many for long ones. Each costs a file
     /// descriptor or two and up to 2 MiB of cache once used.

@@ -12,7 +12,7 @@ use nuage_model::Finding;
 
 use crate::check;
 use crate::cli::BackupVerb;
-use crate::config::{Settings, StorageSettings};
+use crate::config::{Files, Place, Settings, StorageSettings};
 use crate::data::{self, beside};
 use crate::failure::{Exit, Failure};
 use crate::out::{complain, say};
@@ -21,17 +21,34 @@ use crate::server::now;
 /// Performs a verb on copies.
 pub(crate) async fn perform(verb: BackupVerb, settings: &Settings, json: bool) -> Result<()> {
     let storage = &settings.storage;
+    let files = match &storage.place {
+        Place::Files(files) => files,
+        Place::Server(server) => return Err(use_pg_dump(&server.shown, &verb).into()),
+    };
     match verb {
-        BackupVerb::Create { file } => create(storage, &file, json).await,
+        BackupVerb::Create { file } => create(storage, files, &file, json).await,
         BackupVerb::Verify { file } => {
             let findings = verify(storage, &file).await?;
             check::tell(&findings, &file.display().to_string(), json)
         }
-        BackupVerb::Restore { file, force } => restore(storage, &file, force, json).await,
+        BackupVerb::Restore { file, force } => restore(storage, files, &file, force, json).await,
     }
 }
 
-async fn create(storage: &StorageSettings, file: &Path, json: bool) -> Result<()> {
+/// PostgreSQL has better means of its own.
+fn use_pg_dump(shown: &str, verb: &BackupVerb) -> Failure {
+    let how = match verb {
+        BackupVerb::Create { .. } => "pg_dump --format=custom copies it while servers run",
+        BackupVerb::Verify { .. } => {
+            "pg_restore --list reads a copy, and after restoring it into \
+             another database `nuage check` verifies that"
+        }
+        BackupVerb::Restore { .. } => "pg_restore puts a copy into an empty database",
+    };
+    Failure::new(Exit::Usage, format!("{shown} is a PostgreSQL database: {how}."))
+}
+
+async fn create(storage: &StorageSettings, files: &Files, file: &Path, json: bool) -> Result<()> {
     data::expect_database(storage)?;
     if file.exists() {
         bail!("{} is there already. Nothing was changed.", file.display());
@@ -43,7 +60,7 @@ async fn create(storage: &StorageSettings, file: &Path, json: bool) -> Result<()
     store.close().await;
     copied.with_context(|| format!("{} cannot be written", file.display()))?;
     File::open(&draft.0)?.sync_all()?;
-    let secrets = data::secrets_path(storage);
+    let secrets = data::secrets_path(files);
     if secrets.is_file() {
         copy_private(&secrets, &secrets_beside(file))?;
     }
@@ -69,20 +86,26 @@ async fn verify(storage: &StorageSettings, file: &Path) -> Result<Vec<Finding>> 
 }
 
 async fn check_file(storage: &StorageSettings, file: &Path) -> Result<Vec<Finding>> {
-    let store = data::open_file(file, storage).await?;
+    let store = data::open_file(file, &storage.options).await?;
     let findings = store.check().await;
     store.close().await;
     Ok(findings?)
 }
 
-async fn restore(storage: &StorageSettings, file: &Path, force: bool, json: bool) -> Result<()> {
+async fn restore(
+    storage: &StorageSettings,
+    files: &Files,
+    file: &Path,
+    force: bool,
+    json: bool,
+) -> Result<()> {
     if !file.is_file() {
         let sentence = format!("There is no copy at {}.", file.display());
         return Err(Failure::new(Exit::Storage, sentence).into());
     }
-    data::make_folder(storage)?;
-    let _lock = data::lock(storage)?;
-    let database = &storage.database;
+    data::make_folder(files)?;
+    let _lock = data::lock(files)?;
+    let database = &files.database;
     if database.exists() && !force {
         bail!(
             "There is data at {} already. To replace it (it is kept beside): --force",
@@ -95,11 +118,11 @@ async fn restore(storage: &StorageSettings, file: &Path, force: bool, json: bool
     if !findings.is_empty() {
         check::tell(&findings, &file.display().to_string(), false)?;
     }
-    let kept = set_aside(storage)?;
+    let kept = set_aside(files)?;
     std::fs::rename(&draft.0, database)?;
     let secrets = secrets_beside(file);
     if secrets.is_file() {
-        copy_private(&secrets, &data::secrets_path(storage))?;
+        copy_private(&secrets, &data::secrets_path(files))?;
     }
     sync_folder(database)?;
     if json {
@@ -114,8 +137,8 @@ async fn restore(storage: &StorageSettings, file: &Path, force: bool, json: bool
 }
 
 /// Renames the database with all that belongs to it.
-fn set_aside(storage: &StorageSettings) -> Result<Option<PathBuf>> {
-    let database = &storage.database;
+fn set_aside(files: &Files) -> Result<Option<PathBuf>> {
+    let database = &files.database;
     if !database.exists() {
         return Ok(None);
     }
@@ -128,7 +151,7 @@ fn set_aside(storage: &StorageSettings) -> Result<Option<PathBuf>> {
         }
     }
     std::fs::rename(database, &kept)?;
-    let secrets = data::secrets_path(storage);
+    let secrets = data::secrets_path(files);
     if secrets.is_file() {
         copy_private(&secrets, &beside(&secrets, &suffix))?;
     }

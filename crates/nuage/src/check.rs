@@ -14,7 +14,7 @@ pub(crate) async fn perform(settings: &Settings, json: bool) -> Result<()> {
     let store = data::open(&settings.storage).await?;
     let findings = store.check().await;
     store.close().await;
-    tell(&findings?, &settings.storage.database.display().to_string(), json)
+    tell(&findings?, &settings.storage.place.to_string(), json)
 }
 
 /// Tells what was found. Findings are a failure.

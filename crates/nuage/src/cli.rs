@@ -42,7 +42,8 @@ pub(crate) struct Common {
     /// Folder of the data [storage.path, default: ./nuage-data]
     #[arg(long, value_name = "FOLDER", global = true)]
     pub(crate) data: Option<String>,
-    /// Database elsewhere: sqlite:///absolute/file.db or a path [storage.url]
+    /// Database elsewhere: postgres://user@host/database, sqlite:///absolute/file.db or a path
+    /// [storage.url]
     #[arg(long, value_name = "URL", global = true)]
     pub(crate) storage_url: Option<String>,
     /// Address to listen on [http.listen, default: 127.0.0.1:8888]

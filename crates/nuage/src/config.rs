@@ -18,7 +18,7 @@ mod tests;
 mod value;
 
 pub(crate) use keys::nearest_of;
-pub(crate) use settings::{Settings, StorageSettings};
+pub(crate) use settings::{Files, Place, Settings, StorageSettings};
 pub(crate) use show::{show_json, show_text};
 pub(crate) use sources::{Environment, Sources, load};
 pub(crate) use value::{Kind, Value};

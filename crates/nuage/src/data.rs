@@ -1,5 +1,6 @@
-//! The data folder: made at the first start, private, with secrets of its own, and used by one
-//! server at a time.
+//! Where the data is: a folder, made at the first start, private, with secrets of its own, and used
+//! by one server at a time; or a database on a PostgreSQL server, which any number of servers
+//! share, secrets included.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -9,14 +10,19 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use nuage_model::{Store, StoreError};
+use nuage_store::Options;
 use uuid::Uuid;
 
-use crate::config::{Settings, StorageSettings};
+use crate::config::{Files, Place, Settings, StorageSettings};
 use crate::failure::{Exit, Failure};
 
+/// The secrets that are made up at the first start, by name.
+pub(crate) const SECRETS: [&str; 3] =
+    ["userid_hmac_secret", "default_bucket_hmac_secret", "token_secret"];
+
 /// Makes the folder if it is missing.
-pub(crate) fn make_folder(storage: &StorageSettings) -> Result<()> {
-    let folder = &storage.folder;
+pub(crate) fn make_folder(files: &Files) -> Result<()> {
+    let folder = &files.folder;
     if folder.is_dir() {
         return Ok(());
     }
@@ -30,51 +36,64 @@ pub(crate) fn make_folder(storage: &StorageSettings) -> Result<()> {
     })
 }
 
-/// Refuses a database that is not there.
+/// Refuses a file that is not there. What a server lacks it says itself.
 pub(crate) fn expect_database(storage: &StorageSettings) -> Result<()> {
-    if storage.database.is_file() {
-        return Ok(());
+    match &storage.place {
+        Place::Files(files) if !files.database.is_file() => {
+            let path = files.database.display();
+            Err(Failure::new(Exit::Storage, format!("There is no data at {path}.")).into())
+        }
+        _ => Ok(()),
     }
-    let path = storage.database.display();
-    Err(Failure::new(Exit::Storage, format!("There is no data at {path}.")).into())
 }
 
-/// Opens the database; makes folder, secrets and database if there is none.
+/// Opens the database; makes folder, secrets and tables if there are none.
 pub(crate) async fn open_or_make(storage: &StorageSettings) -> Result<Arc<dyn Store>> {
-    make_folder(storage)?;
-    if !storage.database.is_file() {
-        // Before the database: secrets that are missing beside data were lost.
-        secrets(storage)?;
+    if let Place::Files(files) = &storage.place {
+        make_folder(files)?;
+        if !files.database.is_file() {
+            // Before the database: secrets that are missing beside data were lost.
+            secrets_of_folder(files)?;
+        }
     }
     open(storage).await
 }
 
 /// Opens the database.
 pub(crate) async fn open(storage: &StorageSettings) -> Result<Arc<dyn Store>> {
-    open_file(&storage.database, storage).await
+    match &storage.place {
+        Place::Files(files) => open_file(&files.database, &storage.options).await,
+        Place::Server(server) => {
+            let opened = nuage_store::connect(&server.address, storage.options.clone()).await;
+            opened.map_err(|error| cannot_open(&server.shown, &error))
+        }
+    }
 }
 
 /// Opens a database file elsewhere, in the same way.
-pub(crate) async fn open_file(path: &Path, storage: &StorageSettings) -> Result<Arc<dyn Store>> {
-    nuage_store::open(path, storage.options.clone()).await.map_err(|error| {
-        let path = path.display();
-        let sentence = match &error {
-            StoreError::Unsupported(why) => format!("{path} cannot be used: {why}."),
-            error => format!("{path} cannot be opened: {error}."),
-        };
-        Failure::new(Exit::Storage, sentence).into()
-    })
+pub(crate) async fn open_file(path: &Path, options: &Options) -> Result<Arc<dyn Store>> {
+    let opened = nuage_store::open(path, options.clone()).await;
+    opened.map_err(|error| cannot_open(&path.display().to_string(), &error))
 }
 
-/// That no other server uses this data, as long as it is held.
+fn cannot_open(shown: &str, error: &StoreError) -> anyhow::Error {
+    let sentence = match error {
+        StoreError::Unsupported(why) => format!("{shown} cannot be used: {why}."),
+        StoreError::Unavailable(why) => format!("{shown} cannot be opened: {why}."),
+        error => format!("{shown} cannot be opened: {error}."),
+    };
+    Failure::new(Exit::Storage, sentence).into()
+}
+
+/// That no other server uses these files, as long as it is held.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
 }
 
-/// Takes the data for this process. Who only looks or edits beside a server needs no lock.
-pub(crate) fn lock(storage: &StorageSettings) -> Result<Lock> {
-    let path = beside(&storage.database, ".lock");
+/// Takes the files for this process. Who only looks or edits beside a server needs no lock.
+pub(crate) fn lock(files: &Files) -> Result<Lock> {
+    let path = beside(&files.database, ".lock");
     let file = private().create(true).truncate(false).open(&path);
     let file = file.map_err(|error| {
         let path = path.display();
@@ -83,7 +102,7 @@ pub(crate) fn lock(storage: &StorageSettings) -> Result<Lock> {
     match file.try_lock() {
         Ok(()) => Ok(Lock { _file: file }),
         Err(TryLockError::WouldBlock) => {
-            let path = storage.database.display();
+            let path = files.database.display();
             let sentence = format!(
                 "Another nuage serves {path}. Stop it, or give this one a --data folder of its own."
             );
@@ -103,36 +122,50 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Where generated secrets lie.
-pub(crate) fn secrets_path(storage: &StorageSettings) -> PathBuf {
-    storage.folder.join("secrets.toml")
+pub(crate) fn secrets_path(files: &Files) -> PathBuf {
+    files.folder.join("secrets.toml")
 }
 
-/// The secrets that the configuration left open.
-pub(crate) struct Secrets {
-    userid_hmac_secret: String,
-    default_bucket_hmac_secret: String,
-    token_secret: String,
+/// The secrets that the configuration left open, in the order of [`SECRETS`].
+pub(crate) struct Secrets([String; 3]);
+
+/// Takes the secrets from where the data is, or makes them up at the first start.
+pub(crate) async fn secrets(place: &Place, store: &dyn Store) -> Result<Secrets> {
+    match place {
+        Place::Files(files) => secrets_of_folder(files),
+        Place::Server(_) => secrets_of_server(store).await,
+    }
 }
 
-/// Reads the secrets, or makes them up at the first start.
-pub(crate) fn secrets(storage: &StorageSettings) -> Result<Secrets> {
-    let path = secrets_path(storage);
+/// What is made up by whichever process comes first is kept for all.
+async fn secrets_of_server(store: &dyn Store) -> Result<Secrets> {
+    let mut secrets = [const { String::new() }; 3];
+    for (secret, name) in secrets.iter_mut().zip(SECRETS) {
+        *secret = store.keep(name, &random_text()).await?;
+    }
+    Ok(Secrets(secrets))
+}
+
+/// Reads the secrets of a folder, or makes them up at the first start.
+pub(crate) fn secrets_of_folder(files: &Files) -> Result<Secrets> {
+    let path = secrets_path(files);
     if !path.exists() {
         make_secrets(&path)?;
     }
-    let text = std::fs::read_to_string(&path)
+    read_secrets(&path)
+}
+
+fn read_secrets(path: &Path) -> Result<Secrets> {
+    let text = std::fs::read_to_string(path)
         .with_context(|| format!("the secrets in {} cannot be read", path.display()))?;
     let table: toml::Table =
         text.parse().map_err(|_| anyhow!("{} is not a table of secrets", path.display()))?;
-    let secret = |name: &str| {
-        let secret = table.get(name).and_then(toml::Value::as_str).map(str::to_owned);
-        secret.ok_or_else(|| anyhow!("{} lacks {name}", path.display()))
-    };
-    Ok(Secrets {
-        userid_hmac_secret: secret("userid_hmac_secret")?,
-        default_bucket_hmac_secret: secret("default_bucket_hmac_secret")?,
-        token_secret: secret("token_secret")?,
-    })
+    let mut secrets = [const { String::new() }; 3];
+    for (secret, name) in secrets.iter_mut().zip(SECRETS) {
+        let found = table.get(name).and_then(toml::Value::as_str).map(str::to_owned);
+        *secret = found.ok_or_else(|| anyhow!("{} lacks {name}", path.display()))?;
+    }
+    Ok(Secrets(secrets))
 }
 
 fn make_secrets(path: &Path) -> Result<()> {
@@ -140,7 +173,7 @@ fn make_secrets(path: &Path) -> Result<()> {
         "# Made at the first start. User ids and names of personal buckets are derived from\n\
          # these: keep them with the data, and show them to nobody.\n",
     );
-    for name in ["userid_hmac_secret", "default_bucket_hmac_secret", "token_secret"] {
+    for name in SECRETS {
         text.push_str(&format!("{name} = \"{}\"\n", random_text()));
     }
     // Complete under its own name first: another process may start at the same time.
@@ -174,14 +207,13 @@ fn random_text() -> String {
 
 impl Settings {
     /// Fills in what the configuration left to be generated.
-    pub(crate) fn take_secrets(&mut self, secrets: &Secrets) {
-        let chosen =
-            |chosen: &Option<String>, made: &String| chosen.clone().unwrap_or_else(|| made.clone());
-        self.auth.hmac_secret =
-            chosen(&self.userid_hmac_secret, &secrets.userid_hmac_secret).into();
+    pub(crate) fn take_secrets(&mut self, secrets: Secrets) {
+        let Secrets([userid_hmac_secret, default_bucket_hmac_secret, token_secret]) = secrets;
+        let chosen = |chosen: &Option<String>, made| chosen.clone().unwrap_or(made);
+        self.auth.hmac_secret = chosen(&self.userid_hmac_secret, userid_hmac_secret).into();
         self.kinto.default_bucket_hmac_secret =
-            chosen(&self.default_bucket_hmac_secret, &secrets.default_bucket_hmac_secret);
-        self.kinto.token_secret = chosen(&self.token_secret, &secrets.token_secret).into_bytes();
+            chosen(&self.default_bucket_hmac_secret, default_bucket_hmac_secret);
+        self.kinto.token_secret = chosen(&self.token_secret, token_secret).into_bytes();
     }
 }
 

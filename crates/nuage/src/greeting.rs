@@ -1,9 +1,10 @@
 //! What the server says when it is ready: facts and first steps to a person, one line to a log.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
-use crate::config::Settings;
+use crate::config::{Place, Settings};
 use crate::out::{is_terminal, say};
 
 /// What there is to say.
@@ -46,7 +47,7 @@ impl Greeting<'_> {
         }
         tracing::info!(
             address = %self.address,
-            data = %self.settings.storage.database.display(),
+            data = %self.settings.storage.place,
             created = !self.existed,
             version = env!("CARGO_PKG_VERSION"),
             ready_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
@@ -56,7 +57,11 @@ impl Greeting<'_> {
 
     fn to_person(&self, took: Duration) {
         let url = self.url();
-        let database = self.settings.storage.database.display();
+        let place = &self.settings.storage.place;
+        let kind = match place {
+            Place::Files(_) => "SQLite",
+            Place::Server(_) => "PostgreSQL",
+        };
         let state = if self.existed { "found" } else { "created" };
         say(&format!(
             "\n  Nuage {}   keeps the data of offline-first applications in step\n",
@@ -64,7 +69,7 @@ impl Greeting<'_> {
         ));
         say(&format!("  Server  {url}   ready in {:.3} s", took.as_secs_f64()));
         say(&format!("  Kinto   {url}/v1/   health /__heartbeat__   interface /v1/__api__"));
-        say(&format!("  Data    {database} (SQLite, {state})"));
+        say(&format!("  Data    {place} ({kind}, {state})"));
         for note in self.notes {
             say(&format!("  Note    {note}"));
         }
@@ -98,13 +103,14 @@ impl Greeting<'_> {
     }
 
     fn data_flag(&self) -> String {
-        let storage = &self.settings.storage;
-        if storage.folder == std::path::Path::new("./nuage-data") {
-            return String::new();
-        }
-        match storage.database == storage.folder.join("nuage.db") {
-            true => format!(" --data {}", storage.folder.display()),
-            false => format!(" --storage-url {}", storage.database.display()),
+        match &self.settings.storage.place {
+            Place::Files(files) if files.folder == Path::new("./nuage-data") => String::new(),
+            Place::Files(files) if files.database == files.folder.join("nuage.db") => {
+                format!(" --data {}", files.folder.display())
+            }
+            Place::Files(files) => format!(" --storage-url {}", files.database.display()),
+            // The URL may hold a password, and without it would not work.
+            Place::Server(_) => " --storage-url ...".to_owned(),
         }
     }
 }

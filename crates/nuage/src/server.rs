@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use uuid::Uuid;
 
-use crate::config::{Config, Settings};
+use crate::config::{Config, Place, Settings};
 use crate::data;
 use crate::failure::{Exit, Failure};
 use crate::greeting::Greeting;
@@ -39,13 +39,23 @@ pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()>
     let listener = bind(&settings.listen).await?;
     let address = listener.local_addr()?;
 
-    data::make_folder(&settings.storage)?;
-    let _lock = data::lock(&settings.storage)?;
-    let existed = settings.storage.database.is_file();
     let mut notes = config.notes.clone();
-    notes.extend(dangers(&settings, existed));
+    notes.extend(dangers(&settings));
+    let place = settings.storage.place.clone();
+    let _lock = match &place {
+        Place::Files(files) => {
+            data::make_folder(files)?;
+            Some(data::lock(files)?)
+        }
+        // Many processes may serve one database.
+        Place::Server(_) => None,
+    };
+    let mut existed = matches!(&place, Place::Files(files) if files.database.is_file());
     let store = data::open_or_make(&settings.storage).await?;
-    settings.take_secrets(&data::secrets(&settings.storage)?);
+    if matches!(place, Place::Server(_)) {
+        existed = !store.collections(None, 1).await?.is_empty();
+    }
+    settings.take_secrets(data::secrets(&place, store.as_ref()).await?);
 
     let world =
         World { clock: Box::new(now), ids: Box::new(|| Uuid::new_v4().hyphenated().to_string()) };
@@ -65,7 +75,7 @@ pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()>
 }
 
 /// What the operator should know of, though nothing is wrong.
-fn dangers(settings: &Settings, existed: bool) -> Vec<String> {
+fn dangers(settings: &Settings) -> Vec<String> {
     let mut dangers = Vec::new();
     if settings.kinto.features.flush {
         let sentence = "kinto.flush is on: anybody who reaches the server may delete everything.";
@@ -73,11 +83,15 @@ fn dangers(settings: &Settings, existed: bool) -> Vec<String> {
     }
     let made =
         settings.userid_hmac_secret.is_none() || settings.default_bucket_hmac_secret.is_none();
-    if existed && made && !data::secrets_path(&settings.storage).exists() {
+    if let Place::Files(files) = &settings.storage.place
+        && files.database.is_file()
+        && made
+        && !data::secrets_path(files).exists()
+    {
         dangers.push(format!(
             "{} was missing beside existing data, so new secrets were made: personal buckets and \
              basicauth users have other names from now on.",
-            data::secrets_path(&settings.storage).display()
+            data::secrets_path(files).display()
         ));
     }
     dangers

@@ -10,6 +10,11 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// The end of the name of a file that is gone when this process is.
+fn scratch(verb: &str) -> String {
+    format!(".{verb}-{}", std::process::id())
+}
+
 /// A bar for a person who watches; nothing otherwise.
 fn progress(total: u64, wanted: bool) -> ProgressBar {
     if !wanted || !std::io::stderr().is_terminal() {

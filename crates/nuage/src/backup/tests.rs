@@ -5,7 +5,7 @@ use nuage_model::{Batch, Placement, Readers, RecordPath, Timestamp, Write};
 use crate::backup::{perform, secrets_beside};
 use crate::cli::BackupVerb;
 use crate::config::Settings;
-use crate::data::tests::settings_in;
+use crate::data::tests::{files_of, settings_in};
 use crate::data::{open_or_make, secrets_path};
 
 async fn add_account(settings: &Settings, name: &str) {
@@ -45,12 +45,12 @@ async fn a_copy_brings_back_data_and_secrets() {
     assert!(refused.to_string().contains("--force"));
     assert!(has_account(&settings, "after").await);
 
-    let made = std::fs::read(secrets_path(&settings.storage)).unwrap();
-    std::fs::write(secrets_path(&settings.storage), "lost").unwrap();
+    let made = std::fs::read(secrets_path(&files_of(&settings))).unwrap();
+    std::fs::write(secrets_path(&files_of(&settings)), "lost").unwrap();
     perform(restore(true), &settings, false).await.unwrap();
     assert!(has_account(&settings, "before").await && !has_account(&settings, "after").await);
-    assert_eq!(std::fs::read(secrets_path(&settings.storage)).unwrap(), made);
-    let names = std::fs::read_dir(&settings.storage.folder).unwrap();
+    assert_eq!(std::fs::read(secrets_path(&files_of(&settings))).unwrap(), made);
+    let names = std::fs::read_dir(&files_of(&settings).folder).unwrap();
     let kept = names.filter(|name| {
         let name = name.as_ref().unwrap().file_name().into_string().unwrap();
         name.starts_with("nuage.db.before-") && !name.ends_with("-wal") && !name.ends_with("-shm")

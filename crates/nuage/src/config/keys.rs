@@ -93,9 +93,14 @@ static KEYS: &[Key] = &[
     key("http.listen", Kind::Text, "127.0.0.1:8888", "address and port to listen on"),
 
     key("storage.path", Kind::Text, "./nuage-data", "folder that holds the database, nuage.db, and the generated secrets"),
-    key("storage.url", Kind::Text, "", "database elsewhere: sqlite:///absolute/file.db or a path; the secrets lie beside it"),
+    key("storage.url", Kind::Text, "", "database elsewhere: postgres://user@host/database, sqlite:///absolute/file.db or a path"),
+    key("storage.password", Kind::Secret, "", "PostgreSQL: password of the user, instead of one in the URL"),
+    key("storage.password_file", Kind::Text, "", "PostgreSQL: file that holds the password"),
+    key("storage.connections", Kind::Whole(1), "8", "PostgreSQL: connections for reads, of each process of Nuage"),
+    key("storage.writers", Kind::Whole(1), "4", "PostgreSQL: connections for writes, of each process of Nuage"),
+    key("storage.trust_ms", Kind::Whole(0), "1000", "PostgreSQL: how long changes that other processes made to permissions and accounts may go unnoticed at most"),
     key("storage.synchronous", SYNCHRONOUS, "full", "full: an acknowledged write survives a power cut; normal: the last ones may not"),
-    key("storage.readers", Kind::Whole(1), "4", "connections that read at a time; each costs its cache"),
+    key("storage.readers", Kind::Whole(1), "4", "SQLite: connections that read at a time; each costs its cache"),
     key("storage.list_ms", Kind::Whole(1), "10000", "time that one list or count may take"),
 
     key("log.level", LEVELS, "info", "least severity that is logged; RUST_LOG refines it"),

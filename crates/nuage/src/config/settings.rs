@@ -2,13 +2,14 @@
 //! refused at start.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use nuage_auth::{Policy, PolicyKind, Secret, Throttling};
 use nuage_engine::{Grants, History, Ownership, Trim, Validation};
 use nuage_kinto::{EndOfService, Features, RedirectLifetime};
 use nuage_model::{EVERYONE, Principal};
-use nuage_store::{Options, Synchronous};
+use nuage_store::{Address, Options, Synchronous};
 
 use crate::config::{Config, Invalid, Value, keys};
 
@@ -36,12 +37,46 @@ pub(crate) struct Settings {
 /// Where and how data is kept.
 #[derive(Clone, Debug)]
 pub(crate) struct StorageSettings {
+    /// Where.
+    pub(crate) place: Place,
+    /// How to open it.
+    pub(crate) options: Options,
+}
+
+/// Where data is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// In files on this machine: SQLite.
+    Files(Files),
+    /// In a database on a server: PostgreSQL.
+    Server(Server),
+}
+
+/// A database that is a file, and what lies beside it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Files {
     /// The folder of secrets and locks.
     pub(crate) folder: PathBuf,
     /// The database in it.
     pub(crate) database: PathBuf,
-    /// How to open it.
-    pub(crate) options: Options,
+}
+
+/// A database on a server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Server {
+    /// How to reach it.
+    pub(crate) address: Address,
+    /// Host and database, without a password.
+    pub(crate) shown: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Files(files) => files.database.display().fmt(f),
+            Self::Server(server) => f.write_str(&server.shown),
+        }
+    }
 }
 
 impl Settings {
@@ -111,35 +146,76 @@ fn storage(config: &Config, errors: &mut Vec<String>) -> StorageSettings {
             _ => Synchronous::Full,
         },
         readers: config.whole("storage.readers") as usize,
+        connections: config.whole("storage.connections") as usize,
+        writers: config.whole("storage.writers") as usize,
+        trust_ms: config.whole("storage.trust_ms"),
         queued_writes: config.whole("limits.queued_writes") as usize,
         list_ms: config.whole("storage.list_ms"),
     };
     let url = config.text("storage.url");
     if url.is_empty() {
         let folder = PathBuf::from(config.text("storage.path"));
-        return StorageSettings { database: folder.join("nuage.db"), folder, options };
+        let files = Files { database: folder.join("nuage.db"), folder };
+        return StorageSettings { place: Place::Files(files), options };
     }
-    // As SQLAlchemy writes it: three slashes before a relative path, four before an absolute one;
-    // Python's habit of three before an absolute one is understood as well.
-    let path = match url.strip_prefix("sqlite:") {
-        Some(rest) if rest.starts_with("////") => &rest[3..],
-        Some(rest) if rest.starts_with("///") => &rest[2..],
-        Some(rest) => rest,
-        None if url.contains("://") => {
+    let password = password(config, errors);
+    let place = Place::of(url, password).unwrap_or_else(|why| {
+        let origin = &config.entry("storage.url").origin;
+        errors.push(format!("{origin}: storage.url: {why}."));
+        Place::Files(Files { folder: PathBuf::new(), database: PathBuf::new() })
+    });
+    StorageSettings { place, options }
+}
+
+/// The password of the database's user, in the settings or in a file that they name.
+fn password(config: &Config, errors: &mut Vec<String>) -> Option<String> {
+    if let Some(password) = config.text_or_none("storage.password") {
+        return Some(password);
+    }
+    let file = config.text_or_none("storage.password_file")?;
+    match std::fs::read_to_string(&file) {
+        Ok(password) => Some(password.trim_end_matches(['\r', '\n']).to_owned()),
+        Err(error) => {
+            let origin = &config.entry("storage.password_file").origin;
             errors.push(format!(
-                "storage.url: {} is not a database of Nuage; give sqlite:///file.db or a path.",
-                url.split_once("://").map_or(url, |(scheme, _)| scheme)
+                "{origin}: storage.password_file: the file {file} cannot be read: {error}."
             ));
-            url
+            None
         }
-        None => url,
-    };
-    let database = PathBuf::from(path);
-    let folder = match database.parent() {
-        Some(folder) if folder != Path::new("") => folder.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    StorageSettings { folder, database, options }
+    }
+}
+
+impl Place {
+    /// Understands a URL, or says in a sentence without a full stop why not.
+    pub(crate) fn of(url: &str, password: Option<String>) -> Result<Self, String> {
+        if Address::is_postgres(url) {
+            let address = Address { url: url.to_owned(), password };
+            let shown = address.place()?;
+            return Ok(Self::Server(Server { address, shown }));
+        }
+        // As SQLAlchemy writes it: three slashes before a relative path, four before an absolute
+        // one; Python's habit of three before an absolute one is understood as well.
+        let path = match url.strip_prefix("sqlite:") {
+            Some(rest) if rest.starts_with("////") => &rest[3..],
+            Some(rest) if rest.starts_with("///") => &rest[2..],
+            Some(rest) => rest,
+            None => match url.split_once("://") {
+                Some((scheme, _)) => {
+                    return Err(format!(
+                        "{scheme} is not a database of Nuage; give postgres://user@host/database, \
+                         sqlite:///file.db or a path"
+                    ));
+                }
+                None => url,
+            },
+        };
+        let database = PathBuf::from(path);
+        let folder = match database.parent() {
+            Some(folder) if folder != Path::new("") => folder.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        Ok(Self::Files(Files { folder, database }))
+    }
 }
 
 fn policies(config: &Config, errors: &mut Vec<String>) -> Vec<Policy> {
@@ -284,7 +360,7 @@ fn kinto(config: &Config, policies: &[Policy], errors: &mut Vec<String>) -> nuag
         account_policy: account_policy(policies).map(str::to_owned),
         basic_policy: policies.iter().any(|policy| policy.kind == PolicyKind::Basic),
         account_hash_shown: config.switch("kinto.account_hash_shown"),
-        // The secrets are filled in once the data folder is open.
+        // The secrets are filled in once the data is open.
         default_bucket_hmac_secret: String::new(),
         token_secret: Vec::new(),
         paginate_by: config

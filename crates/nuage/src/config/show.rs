@@ -1,7 +1,7 @@
 //! The settings in effect, with the origin of each, for people and for programs. Secrets are
 //! never shown, only whether they are set.
 
-use crate::config::{Config, Entry, Kind, keys};
+use crate::config::{Config, Entry, Kind, Value, keys};
 
 const MASK: &str = "********";
 
@@ -50,10 +50,20 @@ fn line(name: &str, key: &keys::Key, entry: &Entry) -> String {
 
 fn shown(key: &keys::Key, entry: &Entry) -> String {
     match (key.kind, &entry.value) {
-        (Kind::Secret, crate::config::Value::None) => "generated".to_owned(),
-        (Kind::Secret, crate::config::Value::Text(text)) if text.is_empty() => "empty".to_owned(),
+        (Kind::Secret, Value::None) => "generated".to_owned(),
+        (Kind::Secret, Value::Text(text)) if text.is_empty() => "empty".to_owned(),
         (Kind::Secret, _) => MASK.to_owned(),
-        (_, value) => value.to_string(),
+        (_, value) => without_password(key, value).to_string(),
+    }
+}
+
+/// A URL may hold a password.
+fn without_password(key: &keys::Key, value: &Value) -> Value {
+    match value {
+        Value::Text(url) if key.name == "storage.url" && url.contains("://") => {
+            Value::Text(nuage_store::Address::without_password(url, MASK))
+        }
+        value => value.clone(),
     }
 }
 
@@ -63,7 +73,7 @@ pub(crate) fn show_json(config: &Config) -> serde_json::Value {
     let mut add = |name: &str, key: &keys::Key, entry: &Entry| {
         let value = match key.kind {
             Kind::Secret => shown(key, entry).into(),
-            _ => entry.value.to_json(),
+            _ => without_password(key, &entry.value).to_json(),
         };
         let origin = entry.origin.to_string();
         let entry = serde_json::json!({ "value": value, "origin": origin, "help": key.help });

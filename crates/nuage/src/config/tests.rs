@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::config::{Config, Kind, Settings, Sources, keys, load, show_json, show_text};
+use crate::config::{
+    Config, Files, Kind, Place, Settings, Sources, Value, keys, load, show_json, show_text,
+};
 
 /// What the sources say, the file given as text.
 fn sources(
@@ -33,12 +35,21 @@ fn complaint(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -
     sources(file, environment, flags).unwrap_err()
 }
 
+/// Where the data lies, if it is a file.
+fn files(settings: &Settings) -> &Files {
+    match &settings.storage.place {
+        Place::Files(files) => files,
+        Place::Server(server) => panic!("{} is not a file", server.shown),
+    }
+}
+
 #[test]
 fn defaults_are_right_and_closed() {
     let config = Config::defaults();
     let settings = Settings::of(&config).unwrap();
     assert_eq!(settings.listen, "127.0.0.1:8888");
-    assert_eq!(settings.storage.database, PathBuf::from("./nuage-data/nuage.db"));
+    let files = files(&settings);
+    assert_eq!(files.database, PathBuf::from("./nuage-data/nuage.db"));
     assert_eq!(settings.engine.limits, nuage_model::Limits::default());
     assert_eq!(settings.storage.options, nuage_store::Options::default());
     assert_eq!(settings.auth.throttling, nuage_auth::Throttling::default());
@@ -82,8 +93,8 @@ fn what_is_not_known_is_an_error_that_names_line_and_nearest_key() {
         ("[http]\nlisten = ", "nuage.toml line 2: "),
         ("[grants]\nbuket_create = ['x']", "Did you mean bucket_create?"),
         (
-            "[storage]\nurl = 'postgresql://me:secret@db/x'",
-            "storage.url: postgresql is not a database of Nuage",
+            "[storage]\nurl = 'mysql://me:secret@db/x'",
+            "nuage.toml line 2: storage.url: mysql is not a database of Nuage",
         ),
     ];
     for (file, expected) in cases {
@@ -165,10 +176,11 @@ fn storage_urls_name_files() {
     ];
     for (url, expected) in cases {
         let config = sources("", &[], &[("storage.url", url)]).unwrap();
-        let storage = Settings::of(&config).unwrap().storage;
-        assert_eq!(storage.database, PathBuf::from(expected));
+        let settings = Settings::of(&config).unwrap();
+        let files = files(&settings);
+        assert_eq!(files.database, PathBuf::from(expected));
         assert_eq!(
-            storage.folder,
+            files.folder,
             PathBuf::from(expected)
                 .parent()
                 .map(|folder| {
@@ -181,6 +193,50 @@ fn storage_urls_name_files() {
                 .unwrap()
         );
     }
+}
+
+#[test]
+fn storage_urls_name_databases_on_servers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("password");
+    std::fs::write(&path, "hush-file\n").unwrap();
+    let path = path.to_str().unwrap();
+    let url = ("storage.url", "postgres://me:hush-url@db:6000/n?sslmode=require");
+    let cases: [(&[(&str, &str)], &[(&str, &str)], Option<&str>); 4] = [
+        (&[url], &[], None),
+        (&[url, ("storage.password", "hush")], &[], Some("hush")),
+        (&[url, ("storage.password_file", path)], &[], Some("hush-file")),
+        (&[url], &[("NUAGE_STORAGE__PASSWORD_FILE", path)], Some("hush-file")),
+    ];
+    for (flags, environment, password) in cases {
+        let config = sources("", environment, flags).unwrap();
+        let settings = Settings::of(&config).unwrap();
+        let Place::Server(server) = &settings.storage.place else { panic!("a server") };
+        assert_eq!(server.shown, "db:6000/n");
+        assert_eq!(server.address.password.as_deref(), password);
+        for shown in [show_text(&config), show_json(&config).to_string(), format!("{settings:?}")] {
+            assert!(shown.contains("postgres://me:********@db:6000/n?sslmode=require"), "{shown}");
+            assert!(!shown.contains("hush"), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_storage_url_is_told_with_its_origin_and_without_its_password() {
+    let cases = [
+        ("postgres://me:hush@db/n?colour=red", "there is no parameter colour"),
+        ("postgres://me:hush@db/n?sslmode=verify-ca&sslrootcert=/none", "sslrootcert: /none"),
+        ("postgresql+psycopg2://me:hush@db/n", "postgresql+psycopg2 is not a database of Nuage"),
+    ];
+    for (url, expected) in cases {
+        let said = complaint("", &[("NUAGE_STORAGE__URL", url)], &[]);
+        assert!(said.starts_with("$NUAGE_STORAGE__URL: storage.url: "), "{said}");
+        assert!(said.contains(expected) && !said.contains("hush"), "{said}");
+    }
+    let file = "[storage]\nurl = 'postgres://me@db/n'\npassword_file = '/none'";
+    assert!(
+        complaint(file, &[], &[]).contains("nuage.toml line 3: storage.password_file: the file")
+    );
 }
 
 #[test]
@@ -207,7 +263,7 @@ fn reference() -> String {
             section = this;
         }
         let default = match (key.kind, key.default()) {
-            (Kind::Secret, _) => "generated".to_owned(),
+            (Kind::Secret, Value::None) => "generated".to_owned(),
             _ if key.family().is_some() => String::new(),
             (_, value) => format!("`{value}`"),
         };

@@ -2,8 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use crate::config::{Config, Origin, Settings, Value};
-use crate::data::{lock, make_folder, open_or_make, secrets, secrets_path};
+use crate::config::{Config, Files, Origin, Place, Settings, Value};
+use crate::data::{lock, make_folder, open_or_make, secrets_of_folder, secrets_path};
 
 /// Settings with their data in that folder.
 pub(crate) fn settings_in(folder: &std::path::Path) -> Settings {
@@ -11,6 +11,14 @@ pub(crate) fn settings_in(folder: &std::path::Path) -> Settings {
     let path = folder.join("data").display().to_string();
     config.set("storage.path", Value::Text(path), Origin::Default);
     Settings::of(&config).unwrap()
+}
+
+/// Where their data lies.
+pub(crate) fn files_of(settings: &Settings) -> Files {
+    match &settings.storage.place {
+        Place::Files(files) => files.clone(),
+        Place::Server(server) => panic!("{} is not a file", server.shown),
+    }
 }
 
 fn mode(path: &std::path::Path) -> u32 {
@@ -23,13 +31,14 @@ async fn the_first_start_makes_everything_for_its_owner_alone() {
     let mut settings = settings_in(folder.path());
     let store = open_or_make(&settings.storage).await.unwrap();
     store.close().await;
-    assert_eq!(mode(&settings.storage.folder), 0o700);
-    assert_eq!(mode(&settings.storage.database), 0o600);
-    assert_eq!(mode(&secrets_path(&settings.storage)), 0o600);
+    let files = files_of(&settings);
+    assert_eq!(mode(&files.folder), 0o700);
+    assert_eq!(mode(&files.database), 0o600);
+    assert_eq!(mode(&secrets_path(&files)), 0o600);
 
-    settings.take_secrets(&secrets(&settings.storage).unwrap());
+    settings.take_secrets(secrets_of_folder(&files).unwrap());
     let mut again = settings_in(folder.path());
-    again.take_secrets(&secrets(&again.storage).unwrap());
+    again.take_secrets(secrets_of_folder(&files_of(&again)).unwrap());
     assert_eq!(settings.auth.hmac_secret, again.auth.hmac_secret);
     assert_eq!(settings.kinto.token_secret, again.kinto.token_secret);
     assert_eq!(settings.kinto.token_secret.len(), 64);
@@ -40,20 +49,21 @@ async fn the_first_start_makes_everything_for_its_owner_alone() {
 fn secrets_that_are_set_are_not_replaced_even_by_empty_ones() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = settings_in(folder.path());
-    make_folder(&settings.storage).unwrap();
+    let files = files_of(&settings);
+    make_folder(&files).unwrap();
     settings.userid_hmac_secret = Some(String::new());
-    settings.take_secrets(&secrets(&settings.storage).unwrap());
+    settings.take_secrets(secrets_of_folder(&files).unwrap());
     assert_eq!(settings.auth.hmac_secret.reveal(), "");
 }
 
 #[test]
 fn one_server_at_a_time_holds_the_data() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = settings_in(folder.path());
-    make_folder(&settings.storage).unwrap();
-    let first = lock(&settings.storage).unwrap();
-    let refused = lock(&settings.storage).unwrap_err();
+    let files = files_of(&settings_in(folder.path()));
+    make_folder(&files).unwrap();
+    let first = lock(&files).unwrap();
+    let refused = lock(&files).unwrap_err();
     assert!(refused.to_string().starts_with("Another nuage serves"), "{refused}");
     drop(first);
-    lock(&settings.storage).unwrap();
+    lock(&files).unwrap();
 }

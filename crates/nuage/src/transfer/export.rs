@@ -8,18 +8,20 @@ use std::collections::BinaryHeap;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use indicatif::ProgressBar;
+use nuage_model::copy::Table;
 use nuage_model::{
     CollectionPath, Direction, Field, Query, Record, RecordId, Seq, Sort, States, Store, View,
 };
+use nuage_store::copy::{CopyError, Copying, Resume, Watch};
 
 use crate::backup::Draft;
-use crate::config::Settings;
+use crate::config::{Place, Settings, StorageSettings};
 use crate::data::{self, beside};
 use crate::out::complain;
 use crate::server::now;
-use crate::transfer::{progress, wire};
+use crate::transfer::{progress, scratch, wire};
 
 /// Records read at a time; each may be as large as a request.
 const PAGE: usize = 100;
@@ -30,13 +32,19 @@ const COLLECTIONS: usize = 1_000;
 pub(crate) async fn perform(file: Option<&Path>, settings: &Settings) -> Result<()> {
     let storage = &settings.storage;
     data::expect_database(storage)?;
-    let draft = Draft::new(beside(&storage.database, &format!(".export-{}", std::process::id())));
+    let draft = Draft::new(match &storage.place {
+        Place::Files(files) => beside(&files.database, &scratch("export")),
+        Place::Server(_) => std::env::temp_dir().join(format!("nuage{}", scratch("export"))),
+    });
     let store = data::open(storage).await?;
-    let copied = store.backup(&draft.0).await;
+    let copied = match &storage.place {
+        Place::Files(_) => store.backup(&draft.0).await.map_err(anyhow::Error::from),
+        Place::Server(_) => copy_rows(store.as_ref(), &draft.0, storage).await,
+    };
     store.close().await;
     copied.context("no copy could be made to export from")?;
 
-    let copy = data::open_file(&draft.0, storage).await?;
+    let copy = data::open_file(&draft.0, &storage.options).await?;
     let written = match file {
         Some(path) => to_file(copy.as_ref(), path).await,
         None => export(copy.as_ref(), std::io::stdout(), false).await,
@@ -47,6 +55,36 @@ pub(crate) async fn perform(file: Option<&Path>, settings: &Settings) -> Result<
         complain(&format!("{} holds {records} records and tombstones.", path.display()));
     }
     Ok(())
+}
+
+/// Makes a file of what a server holds at this moment.
+async fn copy_rows(from: &dyn Store, to: &Path, storage: &StorageSettings) -> Result<()> {
+    // SQLite makes it readable by its owner alone.
+    let copy = data::open_file(to, &storage.options).await?;
+    let copied = async {
+        let meta = nuage_store::copy::meta(from).await?;
+        let copying = Copying::begin(from, copy.as_ref(), meta, Resume::Restart).await;
+        copying.map_err(told)?.run(&mut Unwatched).await.map_err(told)?;
+        nuage_store::copy::finish(copy.as_ref()).await.map_err(told)
+    };
+    let copied = copied.await;
+    copy.close().await;
+    copied
+}
+
+struct Unwatched;
+
+impl Watch for Unwatched {
+    fn advance(&mut self, _: Table, _: u64) {}
+}
+
+fn told(error: CopyError) -> anyhow::Error {
+    match error {
+        CopyError::Source(error) | CopyError::Target(error) => error.into(),
+        CopyError::UnfinishedSource | CopyError::OtherSource => {
+            anyhow!("a copy into this database has not ended: finish it with `nuage copy`")
+        }
+    }
 }
 
 /// Writes under another name until all is there.

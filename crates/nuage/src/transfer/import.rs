@@ -14,12 +14,12 @@ use nuage_model::{
 };
 
 use crate::backup::Draft;
-use crate::config::Settings;
+use crate::config::{Place, Settings};
 use crate::data::{self, beside};
 use crate::out::{complain, say};
 use crate::server::now;
-use crate::transfer::progress;
 use crate::transfer::wire::{self, FORMAT, Line, RecordLine};
+use crate::transfer::{progress, scratch};
 
 /// Longest line. Bodies come from requests, which are shorter unless their limit was raised.
 const LINE_BYTES: u64 = 256 * 1024 * 1024;
@@ -30,8 +30,13 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Reads the file, or the standard input, into the data.
 pub(crate) async fn perform(file: Option<&Path>, settings: &Settings, json: bool) -> Result<()> {
     let storage = &settings.storage;
-    data::make_folder(storage)?;
-    let spool = Draft::new(beside(&storage.database, &format!(".import-{}", std::process::id())));
+    let spool = Draft::new(match &storage.place {
+        Place::Files(files) => {
+            data::make_folder(files)?;
+            beside(&files.database, &scratch("import"))
+        }
+        Place::Server(_) => std::env::temp_dir().join(format!("nuage{}", scratch("import"))),
+    });
     let (path, shown) = match file {
         Some(path) => (path.to_owned(), path.display().to_string()),
         None => {
@@ -148,7 +153,7 @@ async fn expect_empty(store: &dyn Store, path: &CollectionPath) -> Result<()> {
     if store.list(&query).await?.records.is_empty() {
         return Ok(());
     }
-    bail!("{path} is not empty here. Import into new data: nuage import --data FOLDER")
+    bail!("{path} is not empty here. Import into new data: --data FOLDER or --storage-url URL")
 }
 
 impl RecordLine {
