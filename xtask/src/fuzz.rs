@@ -7,11 +7,15 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::run::{cargo, must, output, watch};
-use crate::tally::Tally;
-use crate::workspace::root;
+use crate::tally::{Failure, Tally};
+use crate::workspace::{root, scratch};
 
 /// How long each target runs, in seconds.
 pub(crate) const SECONDS: u32 = 10;
+/// Where the choice of inputs begins: the same in each run, so that what one finds the next finds.
+const SEED: u32 = 20_261;
+/// Lines to show of a panic: its message and where it came from.
+const PANIC_LINES_MAX: usize = 25;
 /// The longest a single input may take, in seconds; longer counts as a hang.
 const INPUT_SECONDS: u32 = 5;
 /// The most memory a target may use.
@@ -30,6 +34,10 @@ pub(crate) fn set_up() -> Result<()> {
 pub(crate) fn print(seconds: u32) -> Result<bool> {
     set_up()?;
     let tally = smoke(seconds)?;
+    for failure in &tally.failures {
+        println!("\n=== failed: {}", failure.name);
+        failure.said.iter().for_each(|line| println!("{line}"));
+    }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally.failed == 0)
 }
@@ -41,26 +49,60 @@ pub(crate) fn smoke(seconds: u32) -> Result<Tally> {
         bail!("there are no fuzz targets in {}", folder().display());
     }
     let mut tally = Tally::default();
-    if !watch(fuzz("build").args(CHOICES), |_| ())? {
-        return Ok(Tally::failure());
+    let mut build = Failure::new("the fuzz targets do not build");
+    if !watch(fuzz("build").args(CHOICES), |line| build.hear(line))? {
+        return Ok(Tally::failure(build));
     }
     for target in targets {
         let bounds = [
             format!("-max_total_time={seconds}"),
+            format!("-seed={SEED}"),
             format!("-timeout={INPUT_SECONDS}"),
             format!("-rss_limit_mb={MEMORY_MB}"),
             "-print_final_stats=1".to_owned(),
         ];
         let mut command = fuzz("run");
-        command.args(CHOICES).arg(&target).arg("--").args(bounds);
-        if watch(&mut command, |_| ())? {
-            tally.passed += 1;
-        } else {
-            println!("The fuzz target {target} failed.");
-            tally.failed += 1;
-        }
+        command.args(CHOICES).arg(&target).arg(empty_corpus(&target)?).arg("--").args(bounds);
+        let mut heard = Heard::new(&target);
+        let passed = watch(&mut command, |line| heard.line(line))?;
+        tally.add(if passed { Tally::success() } else { Tally::failure(heard.failure) });
     }
     Ok(tally)
+}
+
+/// What a target said that failed: from its panic on, if it panicked.
+struct Heard {
+    failure: Failure,
+    after_panic: usize,
+}
+
+impl Heard {
+    fn new(target: &str) -> Self {
+        let name = format!("fuzz target {target}, -seed={SEED}");
+        Self { failure: Failure::new(name), after_panic: 0 }
+    }
+
+    fn line(&mut self, line: &str) {
+        if self.after_panic == 0 && line.contains("panicked at") {
+            self.failure.said.clear();
+            self.after_panic = 1;
+        } else if self.after_panic > 0 {
+            self.after_panic += 1;
+        }
+        if self.after_panic < PANIC_LINES_MAX {
+            self.failure.hear(line);
+        }
+    }
+}
+
+/// The same seed and no corpus of earlier runs give the same inputs, as far as the time reaches.
+fn empty_corpus(target: &str) -> Result<PathBuf> {
+    let folder = scratch().with_file_name("fuzz-smoke").join(target);
+    if folder.is_dir() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
 }
 
 /// Sanitizers need a nightly compiler and find little in a workspace that forbids unsafe code.

@@ -10,6 +10,7 @@ mod bench;
 mod browser;
 mod fuzz;
 mod javascript;
+mod postgres;
 mod python;
 mod run;
 mod server;
@@ -20,14 +21,17 @@ mod workspace;
 
 use std::process::ExitCode;
 
+use crate::server::{DATABASES, Keeper, Program};
+
 const HELP: &str = "\
 cargo xtask <chore>
 
   test                  install what the tests need, run all of them, count
   ci                    formatting, lints, tidy, then test
   tidy                  the rules of the house that no compiler checks
-  conformance [--kinto PROGRAM]
-                        real clients only; against Kinto itself, to check the suites
+  conformance [--sqlite | --postgres | --kinto PROGRAM]
+                        real clients only, on both databases or one; against Kinto itself, to
+                        check the suites
   fuzz-smoke [SECONDS]  each fuzz target for a bounded time (10 seconds)
   bench [ARGUMENTS]     build for release and measure; arguments go to the bench
 ";
@@ -39,10 +43,10 @@ fn main() -> ExitCode {
         ["test"] => test::everything(),
         ["ci"] => test::ci(),
         ["tidy"] => tidy::print(),
-        ["conformance"] => test::conformance(&server::Program::Nuage),
-        ["conformance", "--kinto", program] => {
-            test::conformance(&server::Program::Kinto(program.into()))
-        }
+        ["conformance"] => test::conformance(&DATABASES.map(Program::Nuage)),
+        ["conformance", "--sqlite"] => test::conformance(&[Program::Nuage(Keeper::Sqlite)]),
+        ["conformance", "--postgres"] => test::conformance(&[Program::Nuage(Keeper::Postgres)]),
+        ["conformance", "--kinto", program] => test::conformance(&[Program::Kinto(program.into())]),
         ["fuzz-smoke"] => fuzz::print(fuzz::SECONDS),
         ["fuzz-smoke", seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::print(seconds),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::postgres::{self, Database};
 use crate::workspace::{root, scratch, target};
 
 /// How long a server may take to answer; Kinto needs a few seconds.
@@ -18,10 +19,22 @@ const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(15);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// The databases that Nuage runs on.
+pub(crate) const DATABASES: [Keeper; 2] = [Keeper::Sqlite, Keeper::Postgres];
+
+/// Where Nuage keeps everything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Keeper {
+    /// In a file in its folder.
+    Sqlite,
+    /// In a fresh database on the server that all tests share.
+    Postgres,
+}
+
 /// Which server to start.
 pub(crate) enum Program {
-    /// The one this workspace builds, in its development profile.
-    Nuage,
+    /// The one this workspace builds, in its development profile, on this database.
+    Nuage(Keeper),
     /// The original, at this path.
     Kinto(PathBuf),
 }
@@ -31,6 +44,15 @@ impl Program {
     pub(crate) fn is_kinto(&self) -> bool {
         matches!(self, Self::Kinto(_))
     }
+
+    /// What a report calls it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Nuage(Keeper::Sqlite) => "SQLite",
+            Self::Nuage(Keeper::Postgres) => "PostgreSQL",
+            Self::Kinto(_) => "Kinto",
+        }
+    }
 }
 
 /// A running server.
@@ -38,6 +60,8 @@ pub(crate) struct Server {
     child: Child,
     port: u16,
     folder: PathBuf,
+    /// Dropped after the server has ended.
+    _database: Option<Database>,
 }
 
 /// The two servers that every suite is given.
@@ -66,17 +90,25 @@ impl Server {
     fn start(program: &Program, settings: &str, suite: &str) -> Result<Self> {
         let settings = root().join("conformance").join(settings);
         let name = settings.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let folder = scratch().join(format!("{suite}-{name}-{}", std::process::id()));
+        let kind = program.name().to_lowercase();
+        let folder = scratch().join(format!("{suite}-{name}-{kind}-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
         let log_path = folder.join("server.log");
         let log = File::create(&log_path)?;
         let port = free_port()?;
         let mut command = command(program, &settings, port, &folder.join("data"));
+        let database = match program {
+            Program::Nuage(Keeper::Postgres) => Some(postgres::database()?),
+            _ => None,
+        };
+        if let Some(database) = &database {
+            command.args(["--storage-url", database.url()]);
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| {
             format!("the server {} cannot be started", command.get_program().to_string_lossy())
         })?;
-        let mut server = Self { child, port, folder };
+        let mut server = Self { child, port, folder, _database: database };
         let deadline = Instant::now() + START;
         while !answers(port) {
             let ended = server.child.try_wait()?;
@@ -126,7 +158,7 @@ impl Drop for Server {
 
 fn command(program: &Program, settings: &Path, port: u16, data: &Path) -> Command {
     match program {
-        Program::Nuage => {
+        Program::Nuage(_) => {
             let mut command = Command::new(target().join("debug").join("nuage"));
             command.args(["serve", "--kinto-ini"]).arg(settings);
             command.arg("--listen").arg(format!("127.0.0.1:{port}")).arg("--data").arg(data);

@@ -1,15 +1,22 @@
-//! Counts tests from what their runners print. Skipped tests count as failed: nothing here is
-//! skipped on purpose.
+//! Counts tests from what their runners print, and keeps what is said of those that failed.
+//! Skipped tests count as failed: nothing here is skipped on purpose.
+
+mod failures;
 
 use std::process::Command;
 
 use anyhow::Result;
 
+pub(crate) use crate::tally::failures::Failure;
+use crate::tally::failures::Failures;
+
 /// How many tests passed and failed.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Tally {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
+    /// Those that failed, by name. Not more than failed; fewer, if the runner did not name all.
+    pub(crate) failures: Vec<Failure>,
 }
 
 /// Whose words the output is in.
@@ -26,38 +33,52 @@ pub(crate) enum Runner {
 }
 
 impl Tally {
-    /// Both together.
-    pub(crate) fn plus(self, other: Self) -> Self {
-        Self { passed: self.passed + other.passed, failed: self.failed + other.failed }
+    /// One success.
+    pub(crate) fn success() -> Self {
+        Self { passed: 1, ..Self::default() }
     }
 
     /// One failure.
-    pub(crate) fn failure() -> Self {
-        Self { passed: 0, failed: 1 }
+    pub(crate) fn failure(failure: Failure) -> Self {
+        Self { failed: 1, failures: vec![failure], ..Self::default() }
+    }
+
+    /// Adds another.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.failures.extend(other.failures);
     }
 
     /// Runs tests and counts them. A runner that fails without naming a failed test, or ends
     /// well without having run any, is itself a failure.
     pub(crate) fn of(runner: Runner, command: &mut Command) -> Result<Self> {
         let mut tally = Self::default();
-        let ended_well = crate::run::watch(command, |line| tally.read(runner, line))?;
-        Ok(tally.judged(ended_well))
+        let mut failures = Failures::new(runner);
+        let mut unnamed = Failure::new("the tests ended badly without naming one that failed");
+        let ended_well = crate::run::watch(command, |line| {
+            let line = plain(line);
+            tally.read(runner, &line);
+            failures.read(&line);
+            unnamed.hear(&line);
+        })?;
+        tally.failures = failures.end();
+        Ok(tally.judged(ended_well, unnamed))
     }
 
-    fn judged(mut self, ended_well: bool) -> Self {
+    fn judged(mut self, ended_well: bool, unnamed: Failure) -> Self {
         if !ended_well && self.failed == 0 {
-            println!("The tests ended badly without naming one that failed.");
             self.failed = 1;
+            self.failures.push(unnamed);
         }
-        if ended_well && self == Self::default() {
-            println!("No test was run.");
+        if ended_well && self.passed == 0 && self.failed == 0 {
             self.failed = 1;
+            self.failures.push(Failure::new("no test was run"));
         }
         self
     }
 
     fn read(&mut self, runner: Runner, line: &str) {
-        let line = &plain(line);
         match runner {
             Runner::Nextest => self.read_nextest(line),
             Runner::Libtest => self.read_libtest(line),

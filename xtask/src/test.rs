@@ -3,36 +3,52 @@
 use anyhow::Result;
 
 use crate::run::{cargo, output, watch};
-use crate::server::Program;
-use crate::tally::{Runner, Tally};
-use crate::{browser, fuzz, javascript, python, tidy};
+use crate::server::{DATABASES, Program};
+use crate::tally::{Failure, Runner, Tally};
+use crate::{browser, fuzz, javascript, postgres, python, tidy};
 
 /// Part after part; one that cannot run counts as one failure, and the others still run.
 #[derive(Default)]
 struct Report {
-    parts: Vec<(&'static str, Tally)>,
+    parts: Vec<(String, Tally)>,
 }
 
 impl Report {
-    fn part(&mut self, name: &'static str, run: impl FnOnce() -> Result<Tally>) {
+    fn part(&mut self, name: impl Into<String>, run: impl FnOnce() -> Result<Tally>) {
+        let name = name.into();
         println!("\n=== {name}");
         let tally = run().unwrap_or_else(|error| {
             println!("error: {error:#}");
-            Tally::failure()
+            Tally::failure(Failure::new(format!("{error:#}")))
         });
         self.parts.push((name, tally));
     }
 
-    /// Prints each part and, as the last line, the sum; true if nothing failed.
+    /// Prints what was said of each failure, the names of those that failed, each part and, as the
+    /// last line, the sum; true if nothing failed.
     fn end(self) -> bool {
         println!();
+        for (part, failure) in self.failures() {
+            println!("=== failed: {part}: {}", failure.name);
+            failure.said.iter().for_each(|line| println!("{line}"));
+            println!();
+        }
         let mut sum = Tally::default();
-        for (name, tally) in self.parts {
+        for (name, tally) in &self.parts {
             println!("{name}: {} passed, {} failed", tally.passed, tally.failed);
-            sum = sum.plus(tally);
+            sum.add(tally.clone());
+        }
+        for (part, failure) in self.failures() {
+            println!("failed: {part}: {}", failure.name);
         }
         println!("{} passed, {} failed", sum.passed, sum.failed);
         sum.failed == 0
+    }
+
+    fn failures(&self) -> impl Iterator<Item = (&str, &Failure)> {
+        self.parts.iter().flat_map(|(part, tally)| {
+            tally.failures.iter().map(move |failure| (part.as_str(), failure))
+        })
     }
 }
 
@@ -40,7 +56,9 @@ impl Report {
 pub(crate) fn everything() -> Result<bool> {
     let mut report = Report::default();
     report.part("Rust", rust);
-    clients(&mut report, &Program::Nuage);
+    for database in DATABASES {
+        clients(&mut report, &Program::Nuage(database));
+    }
     report.part("fuzz targets", || {
         fuzz::set_up()?;
         fuzz::smoke(fuzz::SECONDS)
@@ -49,9 +67,11 @@ pub(crate) fn everything() -> Result<bool> {
 }
 
 /// `cargo xtask conformance`.
-pub(crate) fn conformance(program: &Program) -> Result<bool> {
+pub(crate) fn conformance(programs: &[Program]) -> Result<bool> {
     let mut report = Report::default();
-    clients(&mut report, program);
+    for program in programs {
+        clients(&mut report, program);
+    }
     Ok(report.end())
 }
 
@@ -65,12 +85,13 @@ pub(crate) fn ci() -> Result<bool> {
 }
 
 fn clients(report: &mut Report, program: &Program) {
-    report.part("Python client", || {
+    let part = |name: &str| format!("{name}, {}", program.name());
+    report.part(part("Python client"), || {
         python::set_up()?;
         build(program)?;
         python::test(program)
     });
-    report.part("JavaScript clients", || {
+    report.part(part("JavaScript clients"), || {
         javascript::set_up()?;
         browser::set_up()?;
         build(program)?;
@@ -78,7 +99,7 @@ fn clients(report: &mut Report, program: &Program) {
     });
     // The example uses a permission that the original does not have.
     if !program.is_kinto() {
-        report.part("example: payments", || {
+        report.part(part("example: payments"), || {
             javascript::set_up()?;
             build(program)?;
             javascript::example(program, "payments")
@@ -94,9 +115,12 @@ fn build(program: &Program) -> Result<()> {
 }
 
 fn rust() -> Result<Tally> {
+    let mut command = cargo();
+    // Each test is a process: they share one server. Its messages say more than where it panicked.
+    command.env(postgres::SERVER_VARIABLE, postgres::server()?).env("RUST_BACKTRACE", "0");
     if output(cargo().args(["nextest", "--version"])).is_some() {
-        let run = ["nextest", "run", "--workspace", "--no-fail-fast"];
-        return Tally::of(Runner::Nextest, cargo().args(run));
+        command.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
+        return Tally::of(Runner::Nextest, &mut command);
     }
-    Tally::of(Runner::Libtest, cargo().args(["test", "--workspace", "--no-fail-fast"]))
+    Tally::of(Runner::Libtest, command.args(["test", "--workspace", "--no-fail-fast"]))
 }

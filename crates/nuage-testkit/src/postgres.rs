@@ -103,10 +103,11 @@ impl Cluster {
 
     /// A fresh database in it.
     pub fn database(&self) -> Database {
-        Database::create(&self.url(OWNER), Database::USUAL)
+        Database::on(&self.url(OWNER))
     }
 
-    /// A fresh database in it, made with other options of `CREATE DATABASE`.
+    /// A fresh database in it, made with other options of `CREATE DATABASE`, such as
+    /// `TEMPLATE template0 ENCODING 'LATIN1'`.
     pub fn database_with(&self, options: &str) -> Database {
         Database::create(&self.url(OWNER), options)
     }
@@ -248,19 +249,29 @@ pub struct Database {
 
 impl Database {
     /// What Nuage asks for.
-    const USUAL: &str = "ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'";
+    const USUAL: &str = "TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'";
+
+    /// A fresh one on a server, given the URL of any database there.
+    pub fn on(maintenance: &str) -> Self {
+        Self::create(maintenance, Self::USUAL)
+    }
 
     fn create(maintenance: &str, options: &str) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("nuage_test_{now}_{}_{number}", std::process::id());
-        let sql = format!("CREATE DATABASE {name} TEMPLATE template0 {options}");
+        let sql = format!("CREATE DATABASE {name} {options}");
         if let Err(said) = Programs::find().psql(maintenance, &sql) {
             panic!("{sql}: {said}");
         }
         let url = with_database(maintenance, &name);
         Self { url, name, maintenance: maintenance.to_owned() }
+    }
+
+    /// Another with the same content, while nobody is connected to this one.
+    pub fn copy(&self) -> Self {
+        Self::create(&self.maintenance, &format!("TEMPLATE {}", self.name))
     }
 
     /// How to reach it.
@@ -305,9 +316,18 @@ impl Drop for Database {
 pub fn database() -> Database {
     static SHARED: OnceLock<Cluster> = OnceLock::new();
     match std::env::var(SERVER_VARIABLE) {
-        Ok(url) if !url.is_empty() => Database::create(&url, Database::USUAL),
+        Ok(url) if !url.is_empty() => Database::on(&url),
         _ => SHARED.get_or_init(|| Cluster::new(Durability::Fast)).database(),
     }
+}
+
+/// Whether PostgreSQL's programs are on this machine.
+///
+/// # Errors
+///
+/// What to install.
+pub fn is_installed() -> Result<(), &'static str> {
+    Programs::look().map(|_| ())
 }
 
 // The same URL with another database in it.

@@ -1,12 +1,13 @@
 //! What the runners print, counted.
 
-use super::{Runner, Tally};
+use super::failures::{Failures, SAID_LINES_MAX};
+use super::{Failure, Runner, Tally, plain};
 
 #[track_caller]
 fn check(runner: Runner, output: &str, passed: u64, failed: u64) {
     let mut tally = Tally::default();
-    output.lines().for_each(|line| tally.read(runner, line));
-    assert_eq!(tally, Tally { passed, failed }, "{output}");
+    output.lines().for_each(|line| tally.read(runner, &plain(line)));
+    assert_eq!((tally.passed, tally.failed), (passed, failed), "{output}");
 }
 
 #[test]
@@ -46,8 +47,116 @@ fn node() {
 
 #[test]
 fn a_run_without_tests_or_without_reason_is_a_failure() {
-    assert_eq!(Tally::default().judged(true), Tally { passed: 0, failed: 1 });
-    assert_eq!(Tally { passed: 3, failed: 0 }.judged(false), Tally { passed: 3, failed: 1 });
-    assert_eq!(Tally { passed: 3, failed: 2 }.judged(false), Tally { passed: 3, failed: 2 });
-    assert_eq!(Tally { passed: 3, failed: 0 }.judged(true), Tally { passed: 3, failed: 0 });
+    let judged = |passed, failed, ended_well| {
+        let tally =
+            Tally { passed, failed, ..Tally::default() }.judged(ended_well, Failure::new(""));
+        (tally.passed, tally.failed, tally.failures.len())
+    };
+    assert_eq!(judged(0, 0, true), (0, 1, 1));
+    assert_eq!(judged(3, 0, false), (3, 1, 1));
+    assert_eq!(judged(3, 2, false), (3, 2, 0));
+    assert_eq!(judged(3, 0, true), (3, 0, 0));
+}
+
+#[track_caller]
+fn named(runner: Runner, output: &str, expected: &[(&str, &[&str])]) {
+    let mut failures = Failures::new(runner);
+    output.lines().for_each(|line| failures.read(line));
+    let found = failures.end();
+    let found: Vec<_> = found.iter().map(|one| (&*one.name, one.said.join("|"))).collect();
+    let expected: Vec<_> = expected.iter().map(|(name, said)| (*name, said.join("|"))).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn failures_of_nextest() {
+    let output = "
+        PASS [   0.018s] (1/4) sample good
+        FAIL [   0.480s] (2/4) sample m::bad_one::sqlite
+  stdout \u{2500}\u{2500}\u{2500}
+
+    running 1 test
+    FAIL [   0.1s] what a test of this prints
+  stderr \u{2500}\u{2500}\u{2500}
+    NUAGE_SEED=5
+
+     SIGABRT [   0.019s] (3/4) sample aborts
+    (test aborted with signal 6: SIGABRT)
+        SLOW [> 60.000s] sample slow
+    not of it
+\u{2500}\u{2500}\u{2500}\u{2500}\u{2500}\u{2500}\u{2500}\u{2500}
+     Summary [   0.531s] 4 tests run: 1 passed, 2 failed, 0 skipped
+     SIGABRT [   0.019s] (3/4) sample aborts
+        FAIL [   0.480s] (2/4) sample m::bad_one::sqlite
+error: test run failed";
+    named(
+        Runner::Nextest,
+        output,
+        &[
+            (
+                "sample m::bad_one::sqlite",
+                &[
+                    "  stdout \u{2500}\u{2500}\u{2500}",
+                    "    running 1 test",
+                    "    FAIL [   0.1s] what a test of this prints",
+                    "  stderr \u{2500}\u{2500}\u{2500}",
+                    "    NUAGE_SEED=5",
+                ],
+            ),
+            ("sample aborts", &["    (test aborted with signal 6: SIGABRT)"]),
+        ],
+    );
+}
+
+#[test]
+fn failures_of_libtest() {
+    let output = "test a ... ok\ntest m::b ... FAILED\n\nfailures:\n\n---- m::b stdout ----\n\
+         thread 'm::b' panicked\nwhy\n\nfailures:\n    m::b\n\ntest result: FAILED. 1 passed";
+    named(Runner::Libtest, output, &[("m::b", &["thread 'm::b' panicked", "why"])]);
+}
+
+#[test]
+fn failures_of_unittest() {
+    let line = "=".repeat(70);
+    let output = format!(
+        "test_bad (t.A.test_bad) ... FAIL\ntest_no (t.A.test_no) ... skipped 'why'\n\n{line}\n\
+         ERROR: setUpClass (t.B)\n---\nTraceback\n\n{line}\nFAIL: test_bad (t.A.test_bad)\n---\n\
+         AssertionError: 1 != 2\n\n---\nRan 4 tests in 0.009s\n\nFAILED (failures=1, errors=1)"
+    );
+    named(
+        Runner::Unittest,
+        &output,
+        &[
+            ("test_no (t.A.test_no) ... skipped 'why'", &[]),
+            ("setUpClass (t.B)", &["---", "Traceback"]),
+            ("test_bad (t.A.test_bad)", &["---", "AssertionError: 1 != 2", "---"]),
+        ],
+    );
+}
+
+#[test]
+fn failures_of_node() {
+    let output = "\u{2714} good (2ms)\n\u{2716} bad (1ms)\n  Error: why\n\
+         \u{fe63} left out (1ms) # SKIP\n\u{2139} fail 1\n\n\u{2716} failing tests:\n\n\
+         test at a.test.js:2:23\n\u{2716} bad (1ms)\n  Error: why\n\n\
+         test at b.test.js:3:1\n\u{2716} inner (1ms)\n  Error: how";
+    named(
+        Runner::Node,
+        output,
+        &[
+            ("left out (1ms) # SKIP", &[]),
+            ("a.test.js:2:23 bad (1ms)", &["  Error: why"]),
+            ("b.test.js:3:1 inner (1ms)", &["  Error: how"]),
+        ],
+    );
+}
+
+#[test]
+fn only_the_end_of_long_outputs_is_kept() {
+    let mut failures = Failures::new(Runner::Nextest);
+    failures.read("        FAIL [   0.480s] (2/4) sample long");
+    (0..1_000).for_each(|n| failures.read(&format!("    line {n}")));
+    let said = &failures.end()[0].said;
+    assert_eq!(said.len(), SAID_LINES_MAX);
+    assert_eq!(said.last().map(String::as_str), Some("    line 999"));
 }

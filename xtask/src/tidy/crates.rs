@@ -21,7 +21,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
         &["nuage-model", "nuage-store", "nuage-engine", "nuage-auth", "nuage-http", "nuage-kinto"],
     ),
     ("nuage-testkit", &["nuage-model"]),
-    ("xtask", &[]),
+    ("xtask", &["nuage-testkit"]),
     ("nuage-bench", &[]),
 ];
 /// Only for tests.

@@ -11,6 +11,9 @@ const VERSIONS: &str = "/usr/lib/postgresql";
 /// Who may run the server where we are root, the first that exists.
 const ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
 
+const MISSING: &str = "these tests need the programs of PostgreSQL 15 or newer; on Debian: \
+    apt-get install postgresql";
+
 /// PostgreSQL on this machine.
 #[derive(Clone, Debug)]
 pub(super) struct Programs {
@@ -20,19 +23,23 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Looks for them once.
+    /// Looks for them; without them there is no test.
     pub(super) fn find() -> &'static Self {
+        Self::look().unwrap_or_else(|missing| panic!("{missing}"))
+    }
+
+    /// Looks for them, and says what to install if they are not there.
+    pub(super) fn look() -> Result<&'static Self, &'static str> {
         static FOUND: OnceLock<Programs> = OnceLock::new();
-        FOUND.get_or_init(|| {
-            let folder = folders().into_iter().find(|folder| {
-                ["initdb", "postgres", "psql"].iter().all(|name| folder.join(name).is_file())
-            });
-            let folder = folder.expect(
-                "these tests need the programs of PostgreSQL 15 or newer: \
-                 apt-get install postgresql",
-            );
-            Self { folder, user: unprivileged() }
-        })
+        if let Some(found) = FOUND.get() {
+            return Ok(found);
+        }
+        // What is missing may be installed before the next look.
+        let folder = folders().into_iter().find(|folder| {
+            ["initdb", "postgres", "psql"].iter().all(|name| folder.join(name).is_file())
+        });
+        let folder = folder.ok_or(MISSING)?;
+        Ok(FOUND.get_or_init(|| Self { folder, user: unprivileged() }))
     }
 
     /// One of them, as the user that may run it.
