@@ -12,13 +12,11 @@ mod errors;
 mod heads;
 mod migrations;
 mod open;
-mod page;
 mod places;
 mod query;
 mod readers;
 mod rows;
 mod scan;
-mod shape;
 mod tables;
 #[cfg(test)]
 mod tests;

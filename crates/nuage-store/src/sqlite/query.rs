@@ -4,36 +4,33 @@
 //! over many rows says so, and is asked again on a thread that may block.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use nuage_model::{
-    CollectionPath, Direction, Head, Page, Permissions, Principal, Query, Record, Scope, Signature,
-    States, View,
+    CollectionPath, Direction, Head, Page, Principal, Query, Scope, Signature, States,
 };
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::Connection;
 
+use crate::list::{Asked, Best, InOrder, Signatures, Way};
 use crate::rules::Sequence;
 use crate::sqlite::deadline::Deadline;
 use crate::sqlite::errors::Fault;
-use crate::sqlite::page::{Best, InOrder};
-use crate::sqlite::scan::{Columns, Scan, Times, Visit};
+use crate::sqlite::scan::{Columns, Scan, Visit};
 use crate::sqlite::tables;
-
-use crate::sqlite::shape::Shape;
 
 /// Records that a page read on the calling thread may have.
 const QUICK_PAGE: i64 = 1_000;
 /// Rows that may be passed over there.
 const QUICK_ROWS: i64 = 2_000;
-/// Rows of a walk that cost as much as one look into the index of signatures.
-const ROWS_PER_PROBE: i64 = 1;
 
 const SIGNATURES: &str = "
-    SELECT signature FROM signature_principals
+    SELECT signature, 0 FROM signature_principals
     WHERE bucket = ?1 AND collection = ?2 AND principal = ?3";
-const LIVE_WITH_SIGNATURE: &str = "
-    SELECT live FROM signatures WHERE bucket = ?1 AND collection = ?2 AND signature = ?3";
+const COUNTED_SIGNATURES: &str = "
+    SELECT p.signature, coalesce(s.live, 0)
+    FROM signature_principals p LEFT JOIN signatures s
+    ON s.bucket = p.bucket AND s.collection = p.collection AND s.signature = p.signature
+    WHERE p.bucket = ?1 AND p.collection = ?2 AND p.principal = ?3";
 
 /// On which thread an answer is looked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,26 +51,26 @@ pub(super) fn list(
     let Some(sequence) = present(connection, &query.collection)? else {
         return Ok(Some(Page { head: None, records: Vec::new(), more: false }));
     };
-    let asked = Asked::new(connection, query, &sequence)?;
+    let asked = asked(connection, query, &sequence, SIGNATURES)?;
     let empty = Page { head: sequence.head(), records: Vec::new(), more: false };
     if asked.is_vain() {
         return Ok(Some(empty));
     }
     let way = asked.way();
-    if pace == Pace::Quick && !asked.is_quick(way) {
+    if pace == Pace::Quick && !is_quick(&asked, way) {
         return Ok(None);
     }
     let direction = asked.shape.by_time.unwrap_or(Direction::Ascending);
-    let scan = asked.scan(connection, deadline, direction, Columns::Full);
+    let scan = scan(&asked, connection, deadline, direction, Columns::Full);
     let (records, more) = if asked.shape.by_time.is_some() && way != Way::Ids {
         let mut kept = InOrder::new(query.limit);
-        asked.walk(way, &scan, &mut |record| {
+        walk(&asked, way, &scan, &mut |record| {
             Ok(if asked.shows(&record) { kept.push(record) } else { ControlFlow::Continue(()) })
         })?;
         kept.finish()
     } else {
         let mut kept = Best::new(query);
-        asked.walk(way, &scan, &mut |record| {
+        walk(&asked, way, &scan, &mut |record| {
             if asked.shows(&record) {
                 kept.push(record);
             }
@@ -99,11 +96,11 @@ pub(super) fn count(
         return Ok(Some((None, 0)));
     };
     let head = sequence.head();
-    let asked = Asked::new(connection, &query, &sequence)?;
+    let asked = asked(connection, &query, &sequence, COUNTED_SIGNATURES)?;
     if asked.is_vain() {
         return Ok(Some((head, 0)));
     }
-    if let Some(counted) = asked.counted(connection)? {
+    if let Some(counted) = asked.counted() {
         return Ok(Some((head, counted)));
     }
     let way = asked.way();
@@ -112,9 +109,9 @@ pub(super) fn count(
         return Ok(None);
     }
     let columns = if asked.shape.filters_bodies { Columns::Full } else { Columns::Slim };
-    let scan = asked.scan(connection, deadline, Direction::Ascending, columns);
+    let scan = scan(&asked, connection, deadline, Direction::Ascending, columns);
     let mut counted = 0;
-    asked.walk(way, &scan, &mut |record| {
+    walk(&asked, way, &scan, &mut |record| {
         counted += u64::from(asked.shows(&record));
         Ok(ControlFlow::Continue(()))
     })?;
@@ -130,174 +127,76 @@ fn present(connection: &Connection, path: &CollectionPath) -> Result<Option<Sequ
     Ok(tables::read_sequence(connection, path)?.filter(|sequence| !sequence.dropped))
 }
 
-/// How to go through a collection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Way {
-    Ids,
-    Signatures,
-    Positions,
-    Times,
-}
-
-/// A query, with what is known before a record is read.
-struct Asked<'a> {
+/// The query with the signatures of its scope, as one of the statements above reads them.
+fn asked<'a>(
+    connection: &Connection,
     query: &'a Query,
     sequence: &'a Sequence,
-    shape: Shape<'a>,
-    /// Those that the scope lets see, where it does not let see all.
-    signatures: Option<HashSet<Signature>>,
-    holders: Option<(&'static str, HashSet<&'a str>)>,
+    sql: &'static str,
+) -> Result<Asked<'a>, Fault> {
+    let signatures = match &query.scope {
+        Scope::All => None,
+        Scope::Readers(who) | Scope::Holders(_, who) => {
+            Some(signatures_of(connection, &query.collection, who, sql)?)
+        }
+    };
+    Ok(Asked::new(query, sequence, signatures))
 }
 
-impl<'a> Asked<'a> {
-    fn new(
-        connection: &Connection,
-        query: &'a Query,
-        sequence: &'a Sequence,
-    ) -> Result<Self, Fault> {
-        let signatures = match &query.scope {
-            Scope::All => None,
-            Scope::Readers(who) | Scope::Holders(_, who) => {
-                Some(signatures_of(connection, &query.collection, who)?)
-            }
-        };
-        let holders = match &query.scope {
-            Scope::All | Scope::Readers(_) => None,
-            Scope::Holders(permission, who) => {
-                Some((*permission, who.iter().map(Principal::as_str).collect()))
-            }
-        };
-        Ok(Self { query, sequence, shape: Shape::of(query), signatures, holders })
+/// Whether a page is found soon enough for the calling thread.
+fn is_quick(asked: &Asked<'_>, way: Way) -> bool {
+    if way == Way::Ids {
+        let reads_bodies = asked.shape.filters_bodies || !asked.sorts_by_name();
+        return !reads_bodies;
     }
-
-    /// Whether nothing can match.
-    fn is_vain(&self) -> bool {
-        let rows = match self.query.states {
-            States::Live => self.sequence.live,
-            States::Both => self.sequence.rows(),
-        };
-        rows == 0
-            || self.rows_between() == 0
-            || self.signatures.as_ref().is_some_and(HashSet::is_empty)
+    if asked.shape.by_time.is_none() || !asked.shape.is_exact {
+        return false;
     }
-
-    fn way(&self) -> Way {
-        if self.shape.ids.is_some() {
-            return Way::Ids;
-        }
-        if self.sequence.chosen > 0 {
-            return Way::Times;
-        }
-        match &self.signatures {
-            Some(some) if self.rows_between() > ROWS_PER_PROBE * length(some) => Way::Signatures,
-            _ => Way::Positions,
-        }
+    let mut passed_over = 0;
+    if asked.query.states == States::Live {
+        passed_over += asked.sequence.tombstones.min(asked.rows_between());
     }
-
-    fn is_quick(&self, way: Way) -> bool {
-        if way == Way::Ids {
-            let reads_bodies = self.shape.filters_bodies || !self.sorts_by_name();
-            return !reads_bodies;
-        }
-        if self.shape.by_time.is_none() || !self.shape.is_exact {
-            return false;
-        }
-        let mut passed_over = 0;
-        if self.query.states == States::Live {
-            passed_over += self.sequence.tombstones.min(self.rows_between());
-        }
-        match way {
-            Way::Ids => {}
-            Way::Signatures => passed_over += self.signatures.as_ref().map_or(0, length),
-            Way::Positions if self.signatures.is_none() => {}
-            Way::Positions => passed_over += self.rows_between(),
-            Way::Times if self.signatures.is_none() => passed_over += self.sequence.chosen,
-            Way::Times => passed_over += self.sequence.rows(),
-        }
-        if self.holders.is_some() {
-            passed_over += self.sequence.rows();
-        }
-        let shown = i64::try_from(self.query.limit).unwrap_or(i64::MAX).min(self.rows_between());
-        shown <= QUICK_PAGE && passed_over <= QUICK_ROWS
+    let sees_all = asked.signatures.is_none();
+    match way {
+        Way::Ids => {}
+        Way::Signatures => passed_over += asked.probes(),
+        Way::Positions if sees_all => {}
+        Way::Positions => passed_over += asked.rows_between(),
+        Way::Times if sees_all => passed_over += asked.sequence.chosen,
+        Way::Times => passed_over += asked.sequence.rows(),
     }
-
-    fn sorts_by_name(&self) -> bool {
-        use nuage_model::Field::{Id, Timestamp};
-        self.query.sort.iter().all(|sort| matches!(sort.field, Id | Timestamp))
+    if asked.reads_permissions() {
+        passed_over += asked.sequence.rows();
     }
+    let shown = i64::try_from(asked.query.limit).unwrap_or(i64::MAX).min(asked.rows_between());
+    shown <= QUICK_PAGE && passed_over <= QUICK_ROWS
+}
 
-    /// The most rows there can be between the times: no two show the same, and none shows one
-    /// beyond the head.
-    fn rows_between(&self) -> i64 {
-        let Times { low, high } = self.shape.times;
-        let high = high.min(self.sequence.seq.0);
-        let times = high.saturating_sub(low).saturating_add(1).max(0);
-        self.sequence.rows().min(times)
+fn scan<'s>(
+    asked: &'s Asked<'_>,
+    connection: &'s Connection,
+    deadline: &'s Deadline,
+    direction: Direction,
+    columns: Columns,
+) -> Scan<'s> {
+    Scan {
+        connection,
+        collection: &asked.query.collection,
+        times: asked.shape.times,
+        direction,
+        columns,
+        deadline,
+        live_only: asked.query.states == States::Live,
+        signatures: asked.signatures.as_ref(),
     }
+}
 
-    fn scan<'s>(
-        &'s self,
-        connection: &'s Connection,
-        deadline: &'s Deadline,
-        direction: Direction,
-        columns: Columns,
-    ) -> Scan<'s> {
-        Scan {
-            connection,
-            collection: &self.query.collection,
-            times: self.shape.times,
-            direction,
-            columns,
-            deadline,
-            live_only: self.query.states == States::Live,
-            signatures: self.signatures.as_ref(),
-        }
-    }
-
-    fn walk(&self, way: Way, scan: &Scan<'_>, visit: &mut Visit<'_>) -> Result<(), Fault> {
-        match way {
-            Way::Ids => scan.by_ids(self.shape.ids.as_deref().unwrap_or_default(), visit),
-            Way::Signatures => scan.by_signatures(self.query.limit.saturating_add(1), visit),
-            Way::Positions => scan.by_position(visit),
-            Way::Times => scan.by_time(visit),
-        }
-    }
-
-    /// Whether a record that the scan gave is shown: what no index could decide.
-    fn shows(&self, record: &Record) -> bool {
-        let is_decided = self.shape.is_exact && self.shape.ids.is_none();
-        if !is_decided && !self.query.matches(&View::new(record)) {
-            return false;
-        }
-        let Some((permission, who)) = &self.holders else { return true };
-        // What does not parse grants nothing; `nuage check` reports it.
-        Permissions::from_text(&record.permissions())
-            .is_ok_and(|own| own.grants(permission, &|holder| who.contains(holder)))
-    }
-
-    /// The count, where the counters tell it.
-    fn counted(&self, connection: &Connection) -> Result<Option<u64>, Fault> {
-        if !self.query.filters.is_empty() || self.holders.is_some() {
-            return Ok(None);
-        }
-        let counted = match (&self.signatures, self.query.states) {
-            (None, States::Live) => self.sequence.live,
-            (None, States::Both) => self.sequence.rows(),
-            (Some(_), States::Both) => return Ok(None),
-            (Some(signatures), States::Live) => {
-                let path = &self.query.collection;
-                let mut sum = 0;
-                let mut statement = connection.prepare_cached(LIVE_WITH_SIGNATURE)?;
-                for signature in signatures {
-                    let key = params![path.bucket.as_str(), path.name.as_str(), signature.0];
-                    let live: Option<i64> =
-                        statement.query_row(key, |row| row.get(0)).optional()?;
-                    sum += live.unwrap_or(0);
-                }
-                sum
-            }
-        };
-        Ok(Some(u64::try_from(counted).unwrap_or(0)))
+fn walk(asked: &Asked<'_>, way: Way, scan: &Scan<'_>, visit: &mut Visit<'_>) -> Result<(), Fault> {
+    match way {
+        Way::Ids => scan.by_ids(asked.shape.ids.as_deref().unwrap_or_default(), visit),
+        Way::Signatures => scan.by_signatures(asked.query.limit.saturating_add(1), visit),
+        Way::Positions => scan.by_position(visit),
+        Way::Times => scan.by_time(visit),
     }
 }
 
@@ -305,19 +204,16 @@ fn signatures_of(
     connection: &Connection,
     path: &CollectionPath,
     principals: &[Principal],
-) -> Result<HashSet<Signature>, Fault> {
-    let mut signatures = HashSet::new();
-    let mut statement = connection.prepare_cached(SIGNATURES)?;
+    sql: &'static str,
+) -> Result<Signatures, Fault> {
+    let mut signatures = Signatures::default();
+    let mut statement = connection.prepare_cached(sql)?;
     for principal in principals {
         let key = [path.bucket.as_str(), path.name.as_str(), principal.as_str()];
         let mut rows = statement.query(key)?;
         while let Some(row) = rows.next()? {
-            signatures.insert(Signature(row.get(0)?));
+            signatures.insert(Signature(row.get(0)?), row.get(1)?);
         }
     }
     Ok(signatures)
-}
-
-fn length(set: &HashSet<Signature>) -> i64 {
-    i64::try_from(set.len()).unwrap_or(i64::MAX)
 }

@@ -5,12 +5,13 @@
 //! or by identifiers. Rows that cannot be wanted are passed over before they are copied.
 
 use std::cmp::Ordering;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 
-use nuage_model::{CollectionPath, Direction, Record, Signature};
+use nuage_model::{CollectionPath, Direction, Record};
 use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 
+use crate::list::{Signatures, Times};
 use crate::sqlite::deadline::Deadline;
 use crate::sqlite::errors::Fault;
 use crate::sqlite::rows::{self, record_columns, slim_columns};
@@ -85,13 +86,6 @@ pub(super) enum Columns {
     Slim,
 }
 
-/// Shown times from `low` to `high`, both included.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Times {
-    pub(super) low: i64,
-    pub(super) high: i64,
-}
-
 /// One walk through a collection.
 pub(super) struct Scan<'a> {
     pub(super) connection: &'a Connection,
@@ -103,7 +97,7 @@ pub(super) struct Scan<'a> {
     /// Pass over tombstones.
     pub(super) live_only: bool,
     /// Pass over what has none of these.
-    pub(super) signatures: Option<&'a HashSet<Signature>>,
+    pub(super) signatures: Option<&'a Signatures>,
 }
 
 /// Gets each record in turn; may stop the walk.
@@ -206,7 +200,7 @@ impl Scan<'_> {
     // keys come after all those that are kept.
     fn keys(
         &self,
-        signatures: &HashSet<Signature>,
+        signatures: &Signatures,
         times: Times,
         chunk: usize,
     ) -> Result<Vec<(i64, i64)>, Fault> {
@@ -217,7 +211,7 @@ impl Scan<'_> {
         let (bucket, name) = (self.collection.bucket.as_str(), self.collection.name.as_str());
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut kept: BinaryHeap<(i64, i64)> = BinaryHeap::with_capacity(chunk.min(1_024));
-        for signature in signatures {
+        for signature in signatures.keys() {
             self.deadline.check()?;
             let key = params![bucket, name, signature.0, times.low, times.high];
             let mut rows = statement.query(key)?;
@@ -262,7 +256,7 @@ impl Scan<'_> {
             return Ok(false);
         }
         let Some(signatures) = self.signatures else { return Ok(true) };
-        Ok(signatures.contains(&rows::signature(row)?))
+        Ok(signatures.contains_key(&rows::signature(row)?))
     }
 
     fn time_params(&self) -> (&str, &str, i64, i64) {

@@ -6,25 +6,30 @@ use std::collections::BTreeSet;
 use nuage_model::{Direction, Field, Filter, Query, Test};
 use serde_json::Value;
 
-use crate::sqlite::scan::Times;
+/// Shown times from `low` to `high`, both included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Times {
+    pub(crate) low: i64,
+    pub(crate) high: i64,
+}
 
 /// The parts of a query that indexes serve.
-pub(super) struct Shape<'q> {
+pub(crate) struct Shape<'q> {
     /// Only records with these identifiers can match.
-    pub(super) ids: Option<Vec<&'q str>>,
+    pub(crate) ids: Option<Vec<&'q str>>,
     /// Only records shown between these times can match.
-    pub(super) times: Times,
+    pub(crate) times: Times,
     /// Every record between the times matches.
-    pub(super) is_exact: bool,
+    pub(crate) is_exact: bool,
     /// The direction in time, if that is the order.
-    pub(super) by_time: Option<Direction>,
+    pub(crate) by_time: Option<Direction>,
     /// A filter looks into bodies.
-    pub(super) filters_bodies: bool,
+    pub(crate) filters_bodies: bool,
 }
 
 impl<'q> Shape<'q> {
     /// Looks at the filters, the order and the position.
-    pub(super) fn of(query: &'q Query) -> Self {
+    pub(crate) fn of(query: &'q Query) -> Self {
         let by_time = query.sort.first().filter(|sort| sort.field == Field::Timestamp);
         let mut shape = Self {
             ids: None,

@@ -11,7 +11,7 @@ const PAGE_BYTES: usize = 64 * 1024 * 1024;
 const RECORD_BYTES: usize = 128;
 
 /// The first records of a walk that goes in the order asked for.
-pub(super) struct InOrder {
+pub(crate) struct InOrder {
     records: Vec<Record>,
     limit: usize,
     bytes: usize,
@@ -19,12 +19,12 @@ pub(super) struct InOrder {
 }
 
 impl InOrder {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { records: Vec::new(), limit, bytes: 0, more: false }
     }
 
     /// Keeps the record, or stops the walk.
-    pub(super) fn push(&mut self, record: Record) -> ControlFlow<()> {
+    pub(crate) fn push(&mut self, record: Record) -> ControlFlow<()> {
         if self.records.len() >= self.limit || self.bytes >= PAGE_BYTES {
             self.more = true;
             return ControlFlow::Break(());
@@ -35,14 +35,14 @@ impl InOrder {
     }
 
     /// The records, and whether others follow.
-    pub(super) fn finish(self) -> (Vec<Record>, bool) {
+    pub(crate) fn finish(self) -> (Vec<Record>, bool) {
         (self.records, self.more)
     }
 }
 
 /// The first records in the order of a query, of a walk that goes in any order. Keeps up to
 /// twice what is asked for, then sorts and cuts.
-pub(super) struct Best<'q> {
+pub(crate) struct Best<'q> {
     query: &'q Query,
     kept: Vec<(Position, Record)>,
     bytes: usize,
@@ -50,12 +50,12 @@ pub(super) struct Best<'q> {
 }
 
 impl<'q> Best<'q> {
-    pub(super) fn new(query: &'q Query) -> Self {
+    pub(crate) fn new(query: &'q Query) -> Self {
         Self { query, kept: Vec::new(), bytes: 0, more: false }
     }
 
     /// Keeps the record as long as it may be among the first.
-    pub(super) fn push(&mut self, record: Record) {
+    pub(crate) fn push(&mut self, record: Record) {
         self.bytes += cost(&record);
         let position = self.query.position(&View::new(&record));
         self.kept.push((position, record));
@@ -66,7 +66,7 @@ impl<'q> Best<'q> {
     }
 
     /// The records in order, and whether others follow.
-    pub(super) fn finish(mut self) -> (Vec<Record>, bool) {
+    pub(crate) fn finish(mut self) -> (Vec<Record>, bool) {
         self.cut();
         (self.kept.into_iter().map(|(_, record)| record).collect(), self.more)
     }

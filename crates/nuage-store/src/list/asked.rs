@@ -1,0 +1,141 @@
+//! A query, with what is known of its collection before any record is read.
+
+use std::collections::HashSet;
+
+use foldhash::HashMap;
+use nuage_model::{Field, Permissions, Principal, Query, Record, Scope, Signature, States, View};
+
+use crate::list::shape::{Shape, Times};
+use crate::rules::Sequence;
+
+/// Rows of a walk that cost as much as one look into the index of signatures.
+const ROWS_PER_PROBE: i64 = 1;
+
+/// How to go through a collection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    /// To the records that the query names.
+    Ids,
+    /// Along the positions of each signature.
+    Signatures,
+    /// Along the positions.
+    Positions,
+    /// Along the positions and the chosen times, merged.
+    Times,
+}
+
+/// Signatures with the number of live records that have each.
+pub(crate) type Signatures = HashMap<Signature, i64>;
+
+/// A query to a collection that is there.
+pub(crate) struct Asked<'a> {
+    pub(crate) query: &'a Query,
+    pub(crate) sequence: &'a Sequence,
+    pub(crate) shape: Shape<'a>,
+    /// Those that the scope lets see, where it does not let see all.
+    pub(crate) signatures: Option<Signatures>,
+    holders: Option<(&'static str, HashSet<&'a str>)>,
+}
+
+impl<'a> Asked<'a> {
+    /// `signatures` are those of the principals that the scope names, if it names any.
+    pub(crate) fn new(
+        query: &'a Query,
+        sequence: &'a Sequence,
+        signatures: Option<Signatures>,
+    ) -> Self {
+        let holders = match &query.scope {
+            Scope::All | Scope::Readers(_) => None,
+            Scope::Holders(permission, who) => {
+                Some((*permission, who.iter().map(Principal::as_str).collect()))
+            }
+        };
+        Self { query, sequence, shape: Shape::of(query), signatures, holders }
+    }
+
+    /// Whether nothing can match.
+    pub(crate) fn is_vain(&self) -> bool {
+        let rows = match self.query.states {
+            States::Live => self.sequence.live,
+            States::Both => self.sequence.rows(),
+        };
+        rows == 0
+            || self.rows_between() == 0
+            || self.signatures.as_ref().is_some_and(Signatures::is_empty)
+    }
+
+    /// The way that passes the fewest rows.
+    pub(crate) fn way(&self) -> Way {
+        if self.shape.ids.is_some() {
+            return Way::Ids;
+        }
+        if self.sequence.chosen > 0 {
+            return Way::Times;
+        }
+        match &self.signatures {
+            Some(_) if self.rows_between() > ROWS_PER_PROBE * self.probes() => Way::Signatures,
+            _ => Way::Positions,
+        }
+    }
+
+    /// How many signatures there are to follow.
+    pub(crate) fn probes(&self) -> i64 {
+        let signatures = self.signatures.as_ref().map_or(0, Signatures::len);
+        i64::try_from(signatures).unwrap_or(i64::MAX)
+    }
+
+    /// Whether what indexes give is what is shown, in the order asked for.
+    pub(crate) fn is_exact_in_order(&self) -> bool {
+        self.shape.by_time.is_some() && self.is_exact()
+    }
+
+    /// Whether every record that indexes give is shown.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.shape.is_exact && self.shape.ids.is_none() && self.holders.is_none()
+    }
+
+    /// Whether the scope is one of permissions, which are told record by record.
+    pub(crate) fn reads_permissions(&self) -> bool {
+        self.holders.is_some()
+    }
+
+    /// Whether the order is one of names and times, which are told without a body.
+    pub(crate) fn sorts_by_name(&self) -> bool {
+        self.query.sort.iter().all(|sort| matches!(sort.field, Field::Id | Field::Timestamp))
+    }
+
+    /// The most rows there can be between the times: no two show the same, and none shows one
+    /// beyond the head.
+    pub(crate) fn rows_between(&self) -> i64 {
+        let Times { low, high } = self.shape.times;
+        let high = high.min(self.sequence.seq.0);
+        let times = high.saturating_sub(low).saturating_add(1).max(0);
+        self.sequence.rows().min(times)
+    }
+
+    /// Whether a record that indexes gave is shown: what no index could decide.
+    pub(crate) fn shows(&self, record: &Record) -> bool {
+        let is_decided = self.shape.is_exact && self.shape.ids.is_none();
+        if !is_decided && !self.query.matches(&View::new(record)) {
+            return false;
+        }
+        let Some((permission, who)) = &self.holders else { return true };
+        // What does not parse grants nothing; `nuage check` reports it.
+        Permissions::from_text(&record.permissions())
+            .is_ok_and(|own| own.grants(permission, &|holder| who.contains(holder)))
+    }
+
+    /// The count, where the counters tell it.
+    pub(crate) fn counted(&self) -> Option<u64> {
+        if !self.query.filters.is_empty() || self.holders.is_some() {
+            return None;
+        }
+        let counted = match (&self.signatures, self.query.states) {
+            (None, States::Live) => self.sequence.live,
+            (None, States::Both) => self.sequence.rows(),
+            (Some(_), States::Both) => return None,
+            (Some(signatures), States::Live) => signatures.values().sum(),
+        };
+        Some(u64::try_from(counted).unwrap_or(0))
+    }
+}
