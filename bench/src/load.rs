@@ -16,7 +16,9 @@ use base64::Engine as _;
 use tokio::task::JoinSet;
 
 use crate::histogram::Histogram;
+use crate::meter::{Meter, Traffic};
 use crate::process::cpu_time;
+use crate::servers::database::Database;
 use crate::wire::{Answer, Connection};
 use crate::workload::{
     BATCH_PUTS, COLLECTION, LIST_RECORDS, PASSWORD, Requests, USER, Workload, known_record,
@@ -28,9 +30,14 @@ const DRAIN_WAIT: Duration = Duration::from_secs(120);
 
 /// A server, as its clients see it.
 pub(crate) struct Target {
-    pub(crate) address: SocketAddr,
+    /// One for each process that serves: connections are shared out evenly.
+    addresses: Vec<SocketAddr>,
     /// The processes that serve, for their CPU time and memory.
     pub(crate) pids: Vec<u32>,
+    /// The database that they use, a process as well.
+    pub(crate) database: Option<u32>,
+    /// What they reach their database through, if that is counted.
+    meter: Option<Meter>,
     /// Records loaded before anything is measured; the first ones.
     loaded: AtomicU64,
     /// Number of the next new record.
@@ -57,9 +64,14 @@ pub(crate) struct Sample {
     pub(crate) requests: u64,
     pub(crate) errors: u64,
     pub(crate) elapsed: Duration,
+    /// Of the database alone.
+    pub(crate) database_nanos: u64,
+    /// Of server and database.
     pub(crate) cpu_nanos: u64,
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
+    /// Between server and database, where it was counted.
+    pub(crate) traffic: Traffic,
 }
 
 /// An answer kept whole, for the floor to repeat.
@@ -69,8 +81,21 @@ pub(crate) struct Kept {
 }
 
 impl Target {
-    pub(crate) fn new(address: SocketAddr, pids: Vec<u32>) -> Self {
-        Self { address, pids, loaded: AtomicU64::new(0), next: AtomicU64::new(0) }
+    pub(crate) fn new(addresses: Vec<SocketAddr>, pids: Vec<u32>) -> Self {
+        let (loaded, next) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { addresses, pids, database: None, meter: None, loaded, next }
+    }
+
+    /// Counts the work of this database as the server's.
+    pub(crate) fn on(self, database: &Database) -> Self {
+        Self { database: Some(database.pid()), ..self }
+    }
+
+    /// The same data, served at another address by who reaches it through this meter.
+    pub(crate) fn through(&self, address: SocketAddr, meter: Meter) -> Self {
+        let target = Self::new(vec![address], Vec::new()).with_records(self.loaded());
+        target.next.store(self.next.load(Ordering::Relaxed), Ordering::Relaxed);
+        Self { meter: Some(meter), ..target }
     }
 
     /// Takes these to be loaded already.
@@ -103,8 +128,8 @@ impl Target {
         path: &str,
         body: &str,
     ) -> Result<(u16, String)> {
-        let mut connection = Connection::new(self.address);
-        let mut requests = self.requests();
+        let mut connection = Connection::new(self.addresses[0]);
+        let mut requests = self.requests(self.addresses[0]);
         let answer = connection.exchange(requests.plain(method, path, body)).await?;
         Ok((answer.status, String::from_utf8_lossy(answer.body).into_owned()))
     }
@@ -149,11 +174,16 @@ impl Target {
         let workers: Vec<_> = workers.into_iter().map(Worker::forget_tally).collect();
 
         let awake = Awake::keep();
-        let before = cpu_time(&self.pids);
+        let traffic = || self.meter.as_ref().map_or(Traffic::default(), Meter::traffic);
+        let traffic_before = traffic();
+        let database: Vec<u32> = self.database.into_iter().collect();
+        let (before, database_before) = (cpu_time(&self.pids), cpu_time(&database));
         let started = Instant::now();
         let workers = run(workers, plan, plan.duration).await?;
         let elapsed = started.elapsed();
-        let cpu_nanos = cpu_time(&self.pids).since(&before);
+        let database_nanos = cpu_time(&database).since(&database_before);
+        let cpu_nanos = cpu_time(&self.pids).since(&before) + database_nanos;
+        let traffic = traffic().since(traffic_before);
         drop(awake);
 
         let mut histogram = Histogram::new();
@@ -167,7 +197,7 @@ impl Target {
             eprintln!("  {}: {errors} of {requests} failed, for one: {text}", plan.workload.name());
         }
         let (p50, p99) = (histogram.percentile(50.0), histogram.percentile(99.0));
-        Ok(Sample { requests, errors, elapsed, cpu_nanos, p50, p99 })
+        Ok(Sample { requests, errors, elapsed, database_nanos, cpu_nanos, p50, p99, traffic })
     }
 
     /// Makes one request of a workload and keeps its answer.
@@ -180,9 +210,9 @@ impl Target {
         worker.kept.context("nothing was kept")
     }
 
-    fn requests(&self) -> Requests {
+    fn requests(&self, address: SocketAddr) -> Requests {
         let credentials = base64::prelude::BASE64_STANDARD.encode(format!("{USER}:{PASSWORD}"));
-        Requests::new(&self.address.to_string(), &format!("Basic {credentials}"))
+        Requests::new(&address.to_string(), &format!("Basic {credentials}"))
     }
 }
 
@@ -228,9 +258,10 @@ struct Worker {
 
 impl Worker {
     fn new(target: Arc<Target>, workload: Workload, number: usize, workers: usize) -> Self {
+        let address = target.addresses[number % target.addresses.len()];
         Self {
-            connection: Connection::new(target.address),
-            requests_of: target.requests(),
+            connection: Connection::new(address),
+            requests_of: target.requests(address),
             target,
             workload,
             number: number as u64,

@@ -7,6 +7,7 @@ mod floor;
 mod histogram;
 mod load;
 mod machine;
+mod meter;
 mod options;
 mod process;
 mod profile;
@@ -30,7 +31,10 @@ fn main() -> Result<()> {
             .enable_all()
             .build()?
             .block_on(floor::serve(*listen, answers)),
-        Some(Part::Raw { file, records }) => raw::serve(file, *records),
+        Some(Part::RawSqlite { file, records }) => raw::serve_sqlite(file, *records),
+        Some(Part::RawPostgres { url, database, records }) => {
+            raw::serve_postgres(url, *database, *records)
+        }
         None => {
             if !options.no_pin {
                 process::pin_self()?;

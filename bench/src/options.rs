@@ -17,7 +17,7 @@ pub(crate) struct Options {
     /// Only these workloads
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<Workload>,
-    /// Only these subjects; `nuage` and `kinto` stand for all of their kind
+    /// Only these subjects; `nuage`, `kinto` and `postgres` stand for all of their kind
     #[arg(long, value_delimiter = ',', value_parser = Family::parse)]
     pub(crate) with: Vec<Family>,
     /// Not these subjects
@@ -63,11 +63,22 @@ pub(crate) enum Part {
         #[arg(long)]
         answers: PathBuf,
     },
-    /// The raw engine
+    /// The row work on plain rusqlite
     #[command(hide = true)]
-    Raw {
+    RawSqlite {
         #[arg(long)]
         file: PathBuf,
+        #[arg(long)]
+        records: u64,
+    },
+    /// The row work on plain tokio-postgres
+    #[command(hide = true)]
+    RawPostgres {
+        #[arg(long)]
+        url: String,
+        /// Its first process
+        #[arg(long)]
+        database: u32,
         #[arg(long)]
         records: u64,
     },
@@ -90,10 +101,16 @@ pub(crate) enum Subject {
     Kinto,
     /// Kinto on PostgreSQL
     KintoPostgresql,
+    /// Raw tokio-postgres, the same row work without HTTP
+    PostgresRaw,
+    /// Nuage on PostgreSQL
+    Postgres,
+    /// The same as three processes on one database
+    PostgresThree,
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Hyper,
         Self::Rusqlite,
         Self::Nuage,
@@ -101,6 +118,9 @@ impl Subject {
         Self::NuageBasicauth,
         Self::Kinto,
         Self::KintoPostgresql,
+        Self::PostgresRaw,
+        Self::Postgres,
+        Self::PostgresThree,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -112,6 +132,9 @@ impl Subject {
             Self::NuageBasicauth => "nuage-basicauth",
             Self::Kinto => "kinto-memory",
             Self::KintoPostgresql => "kinto-postgresql",
+            Self::PostgresRaw => "postgres-raw",
+            Self::Postgres => "postgres-one",
+            Self::PostgresThree => "postgres-three",
         }
     }
 
@@ -124,11 +147,21 @@ impl Subject {
             Self::NuageBasicauth => "Nuage, basicauth",
             Self::Kinto => "Kinto, memory",
             Self::KintoPostgresql => "Kinto, PostgreSQL",
+            Self::PostgresRaw => "tokio-postgres",
+            Self::Postgres => "Nuage on PostgreSQL",
+            Self::PostgresThree => "Nuage on PostgreSQL, 3 processes",
         }
     }
 
     pub(crate) fn is_nuage(self) -> bool {
         matches!(self, Self::Nuage | Self::NuageHistory | Self::NuageBasicauth)
+            || matches!(self, Self::Postgres | Self::PostgresThree)
+    }
+
+    /// Whether it needs PostgreSQL to be installed.
+    pub(crate) fn needs_postgres(self) -> bool {
+        let nuage = matches!(self, Self::Postgres | Self::PostgresThree);
+        nuage || matches!(self, Self::PostgresRaw | Self::KintoPostgresql)
     }
 
     pub(crate) fn is_kinto(self) -> bool {

@@ -1,4 +1,4 @@
-//! The engine underneath: the row work of each workload on plain rusqlite, with the tables,
+//! What is underneath Nuage: the row work of each workload on a plain driver, with the tables,
 //! the durability and the grouping of `nuage-store`, and nothing else: no HTTP, no JSON, no
 //! judgement. What Nuage costs beyond it is what Nuage adds.
 //!
@@ -6,23 +6,26 @@
 
 use std::io::BufRead;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use clap::ValueEnum as _;
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::histogram::Histogram;
 use crate::process::cpu_time;
-use crate::raw::rows::{Reader, Row, Writer};
-use crate::workload::{
-    BATCH_PUTS, KNOWN_RECORDS, Workload, known_record, scramble, write_id, write_record,
-};
+use crate::workload::{KNOWN_RECORDS, Workload, known_record, scramble, write_id, write_record};
 
-mod rows;
+mod postgres;
+mod sqlite;
+
+pub(crate) use postgres::Way;
 
 /// Requests that one commit takes at most, as in the store.
 const GROUP_MAX: usize = 512;
@@ -31,50 +34,59 @@ const QUEUE_MAX: usize = 4_096;
 /// Rows in one transaction while loading.
 const LOAD_ROWS: u64 = 1_000;
 
+/// What is written.
+struct Row {
+    id: String,
+    body: String,
+}
+
 /// Rows to write in one transaction, and who waits for it.
 struct Job {
     rows: Vec<Row>,
     done: tokio::sync::oneshot::Sender<i64>,
 }
 
-/// What the clients share.
-struct Shared {
-    reader: Reader,
-    jobs: mpsc::Sender<Job>,
-    loaded: u64,
-    next: AtomicU64,
+/// A driver that does the row work of one request.
+trait Engine {
+    /// Does it: about the record of this number, or about new records.
+    async fn step(&self, workload: Workload, index: u64) -> Result<()>;
+    /// Records that were there at first.
+    fn loaded(&self) -> u64;
 }
 
-/// Loads the records, says `ready`, then measures what is asked for on standard input.
-pub(crate) fn serve(file: &Path, records: u64) -> Result<()> {
-    let mut writer = Writer::open(file)?;
-    let mut from = 0;
-    while from < records {
-        let to = records.min(from + LOAD_ROWS);
-        let rows = (from..to).map(make_row).collect::<Vec<_>>();
-        writer.transaction(|writer| writer.put(&rows).map(drop))?;
-        from = to;
-    }
-    let reader = Reader::open(file)?;
-    let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-    std::thread::spawn(move || write_groups(writer, queue));
-    let next = AtomicU64::new(records);
-    let shared = Arc::new(Shared { reader, jobs, loaded: records, next });
-    println!("{}", json!({ "ready": true }));
-    for line in std::io::stdin().lock().lines() {
-        println!("{}", answer(&shared, &serde_json::from_str(&line?)?)?);
-    }
-    Ok(())
+/// Loads the records into SQLite, says `ready`, then measures what is asked for.
+pub(crate) fn serve_sqlite(file: &Path, records: u64) -> Result<()> {
+    let runtime = runtime()?;
+    let engine = Rc::new(sqlite::Sqlite::open(file, records)?);
+    answer_all(&runtime, &LocalSet::new(), &[], |_| Ok(Rc::clone(&engine)))
+}
+
+/// The same on PostgreSQL, whose processes descend from `database`. Records that are there
+/// already stay.
+pub(crate) fn serve_postgres(url: &str, database: u32, records: u64) -> Result<()> {
+    let (runtime, local) = (runtime()?, LocalSet::new());
+    let engine = local.block_on(&runtime, postgres::Postgres::open(url, records))?;
+    let engine = Rc::new(engine);
+    answer_all(&runtime, &local, &[database], |way| {
+        engine.set_way(way);
+        Ok(Rc::clone(&engine))
+    })
+}
+
+fn runtime() -> Result<Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
 /// What to measure, as a line.
 pub(crate) fn question(
+    way: Way,
     workload: Workload,
     connections: usize,
     warm_up: Duration,
     duration: Duration,
 ) -> String {
     json!({
+        "way": way.name(),
         "workload": workload.name(),
         "connections": connections,
         "warm_up_ms": warm_up.as_millis() as u64,
@@ -83,31 +95,53 @@ pub(crate) fn question(
     .to_string()
 }
 
-fn answer(shared: &Arc<Shared>, question: &Value) -> Result<Value> {
-    let name = question["workload"].as_str().unwrap_or("");
+fn answer_all<E: Engine + 'static>(
+    runtime: &Runtime,
+    local: &LocalSet,
+    database: &[u32],
+    engine: impl Fn(Way) -> Result<Rc<E>>,
+) -> Result<()> {
+    println!("{}", json!({ "ready": true }));
+    for line in std::io::stdin().lock().lines() {
+        let question = serde_json::from_str(&line?)?;
+        let way = Way::from_str(text(&question, "way"), false).ok().context("a way")?;
+        let engine = engine(way)?;
+        println!("{}", local.block_on(runtime, answer(&engine, database, &question))?);
+    }
+    Ok(())
+}
+
+fn text<'a>(question: &'a Value, key: &str) -> &'a str {
+    question[key].as_str().unwrap_or("")
+}
+
+async fn answer<E: Engine + 'static>(
+    engine: &Rc<E>,
+    database: &[u32],
+    question: &Value,
+) -> Result<Value> {
+    let name = text(question, "workload");
     let workload = Workload::ALL.into_iter().find(|w| w.name() == name).context("a workload")?;
     let connections = question["connections"].as_u64().context("connections")?;
     let time = |key: &str| Duration::from_millis(question[key].as_u64().unwrap_or(0));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let local = LocalSet::new();
     let me = [std::process::id()];
-    local.block_on(&runtime, run(shared, workload, connections, time("warm_up_ms")))?;
-    let before = cpu_time(&me);
+    run(engine, workload, connections, time("warm_up_ms")).await?;
+    let (before, database_before) = (cpu_time(&me), cpu_time(database));
     let started = Instant::now();
-    let run = run(shared, workload, connections, time("duration_ms"));
-    let (requests, histogram) = local.block_on(&runtime, run)?;
+    let (requests, histogram) = run(engine, workload, connections, time("duration_ms")).await?;
     let elapsed = started.elapsed();
     Ok(json!({
         "requests": requests,
         "elapsed_ns": elapsed.as_nanos() as u64,
         "cpu_ns": cpu_time(&me).since(&before),
+        "database_cpu_ns": cpu_time(database).since(&database_before),
         "p50_ns": histogram.percentile(50.0).as_nanos() as u64,
         "p99_ns": histogram.percentile(99.0).as_nanos() as u64,
     }))
 }
 
-async fn run(
-    shared: &Arc<Shared>,
+async fn run<E: Engine + 'static>(
+    engine: &Rc<E>,
     workload: Workload,
     connections: u64,
     duration: Duration,
@@ -116,7 +150,7 @@ async fn run(
     let left = Arc::new(AtomicU64::new(workload.requests_max()));
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..connections {
-        let shared = Arc::clone(shared);
+        let engine = Rc::clone(engine);
         let left = Arc::clone(&left);
         tasks.spawn_local(async move {
             let mut histogram = Histogram::new();
@@ -125,12 +159,13 @@ async fn run(
             let take_one =
                 || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
             while Instant::now() < until && take_one().is_ok() {
+                let loaded = engine.loaded();
                 let index = match workload {
-                    Workload::Get => scramble(scramble(number) ^ turn) % shared.loaded,
-                    _ => known_record(number, connections, turn % KNOWN_RECORDS, shared.loaded),
+                    Workload::Get => scramble(scramble(number) ^ turn) % loaded,
+                    _ => known_record(number, connections, turn % KNOWN_RECORDS, loaded),
                 };
                 let started = Instant::now();
-                shared.step(workload, index).await?;
+                engine.step(workload, index).await?;
                 histogram.record(started.elapsed());
                 requests += 1;
                 turn += 1;
@@ -147,59 +182,26 @@ async fn run(
     Ok((requests, histogram))
 }
 
-impl Shared {
-    async fn step(&self, workload: Workload, known: u64) -> Result<()> {
-        match workload {
-            Workload::Get | Workload::NotModified => self.reader.get(known)?,
-            Workload::List => self.reader.list()?,
-            Workload::Poll => self.reader.poll()?,
-            Workload::Put => {
-                let index = self.next.fetch_add(1, Ordering::Relaxed);
-                return self.write(vec![make_row(index)]).await;
-            }
-            Workload::Update => {
-                self.reader.get(known)?;
-                return self.write(vec![make_row(known)]).await;
-            }
-            Workload::Batch => {
-                let first = self.next.fetch_add(BATCH_PUTS, Ordering::Relaxed);
-                return self.write((first..first + BATCH_PUTS).map(make_row).collect()).await;
-            }
-        }
-        // Reads do not wait for anything: let the others have their turn.
-        tokio::task::yield_now().await;
-        Ok(())
-    }
+// Hands rows to whoever writes for all, and waits until they are durable.
+async fn write(jobs: &mpsc::Sender<Job>, rows: Vec<Row>) -> Result<()> {
+    let (done, written) = tokio::sync::oneshot::channel();
+    jobs.send(Job { rows, done }).await?;
+    written.await.context("the writer failed")?;
+    Ok(())
+}
 
-    async fn write(&self, rows: Vec<Row>) -> Result<()> {
-        let (done, written) = tokio::sync::oneshot::channel();
-        self.jobs.send(Job { rows, done }).await?;
-        written.await.context("the writer failed")?;
-        Ok(())
-    }
+fn make_rows(first: u64, count: u64) -> Vec<Row> {
+    (first..first + count).map(make_row).collect()
 }
 
 fn make_row(index: u64) -> Row {
-    let mut row = Row { id: String::with_capacity(36), body: String::with_capacity(400) };
-    write_id(&mut row.id, index);
+    let mut row = Row { id: make_id(index), body: String::with_capacity(400) };
     write_record(&mut row.body, index);
     row
 }
 
-// Everything that waits goes into one transaction, and so into one fsync.
-fn write_groups(mut writer: Writer, mut queue: mpsc::Receiver<Job>) -> Result<()> {
-    let mut group = Vec::with_capacity(GROUP_MAX);
-    while queue.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
-        let mut seqs = Vec::with_capacity(group.len());
-        writer.transaction(|writer| {
-            for job in &group {
-                seqs.push(writer.put(&job.rows)?);
-            }
-            Ok(())
-        })?;
-        for (job, seq) in group.drain(..).zip(seqs) {
-            let _ = job.done.send(seq);
-        }
-    }
-    Ok(())
+fn make_id(index: u64) -> String {
+    let mut id = String::with_capacity(36);
+    write_id(&mut id, index);
+    id
 }

@@ -12,8 +12,6 @@ use crate::process::Memory;
 use crate::run::{PUT_CONNECTIONS, Results};
 use crate::workload::Workload;
 
-const BEGIN: &str = "<!-- bench:begin -->";
-const END: &str = "<!-- bench:end -->";
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/performance.md");
 
 /// What a run says.
@@ -24,21 +22,107 @@ pub(crate) struct Report<'a> {
     pub(crate) binary_bytes: Option<u64>,
 }
 
-/// Writes the text between the markers of the page.
-pub(crate) fn publish(text: &str) -> Result<()> {
-    let path = Path::new(PAGE);
-    let page = std::fs::read_to_string(path)?;
-    Ok(std::fs::write(path, replace(&page, text).context("no markers in docs/performance.md")?)?)
+/// A part of the page, between markers of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Section {
+    /// Nuage on SQLite and what it stands beside.
+    Main,
+    /// Nuage on PostgreSQL.
+    Postgres,
 }
 
-fn replace(page: &str, text: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{text}\n{END}{after}"))
+/// Writes the text between the markers of the section.
+pub(crate) fn publish(section: Section, text: &str) -> Result<()> {
+    let path = Path::new(PAGE);
+    let page = std::fs::read_to_string(path)?;
+    let page = replace(&page, section, text).context("no markers in docs/performance.md")?;
+    Ok(std::fs::write(path, page)?)
+}
+
+fn replace(page: &str, section: Section, text: &str) -> Option<String> {
+    let name = section.name();
+    let (begin, end) = (format!("<!-- {name}:begin -->"), format!("<!-- {name}:end -->"));
+    let (before, rest) = page.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}\n{text}\n{end}{after}"))
+}
+
+impl Section {
+    const ALL: [Self; 2] = [Self::Main, Self::Postgres];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Main => "bench",
+            Self::Postgres => "bench-postgres",
+        }
+    }
+
+    // Its columns, in order.
+    fn subjects(self) -> &'static [Subject] {
+        match self {
+            Self::Main => &[
+                Subject::Hyper,
+                Subject::Rusqlite,
+                Subject::Nuage,
+                Subject::NuageHistory,
+                Subject::NuageBasicauth,
+                Subject::Kinto,
+                Subject::KintoPostgresql,
+            ],
+            Self::Postgres => &[
+                Subject::PostgresRaw,
+                Subject::Postgres,
+                Subject::PostgresThree,
+                Subject::Nuage,
+                Subject::KintoPostgresql,
+            ],
+        }
+    }
+
+    // Those that it is about: who is in both sections stands beside them in the second.
+    fn own_subjects(self) -> &'static [Subject] {
+        match self {
+            Self::Main => self.subjects(),
+            Self::Postgres => &[Subject::PostgresRaw, Subject::Postgres, Subject::PostgresThree],
+        }
+    }
+
+    /// Whether everybody in it took part.
+    pub(crate) fn is_whole(self, results: &Results) -> bool {
+        self.subjects().iter().all(|subject| results.figures.contains_key(subject))
+    }
 }
 
 impl Report<'_> {
-    pub(crate) fn to_markdown(&self) -> String {
+    /// The sections that somebody took part in.
+    pub(crate) fn to_markdown(&self) -> Vec<(Section, String)> {
+        let text = |section| match section {
+            Section::Main => self.main_section(),
+            Section::Postgres => self.postgres_section(),
+        };
+        let has = |subject: &Subject| self.results.figures.contains_key(subject);
+        let mut sections = Section::ALL.to_vec();
+        sections.retain(|section| section.own_subjects().iter().any(has));
+        sections.into_iter().map(|section| (section, text(section))).collect()
+    }
+
+    fn main_section(&self) -> String {
+        let mut out = self.introduction();
+        let columns = self.subjects(Section::Main);
+        self.write_main_table(&mut out, &columns);
+        let title = format!("CPU of the server in \u{b5}s per request, at {}", self.counts());
+        self.write_table(&mut out, &columns, &title, |sample| micros(cpu_us(sample)));
+        self.write_tables(&mut out, &columns);
+        self.write_puts(&mut out);
+        self.write_figures(&mut out, &columns);
+        if let Some(bytes) = self.binary_bytes {
+            let _ = writeln!(out, "\nRelease binary: {:.1} MB.", bytes as f64 / 1e6);
+        }
+        out.trim_end().to_owned()
+    }
+
+    // What was run, on what.
+    fn introduction(&self) -> String {
         let mut out = String::new();
         let arguments: Vec<_> = std::env::args().skip(1).collect();
         let command = format!("cargo xtask bench {}", arguments.join(" "));
@@ -52,32 +136,35 @@ impl Report<'_> {
             command.trim_end(),
             self.machine
         );
-        self.write_main_table(&mut out);
+        out
+    }
+
+    // What everybody's requests come to.
+    fn write_tables(&self, out: &mut String, columns: &[Subject]) {
+        let counts = self.counts();
+        let title = format!("Requests per second, at {counts}");
+        self.write_table(out, columns, &title, |s| grouped(throughput(s)) + &failed(s));
+        let title = format!("Median latency in ms, at {counts}");
+        self.write_table(out, columns, &title, |sample| millis_text(sample.p50));
+        let title = format!("99th percentile of latency in ms, at {counts}");
+        self.write_table(out, columns, &title, |sample| millis_text(sample.p99));
+    }
+
+    // At which connections the cells of a table were measured.
+    fn counts(&self) -> String {
         let counts: Vec<_> = self.options.connections.iter().map(usize::to_string).collect();
-        let counts = counts.join(" / ");
-        let title = format!("CPU of the server in \u{b5}s per request, at {counts} connections");
-        self.write_table(&mut out, &title, |sample| micros(cpu_us(sample)));
-        let title = format!("Requests per second, at {counts} connections");
-        self.write_table(&mut out, &title, |sample| grouped(throughput(sample)) + &failed(sample));
-        let title = format!("Median latency in ms, at {counts} connections");
-        self.write_table(&mut out, &title, |sample| millis_text(sample.p50));
-        let title = format!("99th percentile of latency in ms, at {counts} connections");
-        self.write_table(&mut out, &title, |sample| millis_text(sample.p99));
-        self.write_puts(&mut out);
-        self.write_figures(&mut out);
-        out.trim_end().to_owned()
+        format!("{} connections", counts.join(" / "))
     }
 
     // The figures that the targets are set in.
-    fn write_main_table(&self, out: &mut String) {
+    fn write_main_table(&self, out: &mut String, columns: &[Subject]) {
         let connections = self.main_connections();
-        let columns = self.subjects();
         let _ = write!(
             out,
             "\n### CPU of the server in \u{b5}s per request, at {connections} connections\n\n\
              | |"
         );
-        for subject in &columns {
+        for subject in columns {
             let _ = write!(out, " {} |", subject.title());
         }
         out.push_str(
@@ -88,7 +175,7 @@ impl Report<'_> {
         for workload in self.options.workloads() {
             let cpu = |subject| self.median(subject, workload, connections).map(|s| cpu_us(&s));
             let _ = write!(out, "| {} |", workload.title());
-            for subject in &columns {
+            for subject in columns {
                 let _ = write!(out, " {} |", cpu(*subject).map_or(String::new(), micros));
             }
             let ratio = |over, under| match (cpu(over), cpu(under)) {
@@ -106,16 +193,21 @@ impl Report<'_> {
         }
     }
 
-    fn write_table(&self, out: &mut String, title: &str, cell: impl Fn(&Sample) -> String) {
-        let columns = self.subjects();
+    fn write_table(
+        &self,
+        out: &mut String,
+        columns: &[Subject],
+        title: &str,
+        cell: impl Fn(&Sample) -> String,
+    ) {
         let _ = write!(out, "\n### {title}\n\n| |");
-        for subject in &columns {
+        for subject in columns {
             let _ = write!(out, " {} |", subject.title());
         }
         let _ = writeln!(out, "\n|---|{}", "--:|".repeat(columns.len()));
         for workload in self.options.workloads() {
             let _ = write!(out, "| {} |", workload.title());
-            for subject in &columns {
+            for subject in columns {
                 let cells: Vec<String> = self
                     .options
                     .connections
@@ -145,13 +237,16 @@ impl Report<'_> {
         );
     }
 
-    fn write_figures(&self, out: &mut String) {
+    fn write_figures(&self, out: &mut String, columns: &[Subject]) {
         out.push_str(
             "\n### Start, and memory in MB: allocated + pages of files\n\n\
              | | start-up | idle | records loaded | loaded in | memory then | after the runs | \
              served by |\n|---|--:|--:|--:|--:|--:|--:|---|\n",
         );
         for (subject, figures) in &self.results.figures {
+            if !columns.contains(subject) {
+                continue;
+            }
             let memory = |memory: Memory| match memory.own_bytes {
                 0 => String::new(),
                 own => {
@@ -175,14 +270,11 @@ impl Report<'_> {
                 figures.served_by
             );
         }
-        if let Some(bytes) = self.binary_bytes {
-            let _ = writeln!(out, "\nRelease binary: {:.1} MB.", bytes as f64 / 1e6);
-        }
     }
 
-    fn subjects(&self) -> Vec<Subject> {
+    fn subjects(&self, section: Section) -> Vec<Subject> {
         let has = |subject: &Subject| self.results.figures.contains_key(subject);
-        Subject::ALL.into_iter().filter(has).collect()
+        section.subjects().iter().copied().filter(has).collect()
     }
 
     fn main_connections(&self) -> usize {
@@ -206,18 +298,25 @@ fn median(samples: &[Sample]) -> Sample {
     let (requests, elapsed) =
         middle(samples, |sample| (throughput(sample), (sample.requests, sample.elapsed)));
     let cpu = middle(samples, |sample| (cpu_us(sample), cpu_us(sample)));
+    let database = middle(samples, |sample| (database_us(sample), database_us(sample)));
     Sample {
         requests,
         elapsed,
         errors: samples.iter().map(|sample| sample.errors).sum(),
+        database_nanos: (database * 1e3 * requests as f64) as u64,
         cpu_nanos: (cpu * 1e3 * requests as f64) as u64,
         p50: middle(samples, |sample| (sample.p50.as_secs_f64(), sample.p50)),
         p99: middle(samples, |sample| (sample.p99.as_secs_f64(), sample.p99)),
+        traffic: samples[0].traffic,
     }
 }
 
 fn cpu_us(sample: &Sample) -> f64 {
     sample.cpu_nanos as f64 / 1e3 / sample.requests.max(1) as f64
+}
+
+fn database_us(sample: &Sample) -> f64 {
+    sample.database_nanos as f64 / 1e3 / sample.requests.max(1) as f64
 }
 
 fn throughput(sample: &Sample) -> f64 {
@@ -258,5 +357,6 @@ fn grouped(value: f64) -> String {
     out
 }
 
+mod postgres;
 #[cfg(test)]
 mod tests;

@@ -8,10 +8,13 @@ use anyhow::{Context, Result, bail};
 
 use crate::load::{Kept, Plan, Sample, Target};
 use crate::options::{Options, Subject};
+use crate::raw::Way;
 use crate::report::Report;
-use crate::servers::{self, Figures, Places, Raw, Server};
+use crate::servers::{self, Figures, Places, Raw, Server, database};
 use crate::workload::{KNOWN_RECORDS, Workload};
 use crate::{machine, profile, report};
+
+pub(crate) mod postgres;
 
 /// Connections at which puts are compared with the raw engine.
 pub(crate) const PUT_CONNECTIONS: usize = 32;
@@ -26,6 +29,8 @@ pub(crate) type Key = (Subject, Workload, usize);
 pub(crate) struct Results {
     pub(crate) samples: BTreeMap<Key, Vec<Sample>>,
     pub(crate) figures: BTreeMap<Subject, Figures>,
+    /// What is measured on PostgreSQL alone.
+    pub(crate) postgres: postgres::Comparison,
 }
 
 pub(crate) async fn run(options: &Options) -> Result<()> {
@@ -55,30 +60,32 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     }
     let start_up = if nuage { Some(servers::start_up_of_nuage(&places)?) } else { None };
     for (subject, figures) in &mut results.figures {
-        if subject.is_nuage() {
+        if subject.is_nuage() && figures.start_up.is_none() {
             figures.start_up = start_up;
         }
     }
     let binary_bytes = fs::metadata(&places.nuage).map(|file| file.len()).ok();
-    let text = Report { options, machine, results: &results, binary_bytes }.to_markdown();
-    println!("\n{text}");
-    if options.is_whole() || options.write {
-        report::publish(&text)?;
+    let texts = Report { options, machine, results: &results, binary_bytes }.to_markdown();
+    for (section, text) in texts {
+        println!("\n{text}");
+        if section.is_whole(&results) && (options.is_whole() || options.write) {
+            report::publish(section, &text)?;
+        }
     }
     fs::remove_dir_all(&places.data).context("cannot remove the data of the run")
 }
 
 fn subjects(options: &Options, places: &Places) -> Result<Vec<Subject>> {
     let mut subjects = options.subjects();
-    if subjects.contains(&Subject::KintoPostgresql) && !servers::kinto::has_postgresql() {
-        println!("PostgreSQL is not installed: Kinto is measured on its memory alone");
-        subjects.retain(|subject| *subject != Subject::KintoPostgresql);
+    if subjects.iter().any(|subject| subject.needs_postgres()) && !database::is_installed() {
+        println!("PostgreSQL is not installed: what needs it is left out");
+        subjects.retain(|subject| !subject.needs_postgres());
     }
     let nuage = subjects.iter().any(|subject| subject.is_nuage());
     if nuage && !places.nuage.exists() {
         bail!("there is no release build of Nuage: run `cargo xtask bench`");
     }
-    let alone = !subjects.iter().any(|s| !matches!(s, Subject::Hyper | Subject::Rusqlite));
+    let alone = !subjects.iter().any(|subject| subject.is_nuage() || subject.is_kinto());
     if subjects.contains(&Subject::Hyper) && alone {
         bail!("hyper repeats what Nuage or Kinto answered: let one of them take part");
     }
@@ -105,9 +112,12 @@ async fn measure_fast(
         let server = servers::start_floor(places, kept, records)?;
         servers.push((Subject::Hyper, server));
     }
-    let mut raw = None;
+    let mut raw = Vec::new();
     if subjects.contains(&Subject::Rusqlite) {
-        raw = Some(Raw::start(places, records)?);
+        raw.push((Subject::Rusqlite, Raw::on_sqlite(places, records)?));
+    }
+    if subjects.contains(&Subject::PostgresRaw) {
+        raw.push((Subject::PostgresRaw, Raw::on_postgres(places, records)?));
     }
     for round in 1..=options.rounds() {
         for workload in options.workloads() {
@@ -118,17 +128,19 @@ async fn measure_fast(
                     let sample = server.target.measure(plan).await?;
                     results.add((*subject, workload, connections), sample);
                 }
-                if let Some(raw) = &mut raw {
-                    results.add((Subject::Rusqlite, workload, connections), raw.measure(plan)?);
+                for (subject, raw) in &mut raw {
+                    let sample = raw.measure(Way::Grouped, plan)?;
+                    results.add((*subject, workload, connections), sample);
                 }
             }
         }
     }
+    results.postgres.measure(options, places, &servers, &mut raw).await?;
     for (subject, server) in servers {
         results.figures.insert(subject, server.finish());
     }
-    if let Some(raw) = raw {
-        results.figures.insert(Subject::Rusqlite, raw.finish());
+    for (subject, raw) in raw {
+        results.figures.insert(subject, raw.finish());
     }
     Ok(())
 }

@@ -1,25 +1,26 @@
 //! Starting who is measured: each in a process of its own, with a folder of its own, on a port
 //! that the system chose.
 
-pub(crate) mod kinto;
+pub(crate) mod database;
+mod kinto;
 mod nuage;
+mod raw;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 
 use crate::floor::write_answers;
-use crate::load::{Kept, Plan, Sample, Target};
+use crate::load::{Kept, Target};
 use crate::options::Subject;
 use crate::process::{Memory, Running, free_address, memory, pinned, wait_for_heartbeat};
-use crate::raw;
+use crate::servers::database::Database;
 use crate::workload::Workload;
+
+pub(crate) use raw::Raw;
 
 /// Starts that the median start-up time is taken of.
 const STARTS: usize = 7;
@@ -41,6 +42,7 @@ pub(crate) struct Server {
     pub(crate) target: Arc<Target>,
     pub(crate) figures: Figures,
     processes: Vec<Running>,
+    database: Option<Database>,
 }
 
 /// What is told of a server beside its requests.
@@ -89,17 +91,27 @@ pub(crate) async fn start(subject: Subject, places: &Places, records: u64) -> Re
         Subject::NuageBasicauth => nuage::start_with_ini(places, &folder)?,
         Subject::Kinto => kinto::start_on_memory(places, &folder)?,
         Subject::KintoPostgresql => kinto::start_on_postgresql(places, &folder)?,
-        Subject::Hyper | Subject::Rusqlite => bail!("{} keeps no records", subject.title()),
+        Subject::Postgres => nuage::start_on_postgres(places, &folder, 1)?,
+        Subject::PostgresThree => nuage::start_on_postgres(places, &folder, 3)?,
+        Subject::Hyper | Subject::Rusqlite | Subject::PostgresRaw => {
+            bail!("{} keeps no records", subject.title())
+        }
     };
     server.target.make_collection().await?;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    server.figures.idle = memory(&server.target.pids);
+    server.figures.idle = server.memory();
     // Writes that meet in one collection make Kinto on PostgreSQL fail.
     let connections = if subject.is_kinto() { 1 } else { 4 };
     server.figures.load_time = server.target.load(records, connections).await?;
     server.figures.records = records;
-    server.figures.loaded = memory(&server.target.pids);
+    server.figures.loaded = server.memory();
     Ok(server)
+}
+
+/// Starts one more process of Nuage on the data of this server, of which the traffic with the
+/// database is counted.
+pub(crate) fn start_metered(places: &Places, server: &Server) -> Result<Server> {
+    nuage::start_metered(places, server)
 }
 
 /// Starts the floor, which answers what another server answered.
@@ -117,10 +129,10 @@ pub(crate) fn start_floor(
     let started = Instant::now();
     let mut running = Running::start(command, &folder.join("log"))?;
     let start_up = wait_for_heartbeat(&mut running, address, started)?;
-    let target = Target::new(address, vec![running.pid()]).with_records(records);
+    let target = Target::new(vec![address], vec![running.pid()]).with_records(records);
     let mut server = Server::new(target, vec![running], "hyper 1");
     server.figures.start_up = Some(start_up);
-    server.figures.idle = memory(&server.target.pids);
+    server.figures.idle = server.memory();
     server.figures.loaded = server.figures.idle;
     Ok(server)
 }
@@ -128,68 +140,25 @@ pub(crate) fn start_floor(
 impl Server {
     fn new(target: Target, processes: Vec<Running>, served_by: &str) -> Self {
         let figures = Figures { served_by: served_by.to_owned(), ..Figures::default() };
-        Self { target: Arc::new(target), figures, processes }
+        Self { target: Arc::new(target), figures, processes, database: None }
     }
 
-    /// Reads its memory once more and ends it, the last started process first.
+    fn on(self, database: Database) -> Self {
+        Self { database: Some(database), ..self }
+    }
+
+    fn memory(&self) -> Memory {
+        let database = self.database.iter().map(Database::pid);
+        memory(&self.target.pids.iter().copied().chain(database).collect::<Vec<_>>())
+    }
+
+    /// Reads its memory once more and ends it, the last started process first, its database last.
     pub(crate) fn finish(mut self) -> Figures {
-        self.figures.after = memory(&self.target.pids);
+        self.figures.after = self.memory();
         while let Some(mut process) = self.processes.pop() {
             process.stop();
         }
         self.figures
-    }
-}
-
-/// The raw engine: asked a line at a time.
-pub(crate) struct Raw {
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-    running: Running,
-}
-
-impl Raw {
-    pub(crate) fn start(places: &Places, records: u64) -> Result<Self> {
-        let folder = places.folder(Subject::Rusqlite.name())?;
-        let mut command = pinned(std::env::current_exe()?, places.pin);
-        command.arg("raw").arg("--file").arg(folder.join("records.sqlite"));
-        command.args(["--records", &records.to_string()]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child: Child = command.spawn()?;
-        let input = child.stdin.take().context("its input")?;
-        let output = BufReader::new(child.stdout.take().context("its output")?);
-        let mut raw = Self { input, output, running: Running::adopt(child) };
-        raw.read()?;
-        Ok(raw)
-    }
-
-    pub(crate) fn measure(&mut self, plan: Plan) -> Result<Sample> {
-        let line = raw::question(plan.workload, plan.connections, plan.warm_up, plan.duration);
-        writeln!(self.input, "{line}")?;
-        let answer = self.read()?;
-        let number = |key: &str| answer[key].as_u64().with_context(|| format!("no {key}"));
-        Ok(Sample {
-            requests: number("requests")?,
-            errors: 0,
-            elapsed: Duration::from_nanos(number("elapsed_ns")?),
-            cpu_nanos: number("cpu_ns")?,
-            p50: Duration::from_nanos(number("p50_ns")?),
-            p99: Duration::from_nanos(number("p99_ns")?),
-        })
-    }
-
-    pub(crate) fn finish(mut self) -> Figures {
-        let after = memory(&[self.running.pid()]);
-        self.running.stop();
-        Figures { after, served_by: "rusqlite".to_owned(), ..Figures::default() }
-    }
-
-    fn read(&mut self) -> Result<Value> {
-        let mut line = String::new();
-        if self.output.read_line(&mut line)? == 0 {
-            bail!("the raw engine ended");
-        }
-        Ok(serde_json::from_str(&line)?)
     }
 }
 

@@ -1,16 +1,18 @@
 use std::time::Duration;
 
 use crate::load::Sample;
-use crate::report::{cpu_us, grouped, median, replace, throughput};
+use crate::report::{Section, cpu_us, grouped, median, replace, throughput};
 
 fn sample(requests: u64, cpu_nanos: u64) -> Sample {
     Sample {
         requests,
         errors: 0,
         elapsed: Duration::from_secs(1),
+        database_nanos: 0,
         cpu_nanos,
         p50: Duration::from_micros(requests),
         p99: Duration::from_micros(cpu_nanos),
+        traffic: crate::meter::Traffic::default(),
     }
 }
 
@@ -26,9 +28,9 @@ fn each_figure_has_its_own_median() {
 #[test]
 fn only_what_is_between_the_markers_changes() {
     let page = "before\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nafter\n";
-    let new = replace(page, "new").unwrap_or_default();
+    let new = replace(page, Section::Main, "new").unwrap_or_default();
     assert_eq!(new, "before\n<!-- bench:begin -->\nnew\n<!-- bench:end -->\nafter\n");
-    assert_eq!(replace("no markers", "new"), None);
+    assert_eq!(replace(page, Section::Postgres, "new"), None);
 }
 
 #[test]

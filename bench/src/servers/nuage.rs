@@ -9,7 +9,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::load::Target;
+use crate::meter::Meter;
 use crate::process::{Running, free_address, pinned, wait_for_heartbeat};
+use crate::servers::database::{Database, url};
 use crate::servers::{Places, Server, kinto};
 use crate::workload::{PASSWORD, USER};
 
@@ -33,16 +35,7 @@ pub(super) fn start_with_account(
     folder: &Path,
     arguments: &[&str],
 ) -> Result<Server> {
-    let mut add = Command::new(&places.nuage);
-    add.args(["user", "add", USER, "--password-stdin", "--data"]).arg(folder.join("data"));
-    let mut adding = add.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
-    let mut input = adding.stdin.take().context("its input")?;
-    input.write_all(format!("{PASSWORD}\n").as_bytes())?;
-    drop(input);
-    let status = adding.wait()?;
-    if !status.success() {
-        bail!("cannot make an account: {status}");
-    }
+    add_account(places, &folder.join("data"), &[])?;
     start(places, folder, arguments)
 }
 
@@ -54,13 +47,82 @@ pub(super) fn start_with_ini(places: &Places, folder: &Path) -> Result<Server> {
     start(places, folder, &["--log-level", "warn", "--kinto-ini", ini])
 }
 
-fn start(places: &Places, folder: &Path, arguments: &[&str]) -> Result<Server> {
+/// So many processes on one PostgreSQL of their own.
+pub(super) fn start_on_postgres(
+    places: &Places,
+    folder: &Path,
+    processes: usize,
+) -> Result<Server> {
+    let database = Database::start(places, folder)?;
+    let url = database.url();
+    add_account(places, &folder.join("data"), &["--storage-url", &url])?;
+    let (mut addresses, mut running) = (Vec::new(), Vec::new());
+    for number in 0..processes {
+        let address = free_address()?;
+        running.push(serve_postgres(places, folder, number, address, &url)?);
+        addresses.push(address);
+    }
+    let target = Target::new(addresses, running.iter().map(Running::pid).collect());
+    let many = if processes == 1 { "1 process" } else { "3 processes" };
+    let served_by = format!("hyper 1, {many}, and PostgreSQL, default settings");
+    Ok(Server::new(target.on(&database), running, &served_by).on(database))
+}
+
+/// One more process on the same data, which reaches the database through a meter.
+pub(super) fn start_metered(places: &Places, server: &Server) -> Result<Server> {
+    let database = server.database.as_ref().context("a database")?;
+    let folder = places.folder("metered")?;
+    let meter = Meter::start(database.address)?;
     let address = free_address()?;
+    let running = serve_postgres(places, &folder, 0, address, &url(meter.address))?;
+    Ok(Server::new(server.target.through(address, meter), vec![running], ""))
+}
+
+fn serve_postgres(
+    places: &Places,
+    folder: &Path,
+    number: usize,
+    address: SocketAddr,
+    url: &str,
+) -> Result<Running> {
+    let folder = folder.join(number.to_string());
+    std::fs::create_dir_all(&folder)?;
+    let arguments = [&["--storage-url", url], &PLAIN[..]].concat();
+    serve(places, &folder, address, &arguments)
+}
+
+fn add_account(places: &Places, data: &Path, arguments: &[&str]) -> Result<()> {
+    let mut add = Command::new(&places.nuage);
+    add.args(["user", "add", USER, "--password-stdin", "--data"]).arg(data).args(arguments);
+    let mut adding = add.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    let mut input = adding.stdin.take().context("its input")?;
+    input.write_all(format!("{PASSWORD}\n").as_bytes())?;
+    drop(input);
+    let status = adding.wait()?;
+    if !status.success() {
+        bail!("cannot make an account: {status}");
+    }
+    Ok(())
+}
+
+fn serve(
+    places: &Places,
+    folder: &Path,
+    address: SocketAddr,
+    arguments: &[&str],
+) -> Result<Running> {
     let mut command = command(places, folder, address);
     command.args(arguments);
     let started = Instant::now();
     let mut running = Running::start(command, &folder.join("log"))?;
-    wait_for_heartbeat(&mut running, address, started)?;
-    let target = Target::new(address, vec![running.pid()]);
+    wait_for_heartbeat(&mut running, address, started)
+        .with_context(|| std::fs::read_to_string(folder.join("log")).unwrap_or_default())?;
+    Ok(running)
+}
+
+fn start(places: &Places, folder: &Path, arguments: &[&str]) -> Result<Server> {
+    let address = free_address()?;
+    let running = serve(places, folder, address, arguments)?;
+    let target = Target::new(vec![address], vec![running.pid()]);
     Ok(Server::new(target, vec![running], "hyper 1, SQLite, synchronous=FULL"))
 }

@@ -9,10 +9,11 @@ use anyhow::{Context, Result};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use crate::workload::{LIST_RECORDS, write_id};
+use crate::raw::{Row, make_id};
+use crate::workload::LIST_RECORDS;
 
 const TABLES: &str =
-    include_str!("../../../crates/nuage-store/src/sqlite/migrations/0001_first.sql");
+    include_str!("../../../../crates/nuage-store/src/sqlite/migrations/0001_first.sql");
 const BUCKET: &str = "bench";
 const COLLECTION: &str = "items";
 const PERMISSIONS: &str = r#"{"write":["account:bench"]}"#;
@@ -39,12 +40,6 @@ const MAKE_HEAD: &str = "INSERT INTO collections (bucket, collection, incarnatio
      live, tombstones, chosen, dropped) VALUES (?1, ?2, x'0000000000000000', 0, 0, 0, 0, 0, 0)";
 const MAKE_SIGNATURE: &str = "INSERT INTO signatures (bucket, collection, signature, live) \
      VALUES (?1, ?2, ?3, 0)";
-
-/// What is written.
-pub(super) struct Row {
-    pub(super) id: String,
-    pub(super) body: String,
-}
 
 /// The connection that writes, with the head of the collection in memory as the store keeps it.
 pub(super) struct Writer {
@@ -128,8 +123,7 @@ impl Reader {
 
     /// A record by its number.
     pub(super) fn get(&self, index: u64) -> Result<()> {
-        let mut id = String::with_capacity(36);
-        write_id(&mut id, index);
+        let id = make_id(index);
         self.with(|connection| {
             let mut statement = connection.prepare_cached(GET)?;
             let key = params![BUCKET, COLLECTION, id];
