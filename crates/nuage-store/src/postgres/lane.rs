@@ -1,7 +1,8 @@
 //! A lane: one task that writes to its share of the buckets, in groups.
 //!
-//! It takes what waits in its queue and applies it in one transaction of two round trips, so that
-//! many writers of one collection wait for one commit. Batches do not see each other's failures:
+//! It takes what waits in its queue and applies it in one transaction, so that many writers of one
+//! collection wait for one commit. The transaction takes one round trip where this process knows
+//! what it will find, else two. Batches do not see each other's failures:
 //! a failed guard turns down its batch alone, and when anything else fails the group is rolled
 //! back and each batch is tried by itself. What other processes were in the way of is tried
 //! again. Once a commit was sent and no answer came, nobody knows whether it happened: that is
@@ -20,6 +21,7 @@ use nuage_model::{
 use tokio::sync::{mpsc, oneshot};
 
 use crate::postgres::errors::Fault;
+use crate::postgres::guess::{self, Seen, Sequences};
 use crate::postgres::hints::Hints;
 use crate::postgres::needs::Needs;
 use crate::postgres::overlay::{Effects, Overlay};
@@ -58,8 +60,19 @@ pub(super) struct Lane {
     pool: Arc<Pool>,
     hints: Arc<Hints>,
     begin: &'static str,
+    seen: Arc<Seen>,
+    sequences: Sequences,
     /// Signatures whose principals are in the tables, by the incarnation of their collection.
-    known: HashSet<(CollectionPath, [u8; 8], Signature)>,
+    known: HashSet<Known>,
+}
+
+type Known = (CollectionPath, [u8; 8], Signature);
+
+/// What a group comes to: an answer for each batch, and what is to be written.
+struct Decided {
+    answers: Vec<Answer>,
+    effects: Effects,
+    learned: Vec<Known>,
 }
 
 /// Why a group was not applied, as far as is known.
@@ -78,8 +91,14 @@ impl From<Fault> for Failed {
 
 impl Lane {
     /// A lane that begins its transactions with these words.
-    pub(super) fn new(pool: Arc<Pool>, hints: Arc<Hints>, begin: &'static str) -> Self {
-        Self { pool, hints, begin, known: HashSet::default() }
+    pub(super) fn new(
+        pool: Arc<Pool>,
+        hints: Arc<Hints>,
+        seen: Arc<Seen>,
+        begin: &'static str,
+    ) -> Self {
+        let (sequences, known) = (Sequences::default(), HashSet::default());
+        Self { pool, hints, begin, seen, sequences, known }
     }
 
     /// Works until it is asked to close, or nobody is left to ask.
@@ -87,6 +106,7 @@ impl Lane {
         while AssertUnwindSafe(self.work(&mut jobs)).catch_unwind().await.is_err() {
             tracing::error!("a writer failed in a way that nobody expected, and goes on");
             self.known.clear();
+            self.sequences.forget();
         }
     }
 
@@ -198,18 +218,40 @@ impl Lane {
 
     async fn transact(&mut self, client: &Object, tasks: &[Task]) -> Result<Vec<Answer>, Failed> {
         let batches = || tasks.iter().filter_map(|(batch, _)| batch.as_ref());
+        if tasks.iter().any(|(batch, _)| batch.is_none()) {
+            client.batch_execute(TRY_TO_WRITE).await.map_err(Fault::from)?;
+        }
         let needs = Needs::of(batches());
+        if let Some((guess, overlay)) =
+            guess::guess(&needs, batches(), &self.seen, &mut self.sequences)
+        {
+            let decided = self.decide(overlay, tasks)?;
+            // A guard that fails may do so only by what was guessed, and times that become free
+            // are not worth a guess.
+            let is_sure =
+                decided.answers.iter().all(Answer::is_ok) && decided.effects.freed.is_empty();
+            if is_sure {
+                let fits = guess::commit(client, self.begin, &guess, &decided.effects).await;
+                if fits.map_err(at_commit)? {
+                    return Ok(self.done(tasks, decided));
+                }
+                self.sequences.doubt(&needs);
+            }
+        }
         let guards: Vec<&Guard> = batches().flat_map(|batch| &batch.guards).collect();
         let overlay = read::begin(client, self.begin, &needs, &guards).await?;
+        let decided = self.decide(overlay, tasks)?;
+        write::commit(client, &decided.effects).await.map_err(at_commit)?;
+        Ok(self.done(tasks, decided))
+    }
+
+    fn decide(&self, overlay: Overlay, tasks: &[Task]) -> Result<Decided, Fault> {
         let mut ledger = Ledger::default();
         let mut transaction = Transaction::new(overlay, &mut ledger);
         let mut answers = Vec::with_capacity(tasks.len());
         for (batch, _) in tasks {
             answers.push(match batch {
-                None => {
-                    client.batch_execute(TRY_TO_WRITE).await.map_err(Fault::from)?;
-                    Ok(Vec::new())
-                }
+                None => Ok(Vec::new()),
                 Some(batch) if !transaction.guards_hold(&batch.guards)? => {
                     Err(ApplyError::Conflict)
                 }
@@ -218,42 +260,48 @@ impl Lane {
         }
         let (overlay, _) = transaction.finish()?;
         let (effects, learned) = self.effects(overlay);
-        write::commit(client, &effects).await.map_err(|fault| match fault {
-            fault if fault.spoils_connection() => Failed::Perhaps(fault),
-            fault => Failed::Surely(fault),
-        })?;
+        Ok(Decided { answers, effects, learned })
+    }
+
+    // Takes note of what was committed.
+    fn done(&mut self, tasks: &[Task], decided: Decided) -> Vec<Answer> {
+        let Decided { answers, effects, learned } = decided;
         if self.known.len() + learned.len() > KNOWN_MAX {
             self.known.clear();
         }
         self.known.extend(learned);
+        self.sequences.learn(effects.sequences);
+        let erased = effects.erased.into_iter().map(|path| (path, None));
+        let written = effects.written.into_iter().map(|(path, one)| (path, Some(one.row)));
+        self.seen.learn(written.chain(erased));
         let applied = tasks.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
         if applied.filter_map(|((batch, _), _)| batch.as_ref()).any(changes_rights) {
             self.hints.tell();
         }
-        Ok(answers)
+        answers
     }
 
     // What is to be written, without the principals of signatures that are known; and which
     // signatures will be known then.
-    fn effects(&self, overlay: Overlay) -> (Effects, Vec<(CollectionPath, [u8; 8], Signature)>) {
+    fn effects(&self, overlay: Overlay) -> (Effects, Vec<Known>) {
         let mut learned = Vec::new();
-        let incarnations: Vec<_> = overlay
-            .registered()
-            .map(|(path, signature)| (path.clone(), *signature, overlay.incarnation(path)))
-            .collect();
+        let registered = overlay.registered();
         let mut effects = overlay.into_effects();
-        for (path, signature, incarnation) in incarnations {
-            let known = incarnation.map(|incarnation| (path.clone(), incarnation, signature));
-            match known {
-                Some(known) if self.known.contains(&known) => {
-                    effects.principals.remove(&(path, signature));
-                }
-                Some(known) => learned.push(known),
-                None => {}
+        for (path, signature, incarnation) in registered {
+            let Some(incarnation) = incarnation else { continue };
+            let known = (path, incarnation, signature);
+            if self.known.contains(&known) {
+                effects.principals.remove(&(known.0, signature));
+            } else {
+                learned.push(known);
             }
         }
         (effects, learned)
     }
+}
+
+fn at_commit(fault: Fault) -> Failed {
+    if fault.spoils_connection() { Failed::Perhaps(fault) } else { Failed::Surely(fault) }
 }
 
 // Adds to a group what waits and may join it; gives what came but may not.

@@ -10,6 +10,7 @@ mod check;
 mod connect;
 mod copy;
 mod errors;
+mod guess;
 mod hints;
 mod keep;
 mod lane;
@@ -42,6 +43,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 pub(crate) use crate::postgres::connect::Target;
+use crate::postgres::guess::Seen;
 use crate::postgres::hints::Hints;
 use crate::postgres::lane::{Answer, Job, Lane};
 use crate::postgres::pool::Pool;
@@ -74,6 +76,7 @@ impl PostgresStore {
         let lanes = options.writers.max(1);
         let writers = Arc::new(Pool::new(target, lanes)?);
         let hints = Arc::new(Hints::new(options.trust_ms));
+        let seen = Arc::new(Seen::default());
         let begin = match options.synchronous {
             Synchronous::Full => BEGIN_FULL,
             Synchronous::Normal => BEGIN_NORMAL,
@@ -81,7 +84,8 @@ impl PostgresStore {
         let queued = (options.queued_writes / lanes).max(1);
         let lanes = (0..lanes).map(|_| {
             let (jobs, queue) = mpsc::channel(queued);
-            let lane = Lane::new(Arc::clone(&writers), Arc::clone(&hints), begin);
+            let lane =
+                Lane::new(Arc::clone(&writers), Arc::clone(&hints), Arc::clone(&seen), begin);
             tokio::spawn(lane.run(queue));
             jobs
         });

@@ -118,23 +118,28 @@ impl Overlay {
         self.shown.entry(path.clone()).or_default().insert(time, id);
     }
 
-    /// The signatures that writes asked to be known.
-    pub(super) fn registered(&self) -> impl Iterator<Item = &(CollectionPath, Signature)> {
-        self.effects.principals.keys()
+    /// The signatures that writes asked to be known, each with the incarnation of its collection
+    /// if that was there before.
+    pub(super) fn registered(&self) -> Vec<(CollectionPath, Signature, Option<[u8; 8]>)> {
+        let registered = self.effects.principals.keys();
+        let with = |(path, signature): &(CollectionPath, Signature)| {
+            (path.clone(), *signature, self.incarnation(path))
+        };
+        registered.map(with).collect()
     }
 
-    /// What is to be written.
-    pub(super) fn into_effects(self) -> Effects {
-        self.effects
-    }
-
-    /// The incarnation of a collection in which known signatures are still known.
-    pub(super) fn incarnation(&self, path: &CollectionPath) -> Option<[u8; 8]> {
+    // In which known signatures are still known.
+    fn incarnation(&self, path: &CollectionPath) -> Option<[u8; 8]> {
         let is_new = self.effects.flush
             || self.effects.dropped_buckets.contains(&path.bucket)
             || self.effects.dropped_collections.contains(path);
         let sequence = self.sequences.get(path).filter(|sequence| !sequence.dropped)?;
         (!is_new).then_some(sequence.incarnation)
+    }
+
+    /// What is to be written.
+    pub(super) fn into_effects(self) -> Effects {
+        self.effects
     }
 
     fn replace(&mut self, path: &RecordPath, row: Option<Row>) {

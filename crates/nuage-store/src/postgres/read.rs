@@ -20,7 +20,7 @@ macro_rules! sequence_columns {
     };
 }
 /// One after the other in the order of the names given, which is the order of locks.
-const LOCK: &str = concat!(
+pub(super) const LOCK: &str = concat!(
     "SELECT ",
     sequence_columns!(),
     " FROM unnest($1::text[], $2::text[]) AS k (bucket, collection)

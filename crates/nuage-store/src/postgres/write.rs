@@ -14,6 +14,13 @@ use crate::postgres::errors::Fault;
 use crate::postgres::overlay::Effects;
 use crate::postgres::read::{Names, collection_names};
 
+/// Nothing is written where a guess was wrong.
+macro_rules! if_fit {
+    () => {
+        " WHERE current_setting('nuage.fit', true) IS DISTINCT FROM 'no'"
+    };
+}
+
 const FLUSH: &str = "
     DELETE FROM records; DELETE FROM gone; DELETE FROM signatures;
     DELETE FROM signature_principals; DELETE FROM members; DELETE FROM directory_groups;
@@ -58,32 +65,51 @@ const FORGET: &str = "
     DELETE FROM gone g
     USING unnest($1::text[], $2::text[], $3::bigint[]) AS k (bucket, collection, seq)
     WHERE g.bucket = k.bucket AND g.collection = k.collection AND g.seq <= k.seq";
-const WRITE: &str = "
+const WRITE: &str = concat!(
+    "
     INSERT INTO records (bucket, collection, id, seq, timestamp, signature, entered, dead,
         permissions, body)
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[],
-        $6::bytea[], $7::bigint[], $8::boolean[], $9::text[], $10::text[])
+        $6::bytea[], $7::bigint[], $8::boolean[], $9::text[], $10::text[])",
+    if_fit!(),
+    "
     ON CONFLICT (bucket, collection, id) DO UPDATE SET
         seq = excluded.seq, timestamp = excluded.timestamp, signature = excluded.signature,
         entered = excluded.entered, dead = excluded.dead, permissions = excluded.permissions,
-        body = excluded.body";
-const DEPART: &str = "
+        body = excluded.body"
+);
+const DEPART: &str = concat!(
+    "
     INSERT INTO gone (bucket, collection, id, seq, signature, entered)
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bytea[],
-        $6::bigint[])";
-const COUNT: &str = "
+        $6::bigint[])",
+    if_fit!()
+);
+const COUNT: &str = concat!(
+    "
     INSERT INTO signatures (bucket, collection, signature, live)
-    SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[])
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[])",
+    if_fit!(),
+    "
     ON CONFLICT (bucket, collection, signature) DO UPDATE SET
-        live = signatures.live + excluded.live";
-const REGISTER: &str = "
+        live = signatures.live + excluded.live"
+);
+const REGISTER: &str = concat!(
+    "
     INSERT INTO signature_principals (bucket, collection, principal, signature)
-    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[])
-    ON CONFLICT DO NOTHING";
-const LIST_COLLECTIONS: &str = "
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[])",
+    if_fit!(),
+    "
+    ON CONFLICT DO NOTHING"
+);
+const LIST_COLLECTIONS: &str = concat!(
+    "
     INSERT INTO directory_collections (principal, bucket, collection)
-    SELECT DISTINCT * FROM unnest($1::text[], $2::text[], $3::text[])
-    ON CONFLICT DO NOTHING";
+    SELECT DISTINCT * FROM unnest($1::text[], $2::text[], $3::text[])",
+    if_fit!(),
+    "
+    ON CONFLICT DO NOTHING"
+);
 const JOIN: &str = "
     INSERT INTO members (bucket, grp, member)
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
@@ -101,29 +127,23 @@ const UNLIST_GROUPS: &str = "
     USING unnest($1::text[], $2::text[]) AS k (member, bucket)
     WHERE d.member = k.member AND d.bucket = k.bucket AND NOT EXISTS (
         SELECT 1 FROM members m WHERE m.bucket = k.bucket AND m.member = k.member)";
-const SEQUENCES: &str = "
+const SEQUENCES: &str = concat!(
+    "
     INSERT INTO collections (bucket, collection, incarnation, seq, timestamp, gc_seq, live,
         tombstones, chosen, dropped)
     SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[], $5::bigint[],
-        $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::boolean[])
+        $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::boolean[])",
+    if_fit!(),
+    "
     ON CONFLICT (bucket, collection) DO UPDATE SET
         incarnation = excluded.incarnation, seq = excluded.seq, timestamp = excluded.timestamp,
         gc_seq = excluded.gc_seq, live = excluded.live, tombstones = excluded.tombstones,
-        chosen = excluded.chosen, dropped = excluded.dropped";
+        chosen = excluded.chosen, dropped = excluded.dropped"
+);
 
 /// Writes the effects and commits, in one round trip.
 pub(super) async fn commit(client: &Object, effects: &Effects) -> Result<(), Fault> {
-    let mut steps = Steps { client, steps: Vec::new() };
-    if effects.flush {
-        steps.steps.push(Step::Plain(FLUSH));
-    }
-    steps.drops(effects).await?;
-    steps.rows(effects).await?;
-    steps.signatures(effects).await?;
-    steps.members(effects).await?;
-    steps.sequences(effects).await?;
-    steps.steps.push(Step::Plain("COMMIT"));
-    steps.run().await
+    Steps::of(client, effects).await?.run().await
 }
 
 type Parameter<'a> = Box<dyn ToSql + Sync + Send + 'a>;
@@ -134,14 +154,30 @@ enum Step<'a> {
     Prepared(Statement, Vec<Parameter<'a>>),
 }
 
-struct Steps<'a> {
+/// Statements that are ready to be sent.
+pub(super) struct Steps<'a> {
     client: &'a Object,
     steps: Vec<Step<'a>>,
 }
 
 impl<'a> Steps<'a> {
-    // Sends everything, then waits for the answers. The first failure is the cause of the others.
-    async fn run(self) -> Result<(), Fault> {
+    /// All that writes the effects, and the commit.
+    pub(super) async fn of(client: &'a Object, effects: &'a Effects) -> Result<Self, Fault> {
+        let mut steps = Self { client, steps: Vec::new() };
+        if effects.flush {
+            steps.steps.push(Step::Plain(FLUSH));
+        }
+        steps.drops(effects).await?;
+        steps.rows(effects).await?;
+        steps.signatures(effects).await?;
+        steps.members(effects).await?;
+        steps.sequences(effects).await?;
+        steps.steps.push(Step::Plain("COMMIT"));
+        Ok(steps)
+    }
+
+    /// Sends everything, then waits for the answers. The first failure is the cause of the others.
+    pub(super) async fn run(self) -> Result<(), Fault> {
         let client = self.client;
         let sent = self.steps.iter().map(|step| -> Sent<'_> {
             match step {
