@@ -35,6 +35,8 @@ const GROUP_BATCHES_MAX: usize = 256;
 const GROUP_WRITES_MAX: usize = 2_048;
 /// How often a transaction is begun anew because others were in the way.
 const ATTEMPTS_MAX: u32 = 10;
+/// How long a transaction may take before the connection is given up.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// When batches are tried one by one, the rest is given up after so many failures in a row.
 const FAILURES_MAX: usize = 3;
 /// Signatures remembered as known, beyond which all are forgotten.
@@ -79,13 +81,22 @@ struct Decided {
 enum Failed {
     /// Nothing was written.
     Surely(Fault),
+    /// Nothing was written, and the connection was broken or could not be made: another may work.
+    Broken(Fault),
     /// The commit was sent.
     Perhaps(Fault),
 }
 
+impl Failed {
+    fn fault(self) -> Fault {
+        let (Self::Surely(fault) | Self::Broken(fault) | Self::Perhaps(fault)) = self;
+        fault
+    }
+}
+
 impl From<Fault> for Failed {
     fn from(fault: Fault) -> Self {
-        Self::Surely(fault)
+        if fault.spoils_connection() { Self::Broken(fault) } else { Self::Surely(fault) }
     }
 }
 
@@ -145,8 +156,8 @@ impl Lane {
                 }
             }
             Err(Failed::Surely(_)) if tasks.len() > 1 => self.settle_singly(tasks).await,
-            Err(Failed::Surely(fault) | Failed::Perhaps(fault)) => {
-                let error = StoreError::from(fault);
+            Err(failed) => {
+                let error = StoreError::from(failed.fault());
                 for (_, reply) in tasks {
                     let _ = reply.send(Err(error.clone().into()));
                 }
@@ -160,9 +171,7 @@ impl Lane {
             let task = [task];
             let result = match self.attempts(&task).await {
                 Ok(mut answers) => answers.pop().unwrap_or(Ok(Vec::new())),
-                Err(Failed::Surely(fault) | Failed::Perhaps(fault)) => {
-                    Err(StoreError::from(fault).into())
-                }
+                Err(failed) => Err(StoreError::from(failed.fault()).into()),
             };
             let has_failed = matches!(result, Err(ApplyError::Store(_)));
             failures = if has_failed { failures + 1 } else { 0 };
@@ -183,9 +192,8 @@ impl Lane {
                 Err(failed) => failed,
             };
             let (fault, again) = match &failed {
-                Failed::Surely(fault) if fault.is_collision() => (fault, attempt < ATTEMPTS_MAX),
-                // A connection that was broken before: another may work.
-                Failed::Surely(fault) => (fault, fault.spoils_connection() && attempt < 2),
+                Failed::Surely(fault) => (fault, fault.is_collision() && attempt < ATTEMPTS_MAX),
+                Failed::Broken(fault) => (fault, attempt < 2),
                 Failed::Perhaps(fault) => (fault, false),
             };
             if !again {
@@ -201,17 +209,26 @@ impl Lane {
 
     // One transaction, whatever happens in it.
     async fn attempt(&mut self, tasks: &[Task]) -> Result<Vec<Answer>, Failed> {
-        let client = self.pool.get().await?;
-        let tried = self.transact(&client, tasks).await;
-        match &tried {
-            Err(Failed::Perhaps(fault) | Failed::Surely(fault)) if fault.spoils_connection() => {
-                drop(Object::take(client));
-            }
+        let client = self.pool.get().await.map_err(Failed::Broken)?;
+        let tried = tokio::time::timeout(PATIENCE, self.transact(&client, tasks)).await;
+        let tried = tried.unwrap_or_else(|_| {
+            let why = "the database did not answer in time".to_owned();
+            Err(Failed::Perhaps(StoreError::Unavailable(why).into()))
+        });
+        let is_usable = match &tried {
+            Ok(_) => true,
             // After a failed commit there is nothing left to roll back, and no harm in it.
-            Err(_) if client.batch_execute("ROLLBACK").await.is_err() => {
-                drop(Object::take(client));
+            Err(Failed::Surely(_)) => {
+                let rolled_back = tokio::time::timeout(PATIENCE, client.batch_execute("ROLLBACK"));
+                matches!(rolled_back.await, Ok(Ok(())))
             }
-            _ => {}
+            Err(Failed::Broken(_) | Failed::Perhaps(_)) => {
+                self.sequences.forget();
+                false
+            }
+        };
+        if !is_usable {
+            drop(Object::take(client));
         }
         tried
     }
