@@ -8,11 +8,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
 use nuage_testkit::client::{Answer, Call, Client};
 use nuage_testkit::random::Random;
 use serde_json::json;
 
 use crate::programs::open_server;
+
+both_databases!(
+    no_update_is_lost_and_every_timestamp_is_its_own,
+    readers_that_poll_miss_nothing_acknowledged,
+    a_default_bucket_is_made_once_by_many,
+    deletions_of_all_race_with_writes_and_leave_nothing_behind
+);
 
 const CONNECTIONS: usize = 64;
 const COUNTERS: usize = 3;
@@ -20,9 +29,8 @@ const TIME: Duration = Duration::from_secs(8);
 const USER: &str = "collisions:1";
 const LIST: &str = "/v1/buckets/default/collections/busy/records";
 
-#[test]
-fn no_update_is_lost_and_every_timestamp_is_its_own() {
-    let server = open_server();
+fn no_update_is_lost_and_every_timestamp_is_its_own(backend: Backend) {
+    let server = open_server(backend);
     prepare(server.address());
     let counted = [const { AtomicUsize::new(0) }; COUNTERS];
     let times = Mutex::new(Vec::new());
@@ -53,9 +61,8 @@ fn no_update_is_lost_and_every_timestamp_is_its_own() {
     assert_eq!(head, **distinct.last().unwrap(), "the list is not where its last change is");
 }
 
-#[test]
-fn readers_that_poll_miss_nothing_acknowledged() {
-    let server = open_server();
+fn readers_that_poll_miss_nothing_acknowledged(backend: Backend) {
+    let server = open_server(backend);
     prepare(server.address());
     let running = AtomicBool::new(true);
     let acknowledged = Mutex::new(BTreeMap::new());
@@ -86,9 +93,8 @@ fn readers_that_poll_miss_nothing_acknowledged() {
     }
 }
 
-#[test]
-fn a_default_bucket_is_made_once_by_many() {
-    let server = open_server();
+fn a_default_bucket_is_made_once_by_many(backend: Backend) {
+    let server = open_server(backend);
     for round in 0..40 {
         let user = format!("many{round}:1");
         thread::scope(|scope| {
@@ -105,9 +111,8 @@ fn a_default_bucket_is_made_once_by_many() {
     }
 }
 
-#[test]
-fn deletions_of_all_race_with_writes_and_leave_nothing_behind() {
-    let mut server = open_server();
+fn deletions_of_all_race_with_writes_and_leave_nothing_behind(backend: Backend) {
+    let mut server = open_server(backend);
     let deadline = Instant::now() + TIME / 2;
     let written = AtomicUsize::new(0);
     thread::scope(|scope| {

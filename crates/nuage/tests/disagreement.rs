@@ -6,21 +6,24 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
 use nuage_testkit::history;
 
 use crate::programs::{flavour, foreign_server, now_ms, number, open_server};
 
+both_databases!(random_histories_agree_with_the_model);
+
 /// Histories by default, and the time after which no other is begun.
 const HISTORIES: u64 = 150;
-const TIME: Duration = Duration::from_secs(40);
+const TIME: Duration = Duration::from_secs(30);
 const STEPS: u64 = 200;
 
-#[test]
-fn random_histories_agree_with_the_model() {
+fn random_histories_agree_with_the_model(backend: Backend) {
     if let Some(address) = foreign_server() {
         return try_histories(address);
     }
-    let mut server = open_server();
+    let mut server = open_server(backend);
     try_histories(server.address());
     assert_eq!(server.terminate().code(), Some(0));
     let (code, words) = server.check();

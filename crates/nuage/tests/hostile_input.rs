@@ -10,6 +10,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
 use nuage_testkit::client::{Call, Client};
 use nuage_testkit::server::Server;
 use proptest::collection::vec;
@@ -21,7 +23,20 @@ use serde_json::{Value, json};
 use crate::hostile_input::inputs::{content_type, json_text, parameter, path, value};
 use crate::programs::{number, program, write_settings};
 
-const CASES: u64 = 400;
+both_databases!(
+    query_strings,
+    bodies,
+    patches,
+    growing_patches,
+    batches,
+    schemas,
+    paths_and_methods,
+    headers,
+    anything_at_all
+);
+
+/// On SQLite and on PostgreSQL: what is parsed before is the same.
+const CASES: (u64, u64) = (400, 150);
 /// Longest time for an answer: the server's own limits are shorter.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Memory that a test may cost, beyond that of a server that was used a little.
@@ -42,8 +57,7 @@ multiauth.policies = account basicauth
 multiauth.policy.account.use = kinto.plugins.accounts.authentication.AccountsAuthenticationPolicy
 ";
 
-#[test]
-fn query_strings() {
+fn query_strings(backend: Backend) {
     let lists = vec![
         LIST,
         "/v1/buckets",
@@ -55,14 +69,16 @@ fn query_strings() {
         "/v1/buckets/hostile/snapshot/collections/c@1",
     ];
     let parts = (select(lists), select(vec!["GET", "HEAD", "DELETE"]), vec(parameter(), 0..5));
-    attack(parts.prop_map(|(list, method, query)| {
-        let method = if list == LIST { method } else { "GET" };
-        Call::new(method, format!("{list}?{}", query.join("&"))).login(USER)
-    }));
+    attack(
+        backend,
+        parts.prop_map(|(list, method, query)| {
+            let method = if list == LIST { method } else { "GET" };
+            Call::new(method, format!("{list}?{}", query.join("&"))).login(USER)
+        }),
+    );
 }
 
-#[test]
-fn bodies() {
+fn bodies(backend: Backend) {
     let targets = vec![
         ("PUT", "/v1/buckets/hostile/collections/c/records/r2"),
         ("PATCH", "/v1/buckets/hostile/collections/c/records/r1"),
@@ -85,15 +101,17 @@ fn bodies() {
             .prop_map(|n| format!("{{\"data\":{{{}\"a\":1}}}}", "\"a\":{},".repeat(n))),
     ];
     let body = prop_oneof![8 => body.prop_map(String::into_bytes), 1 => vec(any::<u8>(), 0..200)];
-    attack((select(targets), body, content_type()).prop_map(|((method, path), body, content)| {
-        let mut call = Call::new(method, path).login(USER).header("Content-Type", content);
-        call.body = Some(body);
-        call
-    }));
+    attack(
+        backend,
+        (select(targets), body, content_type()).prop_map(|((method, path), body, content)| {
+            let mut call = Call::new(method, path).login(USER).header("Content-Type", content);
+            call.body = Some(body);
+            call
+        }),
+    );
 }
 
-#[test]
-fn patches() {
+fn patches(backend: Backend) {
     let merge = json_text().prop_map(|text| format!("{{\"data\":{text},\"permissions\":{{}}}}"));
     let pointer = prop_oneof![
         select(vec![
@@ -132,27 +150,28 @@ fn patches() {
     let content = select(vec!["application/merge-patch+json", "application/json-patch+json"]);
     let behavior = select(vec!["full", "light", "diff", "none"]);
     let body = prop_oneof![operations, merge];
-    attack((body, content, behavior).prop_map(|(body, content, behavior)| {
-        let mut call = Call::new("PATCH", format!("{LIST}/r1")).login(USER);
-        call = call.header("Content-Type", content).header("Response-Behavior", behavior);
-        call.body = Some(body.into_bytes());
-        call
-    }));
+    attack(
+        backend,
+        (body, content, behavior).prop_map(|(body, content, behavior)| {
+            let mut call = Call::new("PATCH", format!("{LIST}/r1")).login(USER);
+            call = call.header("Content-Type", content).header("Response-Behavior", behavior);
+            call.body = Some(body.into_bytes());
+            call
+        }),
+    );
 }
 
-#[test]
-fn growing_patches() {
+fn growing_patches(backend: Backend) {
     // Each copy doubles the document.
     let doubling: Vec<_> =
         (0..60).map(|_| json!({"op": "copy", "from": "/data", "path": "/data/a"})).collect();
     let mut call = Call::new("PATCH", format!("{LIST}/r1")).login(USER);
     call = call.header("Content-Type", "application/json-patch+json");
     call.body = Some(Value::from(doubling).to_string().into_bytes());
-    attack(Just(call).prop_map(|call| call));
+    attack(backend, Just(call).prop_map(|call| call));
 }
 
-#[test]
-fn batches() {
+fn batches(backend: Backend) {
     let known = vec![
         ("GET", LIST),
         ("POST", LIST),
@@ -184,11 +203,10 @@ fn batches() {
         defaults => json!({"requests": requests, "defaults": defaults}),
     });
     let batch = prop_oneof![20 => batch, 1 => value()];
-    attack(batch.prop_map(|batch| Call::post("/v1/batch", &batch).login(USER)));
+    attack(backend, batch.prop_map(|batch| Call::post("/v1/batch", &batch).login(USER)));
 }
 
-#[test]
-fn schemas() {
+fn schemas(backend: Backend) {
     let patterns =
         vec!["^(a+)+$", "(", "[", "(?=x)", "(a|a)*b", "\\p{L}{1000}", "x{99999}", "\\1(a)"];
     let schema = prop_oneof![
@@ -229,25 +247,26 @@ fn schemas() {
         ]);
         Call::post("/v1/batch", &json!({"requests": requests})).login(USER)
     });
-    attack(steps);
+    attack(backend, steps);
 }
 
-#[test]
-fn paths_and_methods() {
+fn paths_and_methods(backend: Backend) {
     let methods = vec!["GET", "PUT", "DELETE", "PATCH", "POST", "OPTIONS", "HEAD", "TRACE", "BREW"];
-    attack((select(methods), path()).prop_map(|(method, path)| {
-        let call = Call::new(method, path).login(USER);
-        let preflight = call.method == "OPTIONS";
-        if preflight {
-            call.header("Origin", "x").header("Access-Control-Request-Method", "PUT")
-        } else {
-            call
-        }
-    }));
+    attack(
+        backend,
+        (select(methods), path()).prop_map(|(method, path)| {
+            let call = Call::new(method, path).login(USER);
+            let preflight = call.method == "OPTIONS";
+            if preflight {
+                call.header("Origin", "x").header("Access-Control-Request-Method", "PUT")
+            } else {
+                call
+            }
+        }),
+    );
 }
 
-#[test]
-fn headers() {
+fn headers(backend: Backend) {
     let names = vec![
         "If-Match",
         "If-None-Match",
@@ -312,6 +331,7 @@ fn headers() {
     ]);
     let parts = (target, vec((select(names), value), 0..4), any::<bool>(), any::<bool>());
     attack_raw(
+        backend,
         parts.prop_map(|((method, path), headers, known, body)| {
             let mut call = Call::new(method, path);
             if known {
@@ -328,8 +348,7 @@ fn headers() {
     );
 }
 
-#[test]
-fn anything_at_all() {
+fn anything_at_all(backend: Backend) {
     let line =
         "(GET|PUT|[A-Z]{0,9}|[ -~]{0,9}) [ -~]{0,40} (HTTP/1.1|HTTP/[0-9].[0-9]|[ -~]{0,9})\r\n";
     let bytes = prop_oneof![
@@ -341,12 +360,12 @@ fn anything_at_all() {
                 bytes
             }),
     ];
-    attack_raw(bytes, Ending::HalfClosed);
+    attack_raw(backend, bytes, Ending::HalfClosed);
 }
 
 // Sends each request to one server and demands an answer that is not a failure of the server.
-fn attack(calls: impl Strategy<Value = Call>) {
-    let server = server();
+fn attack(backend: Backend, calls: impl Strategy<Value = Call>) {
+    let server = server(backend);
     let client = RefCell::new(server.client().patience(PATIENCE));
     let send = |call: &Call| {
         let answer = match client.borrow_mut().send(call) {
@@ -361,7 +380,7 @@ fn attack(calls: impl Strategy<Value = Call>) {
         let internal = internal || inner.iter().any(|one| one["status"].as_u64() >= Some(500));
         if internal { Err(fail(&format!("{call}\n{answer}"))) } else { Ok(()) }
     };
-    survive(&server, calls, send);
+    survive(&server, backend.choose(CASES.0, CASES.1), calls, send);
 }
 
 /// What a client does after its last byte.
@@ -372,8 +391,8 @@ enum Ending {
 }
 
 // The same for bytes that may not be a request at all: hanging up is an answer too.
-fn attack_raw(requests: impl Strategy<Value = Vec<u8>>, ending: Ending) {
-    let server = server();
+fn attack_raw(backend: Backend, requests: impl Strategy<Value = Vec<u8>>, ending: Ending) {
+    let server = server(backend);
     let send = |bytes: &Vec<u8>| {
         let mut stream = TcpStream::connect(server.address()).map_err(|e| fail(&e.to_string()))?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(|e| fail(&e.to_string()))?;
@@ -388,15 +407,16 @@ fn attack_raw(requests: impl Strategy<Value = Vec<u8>>, ending: Ending) {
         let internal = text.starts_with("HTTP/1.1 5");
         if late || internal { Err(fail(&text)) } else { Ok(()) }
     };
-    survive(&server, requests, send);
+    survive(&server, backend.choose(CASES.0, CASES.1), requests, send);
 }
 
 fn survive<T: Debug>(
     server: &Server,
+    cases: u64,
     inputs: impl Strategy<Value = T>,
     send: impl Fn(&T) -> Result<(), TestCaseError>,
 ) {
-    let mut cases = number("NUAGE_CASES").unwrap_or(CASES) as u32;
+    let mut cases = number("NUAGE_CASES").unwrap_or(cases) as u32;
     let config = |cases| Config {
         cases,
         failure_persistence: None,
@@ -425,11 +445,11 @@ fn fail(why: &str) -> TestCaseError {
     TestCaseError::fail(why.to_owned())
 }
 
-fn server() -> Server {
+fn server(backend: Backend) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let settings = write_settings(folder.path(), SETTINGS);
     let data = folder.path().join("data");
-    let mut setup = program().argument("--kinto-ini").argument(settings);
+    let mut setup = program().on(backend).argument("--kinto-ini").argument(settings);
     // Requests that lack something should not be waited for long.
     for setting in ["limits.header_ms=2000", "limits.body_ms=500"] {
         setup = setup.argument("--set").argument(setting);

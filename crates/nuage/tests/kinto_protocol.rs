@@ -12,6 +12,7 @@ mod plugins;
 mod transcript;
 mod writes;
 
+use nuage_testkit::backend::Backend;
 use nuage_testkit::server::Server;
 
 use crate::kinto_protocol::transcript::play;
@@ -33,15 +34,15 @@ kinto.experimental_collection_schema_validation = true
 ";
 
 /// A server with all of that, and some settings more.
-fn kinto(more: &str) -> Server {
-    start(&format!("{SETTINGS}{more}"))
+fn kinto(backend: Backend, more: &str) -> Server {
+    start(backend, &format!("{SETTINGS}{more}"))
 }
 
-fn start(settings: &str) -> Server {
+fn start(backend: Backend, settings: &str) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let settings = write_settings(folder.path(), settings);
     let data = folder.path().join("data");
-    program().argument("--kinto-ini").argument(settings).start_on(data, folder)
+    program().on(backend).argument("--kinto-ini").argument(settings).start_on(data, folder)
 }
 
 /// Plays transcripts one after the other, each on an empty server.

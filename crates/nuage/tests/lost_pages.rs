@@ -3,11 +3,18 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
 use nuage_testkit::client::{Answer, Call, Client};
 use nuage_testkit::random::Random;
 use serde_json::{Value, json};
 
 use crate::programs::{foreign_server, now_ms, number, open_server};
+
+both_databases!(
+    every_page_size_gives_the_same_sequence,
+    what_stays_is_shown_once_while_others_come_and_go
+);
 
 /// Records in the list. A batch has at most 25.
 const RECORDS: usize = 50;
@@ -23,9 +30,8 @@ const SORTS: [&str; 9] = [
     "-missing,b",
 ];
 
-#[test]
-fn every_page_size_gives_the_same_sequence() {
-    with_list("sizes:1", |list, random| {
+fn every_page_size_gives_the_same_sequence(backend: Backend) {
+    with_list(backend, "sizes:1", |list, random| {
         for sort in SORTS {
             for filters in ["", "has_b=true", "not_a=1&_since=0"] {
                 let whole = list.read(&format!("_sort={sort}&{filters}"));
@@ -40,9 +46,8 @@ fn every_page_size_gives_the_same_sequence() {
     });
 }
 
-#[test]
-fn what_stays_is_shown_once_while_others_come_and_go() {
-    with_list("passing:1", |list, random| {
+fn what_stays_is_shown_once_while_others_come_and_go(backend: Backend) {
+    with_list(backend, "passing:1", |list, random| {
         for (number, sort) in SORTS.into_iter().enumerate() {
             let stayed: Vec<_> = list.read(&format!("_sort={sort}"));
             let mut passing = 0;
@@ -110,7 +115,7 @@ impl List {
 }
 
 // Runs it on a list of records with fields that miss, differ in type and are often equal.
-fn with_list(user: &'static str, law: impl Fn(&mut List, &mut Random)) {
+fn with_list(backend: Backend, user: &'static str, law: impl Fn(&mut List, &mut Random)) {
     let seed = number("NUAGE_SEED").unwrap_or_else(|| now_ms() as u64 % 1_000_000);
     let run = |server: SocketAddr| {
         let mut random = Random::new(seed);
@@ -137,7 +142,7 @@ fn with_list(user: &'static str, law: impl Fn(&mut List, &mut Random)) {
         .unwrap();
     match foreign_server() {
         Some(server) => run(server),
-        None => run(open_server().address()),
+        None => run(open_server(backend).address()),
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nuage_testkit::backend::Backend;
 use nuage_testkit::history::{Flavour, SETTINGS};
 use nuage_testkit::server::{Server, Setup};
 
@@ -13,11 +14,11 @@ pub(crate) fn program() -> Setup {
 }
 
 /// A server to write to: basic authentication, default buckets and flushing.
-pub(crate) fn open_server() -> Server {
+pub(crate) fn open_server(backend: Backend) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let settings = write_settings(folder.path(), SETTINGS);
     let data = folder.path().join("data");
-    program().argument("--kinto-ini").argument(settings).start_on(data, folder)
+    program().on(backend).argument("--kinto-ini").argument(settings).start_on(data, folder)
 }
 
 /// Writes an `.ini` file of Kinto, and says where.

@@ -5,15 +5,18 @@ use std::net::TcpStream;
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
 use nuage_testkit::client::{Call, read_answer};
 use nuage_testkit::server::{clean_command, free_address, wait};
 use serde_json::json;
 
 use crate::programs::{open_server, program};
 
-#[test]
-fn requests_under_way_are_answered_before_the_end() {
-    let mut server = open_server();
+both_databases!(requests_under_way_are_answered_before_the_end);
+
+fn requests_under_way_are_answered_before_the_end(backend: Backend) {
+    let mut server = open_server(backend);
     let body = json!({"data": {"said": "before the end"}}).to_string();
     let mut call = Call::new("PUT", "/v1/buckets/default/collections/c/records/r").login("a:1");
     call.body = Some(body.clone().into_bytes());
@@ -50,7 +53,7 @@ fn requests_under_way_are_answered_before_the_end() {
 
 #[test]
 fn a_second_server_does_not_take_the_address_nor_the_data() {
-    let server = open_server();
+    let server = open_server(Backend::Sqlite);
     let mut second = clean_command(&program().binary);
     second.arg("serve").arg("--listen").arg(server.address().to_string());
     second.arg("--data").arg(server.data().with_extension("second"));
@@ -82,7 +85,7 @@ fn a_newer_file_is_left_alone() {
 
 #[test]
 fn damage_is_found_and_told() {
-    let mut server = open_server();
+    let mut server = open_server(Backend::Sqlite);
     let mut client = server.client();
     for n in 0..200 {
         let path = format!("/v1/buckets/default/collections/c/records/r{n}");

@@ -4,20 +4,29 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
 use nuage_testkit::client::{Answer, Call, read_answer};
 use nuage_testkit::server::{Server, Setup};
 use serde_json::json;
 
 use crate::programs::program;
 
+both_databases!(
+    slow_headers_are_cut_off,
+    slow_bodies_are_cut_off,
+    idle_connections_make_room,
+    readers_that_stop_reading_keep_nobody_out,
+    what_is_too_large_is_refused
+);
+
 const LIMIT_MS: u64 = 800;
 const CONNECTIONS: usize = 48;
 /// Longest time from the limit until the server hangs up.
 const GRACE: Duration = Duration::from_secs(5);
 
-#[test]
-fn slow_headers_are_cut_off() {
-    let server = server();
+fn slow_headers_are_cut_off(backend: Backend) {
+    let server = server(backend);
     let mut slow: Vec<_> = (0..CONNECTIONS / 2).map(|_| connect(server.address())).collect();
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_millis(2 * LIMIT_MS) {
@@ -32,9 +41,8 @@ fn slow_headers_are_cut_off() {
     assert_served(&server);
 }
 
-#[test]
-fn slow_bodies_are_cut_off() {
-    let server = server();
+fn slow_bodies_are_cut_off(backend: Backend) {
+    let server = server(backend);
     let mut slow: Vec<_> = (0..CONNECTIONS / 2).map(|_| connect(server.address())).collect();
     let head = "PUT /v1/buckets/b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
                 Authorization: Basic YTox\r\nContent-Length: 1000\r\n\r\n";
@@ -53,9 +61,8 @@ fn slow_bodies_are_cut_off() {
     assert_served(&server);
 }
 
-#[test]
-fn idle_connections_make_room() {
-    let server = server();
+fn idle_connections_make_room(backend: Backend) {
+    let server = server(backend);
     // More than may be open at a time.
     let mut idle: Vec<_> = (0..2 * CONNECTIONS).map(|_| connect(server.address())).collect();
     let begun = Instant::now();
@@ -66,9 +73,8 @@ fn idle_connections_make_room() {
     idle.iter_mut().for_each(assert_hung_up);
 }
 
-#[test]
-fn readers_that_stop_reading_keep_nobody_out() {
-    let server = server();
+fn readers_that_stop_reading_keep_nobody_out(backend: Backend) {
+    let server = server(backend);
     let user = "slow:1";
     let filler = json!({"data": {"filler": "x".repeat(50_000)}});
     let list = "/v1/buckets/default/collections/large/records";
@@ -91,9 +97,8 @@ fn readers_that_stop_reading_keep_nobody_out() {
     assert!(grown < 200 * 1024, "{grown} KiB for twenty answers of 3 MB");
 }
 
-#[test]
-fn what_is_too_large_is_refused() {
-    let server = server();
+fn what_is_too_large_is_refused(backend: Backend) {
+    let server = server(backend);
     let large = json!({"data": {"filler": "x".repeat(200_000)}});
     let put = Call::put("/v1/buckets/large", &large).login("a:1");
     let answer = send_raw(&server, &put.to_bytes(server.address()));
@@ -112,9 +117,9 @@ fn what_is_too_large_is_refused() {
     assert_served(&server);
 }
 
-fn server() -> Server {
+fn server(backend: Backend) -> Server {
     let set = |setup: Setup, setting: String| setup.argument("--set").argument(setting);
-    let mut setup = program();
+    let mut setup = program().on(backend);
     for setting in [
         format!("limits.header_ms={LIMIT_MS}"),
         format!("limits.body_ms={LIMIT_MS}"),

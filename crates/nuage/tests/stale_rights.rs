@@ -5,10 +5,17 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
 use nuage_testkit::client::{Answer, Call, Client};
 use serde_json::{Value, json};
 
 use crate::programs::open_server;
+
+both_databases!(
+    a_right_begins_and_ends_with_the_answer_that_says_so,
+    what_was_deleted_gives_no_rights
+);
 
 const ROUNDS: usize = 150;
 const OWNER: &str = "owner:1";
@@ -18,9 +25,8 @@ const COLLECTION: &str = "/v1/buckets/rights/collections/c";
 const RECORD: &str = "/v1/buckets/rights/collections/c/records/r";
 const GROUP: &str = "/v1/buckets/rights/groups/g";
 
-#[test]
-fn a_right_begins_and_ends_with_the_answer_that_says_so() {
-    let server = open_server();
+fn a_right_begins_and_ends_with_the_answer_that_says_so(backend: Backend) {
+    let server = open_server(backend);
     let mut client = server.client();
     let guest = id_of(&mut client, GUEST);
     for path in [BUCKET, COLLECTION, RECORD, GROUP] {
@@ -55,9 +61,8 @@ fn a_right_begins_and_ends_with_the_answer_that_says_so() {
     });
 }
 
-#[test]
-fn what_was_deleted_gives_no_rights() {
-    let server = open_server();
+fn what_was_deleted_gives_no_rights(backend: Backend) {
+    let server = open_server(backend);
     let mut client = server.client();
     let guest = id_of(&mut client, GUEST);
     with_noise(server.address(), || {

@@ -1,20 +1,21 @@
 //! A store that does not do what every store must.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
 
-use nuage_model::Store;
-use nuage_store::{Options, Synchronous};
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_keeps_the_contract() {
-    let folder = tempfile::tempdir().unwrap();
-    let number = AtomicUsize::new(0);
+use crate::place::Place;
+
+both_databases!(async it_keeps_the_contract);
+
+async fn it_keeps_the_contract(backend: Backend) {
+    // Each case has a place of its own, which goes when the next one comes.
+    let place = Mutex::new(None);
     nuage_testkit::contract::contract(async || {
-        let name = number.fetch_add(1, Ordering::Relaxed).to_string();
-        let options = Options { synchronous: Synchronous::Normal, ..Options::default() };
-        let store: Arc<dyn Store> =
-            nuage_store::open(&folder.path().join(name), options).await.unwrap();
+        let fresh = Place::new(backend);
+        let store = fresh.open().await;
+        *place.lock().unwrap() = Some(fresh);
         store
     })
     .await;

@@ -1,14 +1,20 @@
 //! Damage that nobody notices: each law is broken by hand, and must be told in a sentence.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::sync::Arc;
 
 use nuage_model::{
-    Body, BucketId, CollectionPath, GroupPath, Placement, Principal, Readers, Timestamp, Write,
+    Body, BucketId, CollectionPath, GroupPath, Placement, Principal, Readers, Store, Timestamp,
+    Write,
 };
-use rusqlite::Connection;
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
 
-/// What is done to the file, and what must be said of it.
+use crate::place::Place;
+
+both_databases!(async every_broken_law_is_told);
+
+/// What is done to the tables, and what must be said of it.
 const DAMAGES: &[(&str, &str)] = &[
     ("UPDATE collections SET live = live + 1 WHERE collection = 'x'", "live records and"),
     ("UPDATE collections SET tombstones = 9 WHERE collection = 'x'", "9 tombstones"),
@@ -24,7 +30,7 @@ const DAMAGES: &[(&str, &str)] = &[
     ("UPDATE records SET timestamp = seq WHERE id = 'chosen'", "not before its position"),
     ("DELETE FROM collections WHERE collection = 'x'", "a collection that does not exist"),
     (
-        "UPDATE collections SET dropped = 1 WHERE collection = 'x'",
+        "UPDATE collections SET dropped = true WHERE collection = 'x'",
         "a collection that does not exist",
     ),
     (
@@ -64,16 +70,13 @@ const DAMAGES: &[(&str, &str)] = &[
     ),
 ];
 
-#[tokio::test]
-async fn every_broken_law_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let sound = folder.path().join("sound");
-    fill(&sound).await;
-    for (number, (sql, sentence)) in DAMAGES.iter().enumerate() {
-        let path = folder.path().join(number.to_string());
-        std::fs::copy(&sound, &path).unwrap();
-        Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-        let store = crate::open(&path).await;
+async fn every_broken_law_is_told(backend: Backend) {
+    let sound = Place::new(backend);
+    fill(&sound.open().await).await;
+    for (sql, sentence) in DAMAGES {
+        let place = sound.copy();
+        place.execute(sql);
+        let store = place.open().await;
         let findings = store.check().await.unwrap();
         let told = findings.iter().any(|finding| finding.0.contains(sentence));
         assert!(told, "after {sql}\nnobody says {sentence:?}:\n{findings:#?}");
@@ -85,7 +88,7 @@ async fn every_broken_law_is_told() {
 async fn a_damaged_page_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data");
-    fill(&path).await;
+    fill(&crate::open(&path).await).await;
     let mut bytes = std::fs::read(&path).unwrap();
     let middle = bytes.len() / 2 / 4_096 * 4_096;
     bytes[middle..middle + 512].fill(0xa5);
@@ -98,9 +101,8 @@ async fn a_damaged_page_is_told() {
     store.close().await;
 }
 
-async fn fill(path: &Path) {
-    let store = crate::open(path).await;
-    crate::found(&store, "b", &["x"]).await;
+async fn fill(store: &Arc<dyn Store>) {
+    crate::found(store, "b", &["x"]).await;
     let x = CollectionPath::new("b", "x");
     let put = |id: &str, who: &[&str], placement| Write::Put {
         path: x.record(id),
@@ -127,7 +129,7 @@ async fn fill(path: &Path) {
         group,
         Write::SetMembers { group: GroupPath { bucket, group: "g".into() }, members },
     ];
-    crate::apply(&store, writes).await;
+    crate::apply(store, writes).await;
     assert_eq!(store.check().await.unwrap(), []);
     store.close().await;
 }

@@ -1,12 +1,17 @@
 //! A store that was told to fail and does not, or does not recover.
 
 use nuage_model::{Batch, CollectionPath, RecordPath, Store, StoreError, Timestamp};
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
 use nuage_testkit::fault::FaultStore;
 
-#[tokio::test]
-async fn it_fails_after_so_many_calls_until_it_recovers() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = FaultStore::new(crate::open(&folder.path().join("data")).await);
+use crate::place::Place;
+
+both_databases!(async it_fails_after_so_many_calls_until_it_recovers);
+
+async fn it_fails_after_so_many_calls_until_it_recovers(backend: Backend) {
+    let place = Place::new(backend);
+    let store = FaultStore::new(place.open().await);
     let path = RecordPath::account("a");
     let batch = Batch { now: Timestamp(1), guards: Vec::new(), writes: vec![crate::put(&path)] };
     store.fail_after(2);

@@ -1,4 +1,4 @@
-//! A file that is of a newer version, of another program, or opened by several at once.
+//! A file that is of a newer version, of another program, or does not stay alone.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ async fn refusal(path: &Path) -> String {
 }
 
 #[tokio::test]
-async fn what_was_written_is_there_when_opened_again() {
+async fn closing_leaves_one_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data");
     for count in 1..4 {
@@ -29,20 +29,6 @@ async fn what_was_written_is_there_when_opened_again() {
     }
     let names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
     assert_eq!(names, [path], "closing leaves one file");
-}
-
-#[tokio::test]
-async fn a_store_that_was_not_closed_has_everything() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("data");
-    let store = crate::open(&path).await;
-    crate::apply(&store, vec![crate::put(&RecordPath::account("a"))]).await;
-    let again = crate::open(&path).await;
-    assert!(again.get(&[RecordPath::account("a")]).await.unwrap()[0].is_some());
-    drop(store);
-    crate::apply(&again, vec![crate::put(&RecordPath::account("b"))]).await;
-    assert_eq!(again.check().await.unwrap(), []);
-    again.close().await;
 }
 
 #[tokio::test]
@@ -82,34 +68,6 @@ async fn a_folder_that_is_not_there_is_told() {
     let path = folder.path().join("missing").join("data");
     let opened = nuage_store::open(&path, Options::default()).await;
     assert!(matches!(opened.err(), Some(StoreError::Unavailable(_))));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn several_may_open_a_new_file_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    for round in 0..5 {
-        let path = folder.path().join(round.to_string());
-        let mut tasks = Vec::new();
-        for n in 0..6 {
-            let path = path.clone();
-            tasks.push(tokio::spawn(async move {
-                let store = crate::open(&path).await;
-                let record = RecordPath::account(n.to_string());
-                crate::apply(&store, vec![crate::put(&record)]).await;
-                store
-            }));
-        }
-        let mut stores = Vec::new();
-        for task in tasks {
-            stores.push(task.await.unwrap());
-        }
-        let accounts: Vec<_> = (0..6).map(|n| RecordPath::account(n.to_string())).collect();
-        for store in stores {
-            assert!(store.get(&accounts).await.unwrap().iter().all(Option::is_some));
-            assert_eq!(store.check().await.unwrap(), []);
-            store.close().await;
-        }
-    }
 }
 
 #[cfg(unix)]

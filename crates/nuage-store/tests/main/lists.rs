@@ -1,15 +1,20 @@
 //! A list that says something else when it is found by another way, or in other pages.
 
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
+
+use crate::place::Place;
 use crate::seeds;
 
-const HISTORIES: u64 = 60;
+both_databases!(async every_way_agrees_with_the_model);
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_way_agrees_with_the_model() {
-    let folder = tempfile::tempdir().unwrap();
-    for seed in seeds(HISTORIES) {
-        let path = folder.path().join(seed.to_string());
-        let store = crate::open(&path).await;
+/// On SQLite and on PostgreSQL, where each has a database of its own.
+const HISTORIES: (u64, u64) = (60, 25);
+
+async fn every_way_agrees_with_the_model(backend: Backend) {
+    for seed in seeds(backend.choose(HISTORIES.0, HISTORIES.1)) {
+        let place = Place::new(backend);
+        let store = place.open().await;
         nuage_testkit::contract::law::lists_agree_with_the_model(store.clone(), seed).await;
         assert_eq!(store.check().await.unwrap(), []);
         store.close().await;

@@ -1,4 +1,4 @@
-//! The store on SQLite, tried against what can go wrong.
+//! The store on both databases, tried against what can go wrong.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,6 +9,8 @@ mod faults;
 mod files;
 mod lists;
 mod model;
+mod opened_again;
+mod place;
 mod residencies;
 
 use std::path::Path;
@@ -20,7 +22,7 @@ use nuage_model::{
 };
 use nuage_store::{Options, Synchronous};
 
-/// A store that survives kills, not loss of power: enough for a test, and fast.
+/// A file that survives kills, not loss of power: enough for a test, and fast.
 async fn open(path: &Path) -> Arc<dyn Store> {
     let options = Options { synchronous: Synchronous::Normal, ..Options::default() };
     nuage_store::open(path, options).await.unwrap()

@@ -11,13 +11,18 @@ use nuage_model::{
     ApplyError, Batch, Body, CollectionPath, Guard, Placement, Principal, Readers, RecordPath, Seq,
     Signature, Store, Timestamp, Write,
 };
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
 use nuage_testkit::random::Random;
-use rusqlite::{Connection, params};
 
 use crate::model::{Collection, Residency};
+use crate::place::{Place, Tables, hexadecimal};
 use crate::seeds;
 
-const HISTORIES: u64 = 2_000;
+both_databases!(async the_tables_tell_what_happened);
+
+/// On SQLite and on PostgreSQL, where each batch takes some hundred times as long.
+const HISTORIES: (u64, u64) = (2_000, 300);
 const BATCHES: usize = 12;
 const BASE: i64 = 1_000;
 const PEOPLE: &[&str] = &["alice", "bob", "carol"];
@@ -32,13 +37,12 @@ struct History {
     seed: u64,
 }
 
-#[tokio::test]
-async fn the_tables_tell_what_happened() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("data");
-    let store = crate::open(&path).await;
-    let tables = Connection::open(&path).unwrap();
-    for (number, seed) in seeds(HISTORIES).enumerate() {
+async fn the_tables_tell_what_happened(backend: Backend) {
+    let place = Place::new(backend);
+    let store = place.open().await;
+    let tables = place.tables().await;
+    let count = backend.choose(HISTORIES.0, HISTORIES.1);
+    for (number, seed) in seeds(count).enumerate() {
         let bucket = format!("h{number}");
         crate::found(&store, &bucket, &["x", "y"]).await;
         let names = ["x", "y"].map(|name| CollectionPath::new(&*bucket, name));
@@ -49,7 +53,7 @@ async fn the_tables_tell_what_happened() {
             history.step().await;
         }
         for (path, model) in &history.models {
-            assert_same(&tables, path, model, seed);
+            assert_same(&tables, path, model, seed).await;
         }
         // Bring back the parents that were dropped, so that nothing is an orphan.
         crate::found(&store, &history.bucket, &["x", "y"]).await;
@@ -135,61 +139,57 @@ impl History {
     }
 }
 
-fn assert_same(tables: &Connection, path: &CollectionPath, model: &Collection, seed: u64) {
+async fn assert_same(tables: &Tables, path: &CollectionPath, model: &Collection, seed: u64) {
     let context = format!("replay with NUAGE_SEED={seed}, {path}\n{model:#?}");
-    assert_eq!(residencies(tables, path), model.residencies(), "{context}");
-    let key = params![path.bucket.as_str(), path.name.as_str()];
-    let mut select = tables
-        .prepare_cached(
-            "SELECT id, seq, coalesce(timestamp, seq), dead FROM records
-             WHERE bucket = ?1 AND collection = ?2 ORDER BY id",
-        )
-        .unwrap();
-    let rows = select.query_map(key, |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)));
-    let rows: Vec<(String, i64, i64, bool)> = rows.unwrap().map(Result::unwrap).collect();
-    let expected = model.rows.iter().map(|(id, r)| (id.clone(), r.seq, r.shown, r.dead));
+    let expected = model.residencies().into_iter().map(|residency| {
+        let Residency { id, signature, entered, left } = residency;
+        vec![Some(id), Some(hexadecimal(&signature.0)), text(entered), left.and_then(text)]
+    });
+    let mut expected: Vec<_> = expected.collect();
+    expected.sort();
+    let mut residencies = tables.read(RESIDENCIES, path).await;
+    residencies.sort();
+    assert_eq!(residencies, expected, "{context}");
+
+    let rows = tables.read(ROWS, path).await;
+    let expected = model.rows.iter().map(|(id, row)| {
+        vec![Some(id.clone()), text(row.seq), text(row.shown), text(i64::from(row.dead))]
+    });
     assert_eq!(rows, expected.collect::<Vec<_>>(), "{context}");
-    let times: BTreeSet<i64> = rows.iter().map(|row| row.2).collect();
+    let times: BTreeSet<_> = rows.iter().map(|row| &row[2]).collect();
     assert_eq!(times.len(), rows.len(), "two records show one time; {context}");
 
-    let mut select = tables
-        .prepare_cached(
-            "SELECT seq, coalesce(timestamp, seq), gc_seq, live, tombstones, dropped, incarnation
-             FROM collections WHERE bucket = ?1 AND collection = ?2",
-        )
-        .unwrap();
-    let row = select.query_row(key, |r| {
-        let numbers: [i64; 5] = [r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?];
-        Ok((numbers, r.get::<_, bool>(5)?, r.get::<_, [u8; 8]>(6)?))
-    });
-    let Ok((numbers, dropped, incarnation)) = row else {
+    let found = tables.read(COLLECTION, path).await;
+    let Some(found) = found.first() else {
         assert!(!model.exists && model.seq == 0, "{context}");
         return;
     };
-    assert_eq!((numbers[0], dropped), (model.seq, !model.exists), "{context}");
+    assert_eq!(found[..2], [text(model.seq), text(i64::from(!model.exists))], "{context}");
     if model.exists {
         let tombstones = model.rows.len() as i64 - model.live();
-        let expected = [model.seq, model.shown, model.horizon, model.live(), tombstones];
-        assert_eq!(numbers, expected, "{context}");
-        assert_eq!(i64::from_be_bytes(incarnation), model.incarnation, "{context}");
+        let expected = [model.shown, model.horizon, model.live(), tombstones].map(text);
+        assert_eq!(found[2..6], expected, "{context}");
+        let incarnation = hexadecimal(&model.incarnation.to_be_bytes());
+        assert_eq!(found[6].as_deref(), Some(&*incarnation), "{context}");
     }
 }
 
-fn residencies(tables: &Connection, path: &CollectionPath) -> Vec<Residency> {
-    let mut select = tables
-        .prepare_cached(
-            "SELECT id, signature, entered, iif(dead, seq, NULL) FROM records
-             WHERE bucket = ?1 AND collection = ?2
-             UNION ALL
-             SELECT id, signature, entered, seq FROM gone WHERE bucket = ?1 AND collection = ?2",
-        )
-        .unwrap();
-    let key = params![path.bucket.as_str(), path.name.as_str()];
-    let rows = select.query_map(key, |r| {
-        let signature = Signature(r.get(1)?);
-        Ok(Residency { id: r.get(0)?, signature, entered: r.get(2)?, left: r.get(3)? })
-    });
-    let mut rows: Vec<Residency> = rows.unwrap().map(Result::unwrap).collect();
-    rows.sort();
-    rows
+const ROWS: &str = "
+    SELECT id, seq, coalesce(timestamp, seq), CASE WHEN dead THEN 1 ELSE 0 END
+    FROM records WHERE bucket = $bucket AND collection = $collection ORDER BY id";
+
+const COLLECTION: &str = "
+    SELECT seq, CASE WHEN dropped THEN 1 ELSE 0 END, coalesce(timestamp, seq), gc_seq, live,
+        tombstones, incarnation
+    FROM collections WHERE bucket = $bucket AND collection = $collection";
+
+const RESIDENCIES: &str = "
+    SELECT id, signature, entered, CASE WHEN dead THEN seq END FROM records
+    WHERE bucket = $bucket AND collection = $collection
+    UNION ALL
+    SELECT id, signature, entered, seq FROM gone
+    WHERE bucket = $bucket AND collection = $collection";
+
+fn text(number: i64) -> Option<String> {
+    Some(number.to_string())
 }

@@ -1,21 +1,24 @@
 //! Who may do what (sections 10, 11 and 19 of the protocol).
 
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
+
 use super::{kinto, play_all};
 
-#[test]
-fn permissions() {
-    let server = kinto("");
+both_databases!(permissions, settings_that_give_permissions);
+
+fn permissions(backend: Backend) {
+    let server = kinto(backend, "");
     play_all(&server, &[STRANGERS, READERS, CREATORS, SHARED_RECORDS, DELETERS, GROUPS]);
     play_all(&server, &[OWNERSHIP, CREDENTIALS, WHAT_IS_SHARED]);
 }
 
-#[test]
-fn settings_that_give_permissions() {
+fn settings_that_give_permissions(backend: Backend) {
     let settings = "kinto.record_read_principals = system.Everyone\n\
                     kinto.bucket_create_principals = account:admin\n\
                     kinto.collection_write_principals = account:root\n";
-    play_all(&kinto(settings), &[GRANTS]);
-    play_all(&kinto("kinto.explicit_permissions = false\n"), &[IMPLICIT]);
+    play_all(&kinto(backend, settings), &[GRANTS]);
+    play_all(&kinto(backend, "kinto.explicit_permissions = false\n"), &[IMPLICIT]);
 }
 
 const STRANGERS: &str = r#"

@@ -1,10 +1,14 @@
 //! Requests inside requests (section 12 of the protocol).
 
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
+
 use super::{kinto, play_all};
 
-#[test]
-fn batches() {
-    play_all(&kinto(""), &[SHAPES, EXECUTION, DEFAULTS, PEOPLE, LIMITS, PATCHES]);
+both_databases!(batches);
+
+fn batches(backend: Backend) {
+    play_all(&kinto(backend, ""), &[SHAPES, EXECUTION, DEFAULTS, PEOPLE, LIMITS, PATCHES]);
 }
 
 const SHAPES: &str = r#"

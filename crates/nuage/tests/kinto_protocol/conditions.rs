@@ -1,15 +1,18 @@
 //! Times and conditional requests (sections 5 and 6 of the protocol).
 
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
+
 use super::{kinto, play_all};
 
-#[test]
-fn times() {
-    play_all(&kinto(""), &[TIMES, CHOSEN_TIMES, TOMBSTONES]);
+both_databases!(times, conditional_requests);
+
+fn times(backend: Backend) {
+    play_all(&kinto(backend, ""), &[TIMES, CHOSEN_TIMES, TOMBSTONES]);
 }
 
-#[test]
-fn conditional_requests() {
-    play_all(&kinto(""), &[READS, WRITES, LISTS, UNREADABLE, EXISTING_FOR_READERS]);
+fn conditional_requests(backend: Backend) {
+    play_all(&kinto(backend, ""), &[READS, WRITES, LISTS, UNREADABLE, EXISTING_FOR_READERS]);
 }
 
 const TIMES: &str = r#"

@@ -1,35 +1,41 @@
 //! Paths, media types, headers of every answer, and what a server says of itself (sections 1, 2,
 //! 20 and 21 of the protocol).
 
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
+
 use super::{kinto, play_all};
 
-#[test]
-fn paths_and_media_types() {
-    let server = kinto("");
+both_databases!(
+    paths_and_media_types,
+    headers_of_every_answer,
+    servers_that_are_busy_or_near_their_end
+);
+
+fn paths_and_media_types(backend: Backend) {
+    let server = kinto(backend, "");
     play_all(&server, &[REDIRECTIONS, METHODS, MEDIA_TYPES, BODIES, BAD_ADDRESSES]);
 }
 
-#[test]
-fn headers_of_every_answer() {
-    play_all(&kinto(""), &[ORIGINS, UTILITIES]);
-    let server = kinto("kinto.cors_origins = https://*.example.org http://a.test\n");
+fn headers_of_every_answer(backend: Backend) {
+    play_all(&kinto(backend, ""), &[ORIGINS, UTILITIES]);
+    let server = kinto(backend, "kinto.cors_origins = https://*.example.org http://a.test\n");
     play_all(&server, &[SOME_ORIGINS]);
     let lifetimes = "kinto.bucket_cache_expires_seconds = 60\n\
                      kinto.record_cache_expires_seconds = 10\n\
                      kinto.bucket_read_principals = system.Everyone\n\
                      kinto.record_read_principals = system.Everyone\n";
-    play_all(&kinto(lifetimes), &[LIFETIMES]);
+    play_all(&kinto(backend, lifetimes), &[LIFETIMES]);
 }
 
-#[test]
-fn servers_that_are_busy_or_near_their_end() {
+fn servers_that_are_busy_or_near_their_end(backend: Backend) {
     let settings = "kinto.eos = 2999-01-01\nkinto.eos_message = move on\n\
                     kinto.eos_url = http://new.test\nkinto.backoff = 10\n";
-    play_all(&kinto(settings), &[NEAR_THE_END]);
-    super::play(&kinto("kinto.readonly = true\n"), READ_ONLY);
+    play_all(&kinto(backend, settings), &[NEAR_THE_END]);
+    super::play(&kinto(backend, "kinto.readonly = true\n"), READ_ONLY);
     let strict = "kinto.version_prefix_redirect_enabled = false\n\
                   kinto.trailing_slash_redirect_enabled = false\n";
-    super::play(&kinto(strict), WITHOUT_REDIRECTIONS);
+    super::play(&kinto(backend, strict), WITHOUT_REDIRECTIONS);
 }
 
 const REDIRECTIONS: &str = r#"

@@ -1,16 +1,22 @@
 //! Filters, sorts, fields, totals and pages (sections 7 and 8 of the protocol).
 
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
+
 use super::{kinto, play_all};
 
-#[test]
-fn filters_and_sorts() {
-    play_all(&kinto(""), &[FILTERS, TEXT_AND_ARRAYS, NESTED, TIME_FILTERS, SORTS, FIELDS, TOTALS]);
+both_databases!(filters_and_sorts, pages);
+
+fn filters_and_sorts(backend: Backend) {
+    play_all(
+        &kinto(backend, ""),
+        &[FILTERS, TEXT_AND_ARRAYS, NESTED, TIME_FILTERS, SORTS, FIELDS, TOTALS],
+    );
 }
 
-#[test]
-fn pages() {
-    play_all(&kinto(""), &[PAGES, EQUAL_SORT_VALUES, PAGES_OF_DELETIONS, FORGED_TOKENS]);
-    play_all(&kinto("kinto.paginate_by = 2\n"), &[PAGES_BY_SETTING]);
+fn pages(backend: Backend) {
+    play_all(&kinto(backend, ""), &[PAGES, EQUAL_SORT_VALUES, PAGES_OF_DELETIONS, FORGED_TOKENS]);
+    play_all(&kinto(backend, "kinto.paginate_by = 2\n"), &[PAGES_BY_SETTING]);
 }
 
 const FILTERS: &str = r#"

@@ -1,21 +1,24 @@
 //! The personal bucket, history, accounts and the data of people (sections 14, 16, 17 and 20 of
 //! the protocol).
 
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
+
 use super::{kinto, play_all};
 
-#[test]
-fn plugins() {
-    let server = kinto("");
+both_databases!(plugins, history_as_the_operator_wants_it);
+
+fn plugins(backend: Backend) {
+    let server = kinto(backend, "");
     play_all(&server, &[DEFAULT_BUCKET, HISTORY, READERS_OF_HISTORY, SNAPSHOTS]);
     play_all(&server, &[ACCOUNTS, ADMINISTRATORS, USER_DATA]);
 }
 
-#[test]
-fn history_as_the_operator_wants_it() {
+fn history_as_the_operator_wants_it(backend: Backend) {
     let settings = "kinto.history.exclude_resources = /buckets/b/collections/quiet /buckets/q\n\
                     kinto.history.auto_trim_max_count = 2\n\
                     kinto.history.auto_trim_threshold = 1\n";
-    play_all(&kinto(settings), &[EXCLUDED, TRIMMED]);
+    play_all(&kinto(backend, settings), &[EXCLUDED, TRIMMED]);
 }
 
 const DEFAULT_BUCKET: &str = r#"

@@ -1,23 +1,25 @@
 //! Objects, identifiers, the three notations of PATCH, schemas (sections 4, 9 and 13 of the
 //! protocol).
 
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
+
 use super::{SETTINGS, kinto, play_all, start};
 
-#[test]
-fn objects() {
-    play_all(&kinto(""), &[IDENTIFIERS, PUT, POST, GROUPS, COLLECTIONS, DELETIONS]);
+both_databases!(objects, patches, schemas);
+
+fn objects(backend: Backend) {
+    play_all(&kinto(backend, ""), &[IDENTIFIERS, PUT, POST, GROUPS, COLLECTIONS, DELETIONS]);
 }
 
-#[test]
-fn patches() {
-    play_all(&kinto(""), &[PATCH_MEMBERS, MERGE_PATCH, JSON_PATCH, SHORT_ANSWERS]);
+fn patches(backend: Backend) {
+    play_all(&kinto(backend, ""), &[PATCH_MEMBERS, MERGE_PATCH, JSON_PATCH, SHORT_ANSWERS]);
 }
 
-#[test]
-fn schemas() {
-    play_all(&kinto(""), &[SCHEMA, BUCKET_SCHEMAS, SCHEMAS_THAT_ARE_NONE]);
+fn schemas(backend: Backend) {
+    play_all(&kinto(backend, ""), &[SCHEMA, BUCKET_SCHEMAS, SCHEMAS_THAT_ARE_NONE]);
     let settings = SETTINGS.replace("schema_validation = true", "schema_validation = false");
-    super::play(&start(&settings), SCHEMAS_OFF);
+    super::play(&start(backend, &settings), SCHEMAS_OFF);
 }
 
 const IDENTIFIERS: &str = r#"

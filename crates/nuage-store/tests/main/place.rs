@@ -1,0 +1,114 @@
+//! Where a store of a test keeps everything, on either database, and a look at its tables.
+
+use std::sync::Arc;
+
+use nuage_model::{CollectionPath, Store};
+use nuage_store::{Address, Options};
+use nuage_testkit::backend::Backend;
+use nuage_testkit::postgres::Database;
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
+use tempfile::TempDir;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+/// A fresh file or database. It goes with this.
+pub(crate) struct Place {
+    folder: TempDir,
+    database: Option<Arc<Database>>,
+}
+
+impl Place {
+    pub(crate) fn new(backend: Backend) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), database: backend.database() }
+    }
+
+    /// Another with the same content, of a store that is closed.
+    pub(crate) fn copy(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let database = self.database.as_ref().map(|database| Arc::new(database.copy()));
+        if database.is_none() {
+            std::fs::copy(self.folder.path().join("data"), folder.path().join("data")).unwrap();
+        }
+        Self { folder, database }
+    }
+
+    /// Opens the store, as often as wanted.
+    pub(crate) async fn open(&self) -> Arc<dyn Store> {
+        let Some(database) = &self.database else {
+            return crate::open(&self.folder.path().join("data")).await;
+        };
+        let address = Address { url: database.url().to_owned(), password: None };
+        nuage_store::connect(&address, Options::default()).await.unwrap()
+    }
+
+    /// Changes the tables behind the store's back.
+    pub(crate) fn execute(&self, sql: &str) {
+        match &self.database {
+            Some(database) => drop(database.execute(sql)),
+            None => {
+                let tables = Connection::open(self.folder.path().join("data")).unwrap();
+                tables.execute_batch(sql).unwrap();
+            }
+        }
+    }
+
+    /// A connection to look at the tables.
+    pub(crate) async fn tables(&self) -> Tables {
+        let Some(database) = &self.database else {
+            return Tables::Sqlite(Connection::open(self.folder.path().join("data")).unwrap());
+        };
+        let (client, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
+        tokio::spawn(connection);
+        Tables::Postgres(client)
+    }
+}
+
+/// Sees what is stored, as text: numbers in decimal, bytes as `\x` and hexadecimal digits.
+pub(crate) enum Tables {
+    Sqlite(Connection),
+    Postgres(Client),
+}
+
+impl Tables {
+    /// The rows of a query that names a collection as `$bucket` and `$collection`.
+    pub(crate) async fn read(&self, sql: &str, of: &CollectionPath) -> Vec<Vec<Option<String>>> {
+        let quoted = |name: &str| format!("'{}'", name.replace('\'', "''"));
+        let sql = sql.replace("$bucket", &quoted(of.bucket.as_str()));
+        let sql = sql.replace("$collection", &quoted(of.name.as_str()));
+        match self {
+            Self::Sqlite(tables) => {
+                let mut select = tables.prepare(&sql).unwrap();
+                let columns = select.column_count();
+                let rows = select.query_map([], |row| {
+                    (0..columns).map(|column| Ok(text(row.get_ref(column)?))).collect()
+                });
+                rows.unwrap().map(Result::unwrap).collect()
+            }
+            Self::Postgres(tables) => {
+                let messages = tables.simple_query(&sql).await.unwrap();
+                let rows = messages.iter().filter_map(|message| match message {
+                    SimpleQueryMessage::Row(row) => Some(row),
+                    _ => None,
+                });
+                rows.map(|row| (0..row.len()).map(|n| row.get(n).map(str::to_owned)).collect())
+                    .collect()
+            }
+        }
+    }
+}
+
+fn text(value: ValueRef<'_>) -> Option<String> {
+    match value {
+        ValueRef::Null => None,
+        ValueRef::Integer(number) => Some(number.to_string()),
+        ValueRef::Real(number) => Some(number.to_string()),
+        ValueRef::Text(text) => Some(String::from_utf8(text.to_vec()).unwrap()),
+        ValueRef::Blob(bytes) => Some(hexadecimal(bytes)),
+    }
+}
+
+/// Bytes as both databases show them here.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
+    format!("\\x{}", digits.collect::<String>())
+}
