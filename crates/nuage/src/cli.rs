@@ -105,8 +105,32 @@ pub(crate) enum Verb {
         /// From where; the standard input unless given
         file: Option<PathBuf>,
     },
+    /// Move everything to another database, between SQLite and PostgreSQL in any direction; the
+    /// server must not run
+    Copy(CopyArguments),
     /// Tell the version
     Version,
+}
+
+/// From where to where. Each is a data folder, a SQLite file, sqlite:///absolute/file.db or
+/// postgres://user@host/database.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CopyArguments {
+    /// What is copied: a data folder, a SQLite file or the URL of a database; it is not changed
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) from: String,
+    /// Where to, likewise: an empty place, or a copy of the same that was interrupted
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) to: String,
+    /// Throw away a copy that was interrupted, and begin anew
+    #[arg(long)]
+    pub(crate) restart: bool,
+    /// File that holds the password for the database to copy from
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from_password_file: Option<PathBuf>,
+    /// File that holds the password for the database to copy to
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to_password_file: Option<PathBuf>,
 }
 
 /// Verbs on settings.

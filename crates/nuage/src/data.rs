@@ -2,6 +2,7 @@
 //! by one server at a time; or a database on a PostgreSQL server, which any number of servers
 //! share, secrets included.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 use crate::config::{Files, Place, Settings, StorageSettings};
 use crate::failure::{Exit, Failure};
+use crate::server::now;
 
 /// The secrets that are made up at the first start, by name.
 pub(crate) const SECRETS: [&str; 3] =
@@ -59,21 +61,43 @@ pub(crate) async fn open_or_make(storage: &StorageSettings) -> Result<Arc<dyn St
     open(storage).await
 }
 
-/// Opens the database.
+/// Opens the database. One that a copy has only begun to fill is refused.
 pub(crate) async fn open(storage: &StorageSettings) -> Result<Arc<dyn Store>> {
-    match &storage.place {
-        Place::Files(files) => open_file(&files.database, &storage.options).await,
-        Place::Server(server) => {
-            let opened = nuage_store::connect(&server.address, storage.options.clone()).await;
-            opened.map_err(|error| cannot_open(&server.shown, &error))
-        }
-    }
+    let store = open_as_it_is(&storage.place, &storage.options).await?;
+    expect_whole(store, &storage.place.to_string()).await
 }
 
 /// Opens a database file elsewhere, in the same way.
 pub(crate) async fn open_file(path: &Path, options: &Options) -> Result<Arc<dyn Store>> {
+    let shown = path.display().to_string();
     let opened = nuage_store::open(path, options.clone()).await;
-    opened.map_err(|error| cannot_open(&path.display().to_string(), &error))
+    expect_whole(opened.map_err(|error| cannot_open(&shown, &error))?, &shown).await
+}
+
+/// Opens a database, also one that a copy has only begun to fill.
+pub(crate) async fn open_as_it_is(place: &Place, options: &Options) -> Result<Arc<dyn Store>> {
+    let opened = match place {
+        Place::Files(files) => nuage_store::open(&files.database, options.clone()).await,
+        Place::Server(server) => nuage_store::connect(&server.address, options.clone()).await,
+    };
+    opened.map_err(|error| cannot_open(&place.to_string(), &error))
+}
+
+async fn expect_whole(store: Arc<dyn Store>, shown: &str) -> Result<Arc<dyn Store>> {
+    let why = match store.rows().unfinished().await {
+        Ok(None) => return Ok(store),
+        Ok(Some(_)) => Failure::new(
+            Exit::Storage,
+            format!(
+                "{shown} holds a copy that is not finished: run the same `nuage copy` again, or \
+                 once more with --restart."
+            ),
+        )
+        .into(),
+        Err(error) => cannot_open(shown, &error),
+    };
+    store.close().await;
+    Err(why)
 }
 
 fn cannot_open(shown: &str, error: &StoreError) -> anyhow::Error {
@@ -169,20 +193,9 @@ fn read_secrets(path: &Path) -> Result<Secrets> {
 }
 
 fn make_secrets(path: &Path) -> Result<()> {
-    let mut text = String::from(
-        "# Made at the first start. User ids and names of personal buckets are derived from\n\
-         # these: keep them with the data, and show them to nobody.\n",
-    );
-    for name in SECRETS {
-        text.push_str(&format!("{name} = \"{}\"\n", random_text()));
-    }
+    let made = SECRETS.iter().map(|name| ((*name).to_owned(), random_text())).collect();
     // Complete under its own name first: another process may start at the same time.
-    let draft = beside(path, &format!(".{}", std::process::id()));
-    let written = private().create(true).truncate(true).open(&draft).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
-    written.with_context(|| format!("the secrets cannot be written to {}", draft.display()))?;
+    let draft = draft_secrets(path, &made)?;
     let linked = std::fs::hard_link(&draft, path);
     let _ = std::fs::remove_file(&draft);
     match linked {
@@ -191,6 +204,51 @@ fn make_secrets(path: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// The secrets that lie in a folder, by name: none if it was never served.
+pub(crate) fn found_secrets(files: &Files) -> Result<BTreeMap<String, String>> {
+    let path = secrets_path(files);
+    if !path.exists() {
+        return Ok(BTreeMap::new());
+    }
+    let Secrets(secrets) = read_secrets(&path)?;
+    Ok(SECRETS.into_iter().map(str::to_owned).zip(secrets).collect())
+}
+
+/// Lays these secrets into a folder. Others that lie there are kept beside.
+pub(crate) fn lay_secrets(files: &Files, secrets: &BTreeMap<String, String>) -> Result<()> {
+    if found_secrets(files).is_ok_and(|found| found == *secrets) {
+        return Ok(());
+    }
+    let path = secrets_path(files);
+    if path.exists() {
+        let kept = beside(&path, &format!(".before-{}", now()));
+        std::fs::rename(&path, &kept)
+            .with_context(|| format!("{} cannot be renamed", path.display()))?;
+    }
+    if secrets.is_empty() {
+        return Ok(());
+    }
+    let draft = draft_secrets(&path, secrets)?;
+    std::fs::rename(&draft, &path).with_context(|| format!("{} cannot be made", path.display()))
+}
+
+fn draft_secrets(path: &Path, secrets: &BTreeMap<String, String>) -> Result<PathBuf> {
+    let mut text = String::from(
+        "# Made at the first start. User ids and names of personal buckets are derived from\n\
+         # these: keep them with the data, and show them to nobody.\n",
+    );
+    for (name, secret) in secrets {
+        text.push_str(&format!("{name} = {}\n", toml::Value::from(secret.as_str())));
+    }
+    let draft = beside(path, &format!(".{}", std::process::id()));
+    let written = private().create(true).truncate(true).open(&draft).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.with_context(|| format!("the secrets cannot be written to {}", draft.display()))?;
+    Ok(draft)
 }
 
 /// A file that only its owner may read.

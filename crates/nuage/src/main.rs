@@ -7,6 +7,7 @@ mod backup;
 mod check;
 mod cli;
 mod config;
+mod copy;
 mod data;
 mod failure;
 mod greeting;
@@ -77,6 +78,7 @@ fn run(cli: Cli) -> Result<()> {
             Verb::Import { file } => {
                 transfer::import::perform(file.as_deref(), &settings, json).await
             }
+            Verb::Copy(arguments) => copy::perform(&arguments, &settings, json).await,
             Verb::Serve | Verb::Config(_) | Verb::Version => unreachable!("done above"),
         }
     })

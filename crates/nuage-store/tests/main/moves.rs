@@ -1,0 +1,283 @@
+//! A store that is not the same after it was copied: a row that is lost, changed or doubled, also
+//! when the copy was interrupted.
+//!
+//! The stores are made by random histories; a failure names its seed, which `NUAGE_SEED` replays.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nuage_model::copy::{COPY, Digest, Ground, PageSize, Progress, STORE, Step, Table};
+use nuage_model::{
+    Batch, Body, CollectionPath, GroupPath, Placement, Principal, Readers, RecordPath, Store,
+    StoreError, Timestamp, Write,
+};
+use nuage_store::copy::{CopyError, Copying, Resume, Watch, digest, finish, meta};
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
+use nuage_testkit::fault::FaultStore;
+use nuage_testkit::random::Random;
+
+use crate::place::Place;
+use crate::seeds;
+
+both_databases!(async
+    there_and_back_everything_is_the_same_in_every_row,
+    what_was_made_on_one_database_is_the_same_on_the_other,
+    a_copy_goes_on_after_an_interruption_at_any_page,
+    a_copy_does_not_mix_with_anything_else,
+    two_copies_into_one_store_do_not_mix,
+    what_is_read_for_a_copy_is_of_one_moment,
+    a_step_in_the_wrong_place_changes_nothing,
+);
+
+/// Pages so small that each table takes several.
+const SMALL: PageSize = PageSize { rows: 3, bytes: 400 };
+const BATCHES: usize = 60;
+const PEOPLE: &[&str] = &["account:ann", "account:b\u{e9}a", "system.Everyone", "basicauth:0\\\"'"];
+const BODIES: &[&str] = &[
+    "{}",
+    r#"{"n":1.0,"e":1e400,"long":0.1000000000000000055511151231257827,"minus":-0}"#,
+    r#"{ "spaces" : [ 1 ,2 ], "twice":1,"twice":2 }"#,
+    r#"{"text":"\u0000\ud800 \\ ' \" $1 ?1 %s","é":"日本語 🌍"}"#,
+];
+
+struct Silent;
+
+impl Watch for Silent {
+    fn advance(&mut self, _: Table, _: u64) {}
+}
+
+/// Whatever a store may hold: records, tombstones, ended residencies, times of their own, dropped
+/// collections, groups, directories that outlived their reason.
+async fn fill(store: &dyn Store, seed: u64) {
+    let mut random = Random::new(seed);
+    let mut now = 1_700_000_000_000;
+    for bucket in ["one", "t\u{fc}", "Z"] {
+        let collections = CollectionPath::collections(bucket.into());
+        let mut writes = vec![crate::put(&RecordPath::bucket(bucket.into()))];
+        writes.extend(["x", "y"].map(|name| crate::put(&collections.record(name))));
+        store.apply(Batch { now: Timestamp(now), guards: Vec::new(), writes }).await.unwrap();
+    }
+    for _ in 0..BATCHES {
+        now += random.below(3_000) as i64;
+        let writes = (0..=random.below(4)).map(|_| write(&mut random, now)).collect();
+        store.apply(Batch { now: Timestamp(now), guards: Vec::new(), writes }).await.unwrap();
+    }
+}
+
+fn write(random: &mut Random, now: i64) -> Write {
+    let bucket = *random.pick(&["one", "t\u{fc}", "Z"]);
+    let collection = CollectionPath::new(bucket, *random.pick(&["x", "y"]));
+    let path =
+        collection.record(*random.pick(&["a", "b", "B", "\u{e9}", "-", "longer-than-others"]));
+    let back = random.below(5_000) as i64;
+    let placement = *random.pick(&[Placement::Next, Placement::At(Timestamp(now - back))]);
+    let people: Vec<Principal> =
+        (0..random.below(3)).map(|_| Principal::from(*random.pick(PEOPLE))).collect();
+    match random.weighted(&[(60, 0), (20, 1), (5, 2), (5, 3), (2, 4), (1, 5), (7, 6)]) {
+        0 => Write::Put {
+            body: Body::from((*random.pick(BODIES)).to_owned()),
+            permissions: r#"{"read":["x"],  "write":["y"]}"#.to_owned(),
+            readers: Readers::new(people.into_iter().collect()),
+            path,
+            placement,
+        },
+        1 => Write::Delete { path, placement },
+        2 => Write::Erase { path },
+        3 => Write::Touch { collection },
+        4 => Write::DropCollection { collection },
+        5 => Write::DropBucket { bucket: bucket.into() },
+        _ => Write::SetMembers {
+            group: GroupPath { bucket: bucket.into(), group: (*random.pick(&["g", "h"])).into() },
+            members: people,
+        },
+    }
+}
+
+/// A copy that is compared and finished.
+async fn moved(from: &Place, to: &Place, what: &str) {
+    let (from, to) = (from.open().await, to.open().await);
+    copied(&*from, &*to, Resume::Continue).await.unwrap();
+    assert_eq!(digests(&*from).await, digests(&*to).await, "{what}");
+    finish(&*to).await.unwrap();
+    assert_eq!(findings(&*to).await, findings(&*from).await, "{what}");
+    from.close().await;
+    to.close().await;
+}
+
+async fn copied(from: &dyn Store, to: &dyn Store, resume: Resume) -> Result<(), CopyError> {
+    let meta = meta(from).await.map_err(CopyError::Source)?;
+    let copying = Copying::begin(from, to, meta, resume).await?.in_pages(SMALL);
+    copying.run(&mut Silent).await
+}
+
+async fn digests(store: &dyn Store) -> (BTreeMap<Table, Digest>, Digest) {
+    (digest(store, &mut Silent).await.unwrap(), Digest::of_meta(&meta(store).await.unwrap()))
+}
+
+async fn findings(store: &dyn Store) -> BTreeSet<String> {
+    store.check().await.unwrap().into_iter().map(|finding| finding.0).collect()
+}
+
+/// All rows, read without the code that copies.
+async fn tables(place: &Place) -> BTreeMap<&'static str, Vec<Vec<Option<String>>>> {
+    let tables = place.tables().await;
+    let mut all = BTreeMap::new();
+    for name in Table::ALL.map(Table::name).into_iter().chain(["meta"]) {
+        let anywhere = CollectionPath::new("", "");
+        let mut rows = tables.read(&format!("SELECT * FROM {name}"), &anywhere).await;
+        rows.sort();
+        assert!(!rows.is_empty(), "{name} is empty: the histories are too tame");
+        all.insert(name, rows);
+    }
+    all
+}
+
+async fn there_and_back_everything_is_the_same_in_every_row(backend: Backend) {
+    for seed in seeds(3) {
+        let (from, there) = (Place::new(Backend::Sqlite), Place::new(backend));
+        let back = Place::new(Backend::Sqlite);
+        let store = from.open().await;
+        fill(&*store, seed).await;
+        store.keep("secret", "of the source").await.unwrap();
+        store.close().await;
+        let store = there.open().await;
+        store.keep("secret", "of the target").await.unwrap();
+        store.close().await;
+        moved(&from, &there, &format!("seed {seed}, there")).await;
+        moved(&there, &back, &format!("seed {seed}, back")).await;
+        assert_eq!(tables(&from).await, tables(&back).await, "seed {seed}");
+    }
+}
+
+async fn what_was_made_on_one_database_is_the_same_on_the_other(backend: Backend) {
+    for seed in seeds(3) {
+        let (from, there, back) =
+            (Place::new(backend), Place::new(Backend::Sqlite), Place::new(backend));
+        let store = from.open().await;
+        fill(&*store, seed).await;
+        store.close().await;
+        moved(&from, &there, &format!("seed {seed}, there")).await;
+        moved(&there, &back, &format!("seed {seed}, back")).await;
+        assert_eq!(tables(&from).await, tables(&back).await, "seed {seed}");
+    }
+}
+
+async fn a_copy_goes_on_after_an_interruption_at_any_page(backend: Backend) {
+    let source = Place::new(Backend::Sqlite);
+    let from = source.open().await;
+    fill(&*from, 7).await;
+    let expected = digests(&*from).await;
+    let mut interrupted = 0;
+    for calls in 1.. {
+        let place = Place::new(backend);
+        let to = FaultStore::new(place.open().await);
+        to.fail_after(calls);
+        let first = copied(&*from, &to, Resume::Continue).await;
+        to.close().await;
+        let to = place.open().await;
+        if first.is_err() {
+            interrupted += 1;
+            copied(&*from, &*to, Resume::Continue).await.unwrap();
+        }
+        assert_eq!(digests(&*to).await, expected, "interrupted after {calls} calls");
+        finish(&*to).await.unwrap();
+        to.close().await;
+        if first.is_ok() {
+            break;
+        }
+    }
+    assert!(interrupted > 30, "there were only {interrupted} pages");
+    from.close().await;
+}
+
+async fn a_copy_does_not_mix_with_anything_else(backend: Backend) {
+    let places = [(); 5].map(|()| Place::new(backend));
+    let [from, other, full, to, third] = &places;
+    let (from, other, full) = (from.open().await, other.open().await, full.open().await);
+    let (to, third) = (to.open().await, third.open().await);
+    fill(&*from, 1).await;
+    fill(&*other, 2).await;
+    fill(&*full, 3).await;
+    let before = digests(&*full).await;
+    for resume in [Resume::Continue, Resume::Restart] {
+        let refused = copied(&*from, &*full, resume).await;
+        assert!(
+            matches!(&refused, Err(CopyError::Target(StoreError::Unsupported(why)))
+                if why.contains("empty")),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(digests(&*full).await, before);
+
+    copied(&*from, &*to, Resume::Continue).await.unwrap();
+    let refused = copied(&*other, &*to, Resume::Continue).await;
+    assert!(matches!(refused, Err(CopyError::OtherSource)), "{refused:?}");
+    let refused = copied(&*to, &*third, Resume::Continue).await;
+    assert!(matches!(refused, Err(CopyError::UnfinishedSource)), "{refused:?}");
+    copied(&*other, &*to, Resume::Restart).await.unwrap();
+    assert_eq!(digests(&*to).await, digests(&*other).await);
+    finish(&*to).await.unwrap();
+    assert!(matches!(finish(&*to).await, Err(CopyError::Target(_))));
+    assert_eq!(to.rows().unfinished().await.unwrap(), None);
+}
+
+async fn two_copies_into_one_store_do_not_mix(backend: Backend) {
+    let places = [(); 2].map(|()| Place::new(backend));
+    let (from, to) = (places[0].open().await, places[1].open().await);
+    fill(&*from, 5).await;
+    let meta = meta(&*from).await.unwrap();
+    let first = Copying::begin(&*from, &*to, meta.clone(), Resume::Continue).await.unwrap();
+    let second = Copying::begin(&*from, &*to, meta, Resume::Continue).await.unwrap();
+    first.in_pages(SMALL).run(&mut Silent).await.unwrap();
+    let refused = second.in_pages(SMALL).run(&mut Silent).await;
+    assert!(matches!(refused, Err(CopyError::Target(StoreError::Unavailable(_)))), "{refused:?}");
+    assert_eq!(digests(&*to).await, digests(&*from).await);
+}
+
+async fn what_is_read_for_a_copy_is_of_one_moment(backend: Backend) {
+    let place = Place::new(backend);
+    let from = place.open().await;
+    fill(&*from, 11).await;
+    let before = digests(&*from).await.0;
+    let mut dump = from.rows().dump().await.unwrap();
+    crate::apply(&from, vec![crate::put(&RecordPath::account("late"))]).await;
+    assert_ne!(digests(&*from).await.0, before);
+    for (table, digest) in &before {
+        assert_eq!(dump.count(*table).await.unwrap(), digest.rows);
+        let (mut rows, mut after) = (0, None);
+        loop {
+            let size = PageSize { rows: usize::MAX, bytes: usize::MAX };
+            let page = dump.page(*table, after.as_deref(), size).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.key(*table).to_vec());
+            rows += page.len() as u64;
+        }
+        assert_eq!(rows, digest.rows);
+    }
+}
+
+async fn a_step_in_the_wrong_place_changes_nothing(backend: Backend) {
+    let place = Place::new(backend);
+    let to = place.open().await;
+    let meta = BTreeMap::from([(STORE.to_owned(), "s".to_owned())]);
+    let (here, there) = (Progress::new("s"), Progress::new("t"));
+    let restart =
+        Step::Begin { ground: Ground::Unfinished, meta: meta.clone(), progress: here.clone() };
+    assert!(matches!(to.rows().load(restart).await, Err(StoreError::Unsupported(_))));
+    for step in [
+        Step::End { before: here.clone() },
+        Step::Rows { table: Table::Gone, rows: vec![], before: here.clone(), after: there.clone() },
+    ] {
+        assert!(matches!(to.rows().load(step).await, Err(StoreError::Unavailable(_))));
+    }
+    let begin = Step::Begin { ground: Ground::Empty, meta, progress: here.clone() };
+    to.rows().load(begin.clone()).await.unwrap();
+    assert!(matches!(to.rows().load(begin).await, Err(StoreError::Unsupported(_))));
+    let end = Step::End { before: there };
+    assert!(matches!(to.rows().load(end).await, Err(StoreError::Unavailable(_))));
+    assert_eq!(to.rows().unfinished().await.unwrap(), Some(here));
+    to.close().await;
+    place.execute(&format!("UPDATE meta SET value = 'nonsense' WHERE key = '{COPY}'"));
+    let to = place.open().await;
+    assert!(matches!(to.rows().unfinished().await, Err(StoreError::Corrupt(_))));
+}
