@@ -13,5 +13,6 @@ mod kinto_protocol;
 mod lost_pages;
 mod programs;
 mod rough_ends;
+mod several_processes;
 mod slow_clients;
 mod stale_rights;

@@ -1,0 +1,7 @@
+//! Several processes serve one database, and each would like to believe that it is alone.
+
+mod laws;
+mod load;
+mod rights;
+mod sites;
+mod starts;

@@ -1,0 +1,151 @@
+//! Several processes write to the same collections: an update is lost, a reader is told of a head
+//! and not of all that is before it, two writes get one timestamp, half a batch is seen.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nuage_testkit::backend::Backend;
+use nuage_testkit::checker::{self, Event, What};
+use nuage_testkit::history::SETTINGS;
+use nuage_testkit::random::Random;
+
+use crate::several_processes::load::{Load, Processes};
+use crate::several_processes::sites::{Seed, Site};
+
+const CONNECTIONS: usize = 64;
+const TIME: Duration = Duration::from_secs(8);
+/// The process that is killed: the last one.
+const MORTAL: usize = 2;
+/// How often it is killed, and the longest that it lives and is dead.
+const KILLS: usize = 6;
+const LIFE_MS: usize = 1_500;
+const DEATH_MS: usize = 400;
+/// Longest that clients of the others may wait: the database ends a transaction that is not heard
+/// of after this time, and locks must not be held for so long.
+const UNNOTICED: Duration = Duration::from_secs(10);
+
+#[test]
+fn one_process_keeps_the_laws() {
+    let site = Site::new(Backend::Sqlite, 1, SETTINGS);
+    let seed = Seed::new();
+    let run = run(&site.addresses(), &seed, None, || thread::sleep(TIME / 2));
+    judge(&site.addresses(), &seed, run);
+}
+
+#[test]
+fn three_processes_keep_the_laws() {
+    let site = Site::new(Backend::Postgres, 3, SETTINGS);
+    let seed = Seed::new();
+    let run = run(&site.addresses(), &seed, None, || thread::sleep(TIME));
+    judge(&site.addresses(), &seed, run);
+}
+
+#[test]
+fn a_process_that_is_killed_is_noticed_by_nobody_but_its_clients() {
+    let mut site = Site::new(Backend::Postgres, 3, SETTINGS);
+    let seed = Seed::new();
+    let mut random = Random::new(seed.0);
+    let addresses = site.addresses();
+    let victim = &mut site.processes[MORTAL];
+    let run = run(&addresses, &seed, Some(MORTAL), || {
+        for _ in 0..KILLS {
+            thread::sleep(Duration::from_millis(random.below(LIFE_MS) as u64));
+            victim.kill();
+            thread::sleep(Duration::from_millis(random.below(DEATH_MS) as u64));
+            victim.start();
+        }
+    });
+    let unanswered = |load: &Load| load.events.iter().filter(|e| e.returned.is_none()).count();
+    let unanswered: usize = run.loads.iter().map(unanswered).sum();
+    assert!(unanswered > 0, "no write was interrupted");
+    let longest = run.loads.iter().map(|load| load.longest).max().unwrap();
+    assert!(longest < UNNOTICED, "a client of the others waited for {longest:?}");
+    judge(&addresses, &seed, run);
+}
+
+/// What was done.
+struct Run {
+    clock: Instant,
+    loads: Vec<Load>,
+}
+
+// Lets all clients work while something else happens.
+fn run(
+    addresses: &[SocketAddr],
+    seed: &Seed,
+    mortal: Option<usize>,
+    meanwhile: impl FnOnce(),
+) -> Run {
+    let clock = Instant::now();
+    let running = AtomicBool::new(true);
+    let load = |number: usize| {
+        let mut addresses = addresses.to_vec();
+        let home = number % addresses.len();
+        // Who is at home elsewhere has nothing to do with the process that is killed.
+        if mortal.is_some_and(|mortal| mortal != home) {
+            addresses.truncate(MORTAL);
+        }
+        let mortal = mortal.filter(|mortal| *mortal == home);
+        Load::new(number, seed.0, clock, Processes { addresses, home, mortal })
+    };
+    let mut first = load(0);
+    first.prepare();
+    let mut loads = vec![first];
+    thread::scope(|scope| {
+        let threads: Vec<_> = (1..=CONNECTIONS)
+            .map(|number| {
+                let (mut load, running) = (load(number), &running);
+                scope.spawn(move || {
+                    while running.load(Ordering::Relaxed) {
+                        load.step();
+                    }
+                    load
+                })
+            })
+            .collect();
+        // Also when the rest fails.
+        let stop = Stop(&running);
+        meanwhile();
+        drop(stop);
+        loads.extend(threads.into_iter().map(|thread| thread.join().unwrap()));
+    });
+    Run { clock, loads }
+}
+
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+// Looks at everything through each process, and lets the checker judge.
+fn judge(addresses: &[SocketAddr], seed: &Seed, run: Run) {
+    let Run { clock, mut loads } = run;
+    let counted = |collection: usize, counter: usize| {
+        let counted = loads.iter().map(|load| load.counted[collection][counter]);
+        counted.fold((0, 0), |sum, counted| (sum.0 + counted.0, sum.1 + counted.1))
+    };
+    let mut last = Vec::new();
+    for (number, address) in addresses.iter().enumerate() {
+        let processes = Processes { addresses: vec![*address], home: 0, mortal: None };
+        let mut load = Load::new(CONNECTIONS + 1 + number, seed.0, clock, processes);
+        for (collection, counters) in load.finish().iter().enumerate() {
+            for (counter, value) in counters.iter().enumerate() {
+                let (sure, perhaps) = counted(collection, counter);
+                let possible = sure..=sure + perhaps;
+                assert!(possible.contains(value), "updates were lost: {value} of {possible:?}");
+            }
+        }
+        last.push(load);
+    }
+    loads.extend(last);
+    let events: Vec<Event> = loads.into_iter().flat_map(|load| load.events).collect();
+    let writes = events.iter().filter(|event| matches!(event.what, What::Wrote(_))).count();
+    assert!(writes > 300 && events.len() > 1_000, "{writes} writes, {} events", events.len());
+    let faults: Vec<String> = checker::check(&events).iter().map(ToString::to_string).collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
