@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use anyhow::{Context, Result, ensure};
 use futures_util::future::{try_join, try_join_all, try_join3};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, NoTls, Statement};
+use tokio_postgres::{Client, Config, NoTls, Statement};
 
 use crate::raw::Row;
 use crate::workload::LIST_RECORDS;
@@ -89,7 +89,11 @@ pub(super) struct Session {
 impl Session {
     /// Makes the tables first, where there are none.
     pub(super) async fn open(url: &str) -> Result<Self> {
-        let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+        // Otherwise PostgreSQL plans anew each time a list is read: it thinks that a plan made for
+        // the very limit is so much better. That would be half of what a list costs.
+        let mut config: Config = url.parse()?;
+        config.options("-c plan_cache_mode=force_generic_plan");
+        let (client, connection) = config.connect(NoTls).await?;
         tokio::task::spawn_local(connection);
         let there = client.query_one("SELECT to_regclass('records') IS NOT NULL", &[]).await?;
         if !there.get::<_, bool>(0) {
