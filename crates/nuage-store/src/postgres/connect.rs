@@ -13,6 +13,12 @@ use crate::Address;
 use crate::postgres::errors::chain;
 use crate::postgres::{tls, url};
 
+/// What every session is told, unless the URL says otherwise. Plans do not depend on the values
+/// that are asked for, so a statement is planned once for each connection; who waits for a lock,
+/// or holds one and is not heard of, gives up in time.
+const SESSION: &str = "-c plan_cache_mode=force_generic_plan -c lock_timeout=5000 \
+     -c idle_in_transaction_session_timeout=10000";
+
 /// A database that can be connected to.
 #[derive(Clone)]
 pub(crate) struct Target {
@@ -30,6 +36,11 @@ impl Target {
         if let Some(password) = &address.password {
             config.password(password);
         }
+        // The last one of two settings counts.
+        config.options(match config.get_options() {
+            Some(options) => format!("{SESSION} {options}"),
+            None => SESSION.to_owned(),
+        });
         Ok(Self { config, tls: tls::connector(&choice)? })
     }
 
