@@ -84,11 +84,6 @@ impl<'a> Asked<'a> {
         i64::try_from(signatures).unwrap_or(i64::MAX)
     }
 
-    /// Whether what indexes give is what is shown, in the order asked for.
-    pub(crate) fn is_exact_in_order(&self) -> bool {
-        self.shape.by_time.is_some() && self.is_exact()
-    }
-
     /// Whether every record that indexes give is shown.
     pub(crate) fn is_exact(&self) -> bool {
         self.shape.is_exact && self.shape.ids.is_none() && self.holders.is_none()

@@ -9,4 +9,4 @@ mod shape;
 
 pub(crate) use asked::{Asked, Signatures, Way};
 pub(crate) use page::{Best, InOrder};
-pub(crate) use shape::Times;
+pub(crate) use shape::{Shape, Times};

@@ -21,6 +21,9 @@ mod places;
 mod pool;
 mod query;
 mod read;
+mod reader;
+mod rows;
+mod scan;
 mod start;
 mod tls;
 mod url;
@@ -49,13 +52,9 @@ use crate::postgres::lane::{Answer, Job, Lane};
 use crate::postgres::pool::Pool;
 use crate::{Options, Synchronous};
 
-/// How a transaction that writes begins. Its settings end with it. Plans do not depend on the
-/// values asked for; whoever holds a lock and is not heard of for long loses it.
-const BEGIN_FULL: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; \
-     SET LOCAL lock_timeout = 5000; SET LOCAL idle_in_transaction_session_timeout = 10000";
-const BEGIN_NORMAL: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; \
-     SET LOCAL lock_timeout = 5000; SET LOCAL idle_in_transaction_session_timeout = 10000; \
-     SET LOCAL synchronous_commit = off";
+/// How a transaction that writes begins.
+const BEGIN_FULL: &str = "BEGIN";
+const BEGIN_NORMAL: &str = "BEGIN; SET LOCAL synchronous_commit = off";
 /// How long closing waits for the writes that were asked for.
 const CLOSING: Duration = Duration::from_secs(30);
 

@@ -1,103 +1,355 @@
-//! Interim reads.
+//! Records, heads, lists and counts: one round trip where one statement can answer, otherwise a
+//! snapshot.
+//!
+//! The way through a collection, and what is shown of it, are those of [`crate::list`].
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use futures_util::future::try_join;
+use nuage_model::{
+    CollectionPath, Direction, Head, Page, Principal, Query, Record, RecordPath, Scope, States,
+};
+
+use crate::list::{Asked, Best, InOrder, Shape, Signatures, Way};
 use crate::postgres::errors::Fault;
 use crate::postgres::pool::Pool;
+use crate::postgres::reader::{Read, Reader, Snapshot};
+use crate::postgres::rows::{self, is_storable, one_record};
+use crate::postgres::scan::{Scan, Visit};
 use crate::rules::Sequence;
-use nuage_model::*;
-use tokio_postgres::Row as PgRow;
 
-fn record(row: &PgRow) -> Record {
-    let dead: bool = row.get(3);
-    let chosen: Option<i64> = row.get(2);
-    let signature: &[u8] = row.get(4);
-    Record {
-        id: RecordId::from(row.get::<_, &str>(0)),
-        seq: Seq(row.get(1)),
-        chosen: chosen.map(Timestamp),
-        state: if dead {
-            State::Tombstone
-        } else {
-            State::Live {
-                body: row.get(6),
-                permissions: row.get(5),
-                signature: Signature(signature.try_into().expect("16")),
-            }
-        },
-    }
-}
-const COLUMNS: &str = "id, seq, timestamp, dead, signature, permissions, body";
+/// How long a read of known rows may take before the database counts as not answering.
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
+/// Records that a page of one statement may have. A page of more is read in a snapshot, unless
+/// fewer turn out to be there.
+const PLAIN_PAGE: usize = 1_000;
+/// Rows that are read in one go where an unknown part of them is shown.
+const CHUNK_ROWS: i64 = 500;
 
+const GET: &str =
+    one_record!("seq, timestamp, dead, signature, permissions, body", "$1", "$2", "$3");
+const GET_ALL: &str = concat!(
+    "SELECT asked.n, r.seq, r.timestamp, r.dead, r.signature, r.permissions, r.body
+    FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY
+        AS asked (bucket, collection, id, n)
+    CROSS JOIN LATERAL (",
+    one_record!(
+        "seq, timestamp, dead, signature, permissions, body",
+        "asked.bucket",
+        "asked.collection",
+        "asked.id"
+    ),
+    ") AS r"
+);
+const SEQUENCE: &str = "
+    SELECT incarnation, seq, timestamp, gc_seq, live, tombstones, chosen, dropped
+    FROM collections WHERE bucket = $1 AND collection = $2";
+const SIGNATURES: &str = "
+    SELECT p.signature, s.live FROM unnest($3::text[]) AS own (principal)
+    CROSS JOIN LATERAL (SELECT signature FROM signature_principals
+        WHERE bucket = $1 AND collection = $2 AND principal = own.principal OFFSET 0) AS p
+    LEFT JOIN LATERAL (SELECT live FROM signatures
+        WHERE bucket = $1 AND collection = $2 AND signature = p.signature LIMIT 1) AS s ON true";
+
+/// Every statement that looks something up, for the test of their plans.
+#[cfg(test)]
+pub(super) const LOOKUPS: &[&str] = &[GET, GET_ALL, SEQUENCE, SIGNATURES];
+
+/// The records at these paths, tombstones included.
 pub(super) async fn get(pool: &Pool, paths: &[RecordPath]) -> Result<Vec<Option<Record>>, Fault> {
-    let client = pool.get().await?;
-    let mut out = Vec::new();
-    for path in paths {
-        let sql = format!("SELECT {COLUMNS} FROM records WHERE bucket=$1 AND collection=$2 AND id=$3");
-        let rows = client
-            .query(
-                &client.prepare_cached(&sql).await?,
-                &[&path.collection.bucket.as_str(), &path.collection.name.as_str(), &path.id.as_str()],
-            )
-            .await?;
-        out.push(rows.first().map(record));
+    if !paths.iter().any(is_possible) {
+        return Ok(vec![None; paths.len()]);
     }
-    Ok(out)
+    pool.read(&Get(paths), ANSWER).await
 }
 
-async fn sequence(c: &deadpool_postgres::Object, path: &CollectionPath) -> Result<Option<Sequence>, Fault> {
-    let rows = c.query(&c.prepare_cached("SELECT seq, timestamp, live, tombstones FROM collections WHERE bucket=$1 AND collection=$2 AND NOT dropped").await?, &[&path.bucket.as_str(), &path.name.as_str()]).await?;
-    Ok(rows.first().map(|row| {
-        let seq = Seq(row.get(0));
-        let mut s = Sequence::begin(seq);
-        s.timestamp = row.get::<_, Option<i64>>(1).map_or(seq.into(), Timestamp);
-        s.live = row.get(2);
-        s
-    }))
-}
-
+/// The head of a collection.
 pub(super) async fn head(pool: &Pool, path: &CollectionPath) -> Result<Option<Head>, Fault> {
-    let client = pool.get().await?;
-    Ok(sequence(&client, path).await?.as_ref().and_then(Sequence::head))
+    Ok(pool.read(&Sequences(path), ANSWER).await?.as_ref().and_then(Sequence::head))
 }
 
-async fn all(pool: &Pool, query: &Query) -> Result<(Option<Head>, Vec<Record>), Fault> {
-    let client = pool.get().await?;
-    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let head = sequence(&client, &query.collection).await?.as_ref().and_then(Sequence::head);
-    let (scope, who): (bool, Vec<String>) = match &query.scope {
-        Scope::All => (false, vec![]),
-        Scope::Readers(w) | Scope::Holders(_, w) => (true, w.iter().map(|p| p.as_str().to_owned()).collect()),
-    };
-    let sql = format!("SELECT {COLUMNS} FROM records r WHERE bucket=$1 AND collection=$2 AND (NOT $3 OR signature IN (SELECT signature FROM signature_principals p WHERE p.bucket=$1 AND p.collection=$2 AND p.principal = ANY($4)))");
-    let rows = client
-        .query(
-            &client.prepare_cached(&sql).await?,
-            &[&query.collection.bucket.as_str(), &query.collection.name.as_str(), &scope, &who],
-        )
-        .await?;
-    client.batch_execute("COMMIT").await?;
-    let mut records: Vec<Record> = if head.is_some() { rows.iter().map(record).collect() } else { vec![] };
-    if let Scope::Holders(permission, w) = &query.scope {
-        records.retain(|r| {
-            Permissions::from_text(&r.permissions())
-                .is_ok_and(|own| own.grants(permission, &|holder| w.iter().any(|x| x.as_str() == holder)))
-        });
+/// One page.
+pub(super) async fn list(pool: &Pool, query: &Query, list_ms: u64) -> Result<Page, Fault> {
+    let within = Duration::from_millis(list_ms);
+    let shape = Shape::of(query);
+    let is_plain = shape.by_time.is_some() && shape.is_exact && shape.ids.is_none();
+    if is_plain
+        && query.scope == Scope::All
+        && let Some(page) = pool.read(&PlainList(query), within).await?
+    {
+        return Ok(page);
     }
-    Ok((head, records))
+    let _slot = match query.scope {
+        Scope::Readers(_) if is_plain && query.limit <= PLAIN_PAGE => None,
+        _ => Some(pool.slot(within).await?),
+    };
+    pool.read(&List(query), within).await
 }
 
-pub(super) async fn list(pool: &Pool, query: &Query, _: u64) -> Result<Page, Fault> {
-    let (head, mut records) = all(pool, query).await?;
-    records.retain(|r| query.matches(&View::new(r)));
-    records.sort_by(|a, b| {
-        query.compare_positions(&query.position(&View::new(a)), &query.position(&View::new(b)))
-    });
-    let more = records.len() > query.limit;
-    records.truncate(query.limit);
-    Ok(Page { head, records, more })
+/// How many match.
+pub(super) async fn count(
+    pool: &Pool,
+    query: &Query,
+    list_ms: u64,
+) -> Result<(Option<Head>, u64), Fault> {
+    let within = Duration::from_millis(list_ms);
+    let query = match query.after {
+        None => Cow::Borrowed(query),
+        Some(_) => Cow::Owned(Query { after: None, ..query.clone() }),
+    };
+    let is_counted = query.filters.is_empty() && !matches!(query.scope, Scope::Holders(..));
+    let _slot = if is_counted { None } else { Some(pool.slot(within).await?) };
+    pool.read(&Count(&query), within).await
 }
 
-pub(super) async fn count(pool: &Pool, query: &Query, _: u64) -> Result<(Option<Head>, u64), Fault> {
-    let query = Query { after: None, ..query.clone() };
-    let (head, mut records) = all(pool, &query).await?;
-    records.retain(|r| query.matches(&View::new(r)));
-    Ok((head, records.len() as u64))
+fn is_possible(path: &RecordPath) -> bool {
+    let RecordPath { collection, id } = path;
+    has_names(collection) && is_storable(id.as_str())
+}
+
+fn has_names(path: &CollectionPath) -> bool {
+    is_storable(path.bucket.as_str()) && is_storable(path.name.as_str())
+}
+
+struct Get<'a>(&'a [RecordPath]);
+
+impl Read for Get<'_> {
+    type Answer = Vec<Option<Record>>;
+
+    async fn read(&self, reader: &Reader<'_>) -> Result<Self::Answer, Fault> {
+        if let [path] = self.0 {
+            let [bucket, name, id] = names(path);
+            let statement = reader.prepare_cached(GET).await?;
+            let row = reader.query_opt(&statement, &[&bucket, &name, &id]).await?;
+            let record = row.map(|row| rows::record_of(path.id.clone(), &row, 0));
+            return Ok(vec![record.transpose()?]);
+        }
+        let (places, possible): (Vec<usize>, Vec<&RecordPath>) =
+            self.0.iter().enumerate().filter(|(_, path)| is_possible(path)).unzip();
+        let column =
+            |n: usize| -> Vec<&str> { possible.iter().map(|path| names(path)[n]).collect() };
+        let (buckets, collections, ids) = (column(0), column(1), column(2));
+        let mut records = vec![None; self.0.len()];
+        let mut place = |row: &tokio_postgres::Row| {
+            let n: i64 = rows::value(row, 0)?;
+            let n = usize::try_from(n - 1).ok().and_then(|n| places.get(n).copied());
+            if let Some(n) = n {
+                records[n] = Some(rows::record_of(self.0[n].id.clone(), row, 1)?);
+            }
+            Ok(ControlFlow::Continue(()))
+        };
+        reader.each(GET_ALL, &[&buckets, &collections, &ids], &mut place).await?;
+        Ok(records)
+    }
+}
+
+fn names(path: &RecordPath) -> [&str; 3] {
+    [path.collection.bucket.as_str(), path.collection.name.as_str(), path.id.as_str()]
+}
+
+struct Sequences<'a>(&'a CollectionPath);
+
+impl Read for Sequences<'_> {
+    type Answer = Option<Sequence>;
+
+    async fn read(&self, reader: &Reader<'_>) -> Result<Self::Answer, Fault> {
+        let path = self.0;
+        if !has_names(path) {
+            return Ok(None);
+        }
+        let statement = reader.prepare_cached(SEQUENCE).await?;
+        let (bucket, name) = (path.bucket.as_str(), path.name.as_str());
+        let row = reader.query_opt(&statement, &[&bucket, &name]).await?;
+        let sequence = row.map(|row| rows::sequence(&row)).transpose()?;
+        Ok(sequence.filter(|sequence| !sequence.dropped))
+    }
+}
+
+// The usual page: everything, in the order of time, in one statement. None if there is more than
+// one statement should give.
+struct PlainList<'a>(&'a Query);
+
+impl Read for PlainList<'_> {
+    type Answer = Option<Page>;
+
+    async fn read(&self, reader: &Reader<'_>) -> Result<Self::Answer, Fault> {
+        let query = self.0;
+        if !has_names(&query.collection) {
+            return Ok(Some(Page { head: None, records: Vec::new(), more: false }));
+        }
+        let shape = Shape::of(query);
+        let scan = Scan {
+            reader,
+            collection: &query.collection,
+            times: shape.times,
+            direction: shape.by_time.unwrap_or(Direction::Ascending),
+            bodies: true,
+            live_only: query.states == States::Live,
+            signatures: None,
+        };
+        let shown = query.limit.min(PLAIN_PAGE);
+        let mut kept = InOrder::new(shown);
+        let head = scan.some_by_time(wanted(shown), &mut |record| kept.push(record)).await?;
+        let (records, more) = kept.finish();
+        if more && records.len() == shown && shown < query.limit {
+            return Ok(None);
+        }
+        Ok(Some(Page { head, records, more }))
+    }
+}
+
+// One row more than is shown tells whether others follow.
+fn wanted(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)
+}
+
+struct List<'a>(&'a Query);
+
+impl Read for List<'_> {
+    type Answer = Page;
+
+    async fn read(&self, reader: &Reader<'_>) -> Result<Self::Answer, Fault> {
+        let query = self.0;
+        let (_snapshot, known) = Snapshot::begin(reader, known(reader, query)).await?;
+        let (Some(sequence), signatures) = known else {
+            return Ok(Page { head: None, records: Vec::new(), more: false });
+        };
+        let asked = Asked::new(query, &sequence, signatures);
+        let empty = Page { head: sequence.head(), records: Vec::new(), more: false };
+        if asked.is_vain() {
+            return Ok(empty);
+        }
+        let way = asked.way();
+        let (records, more) = if asked.shape.by_time.is_some() && way != Way::Ids {
+            let mut kept = InOrder::new(query.limit);
+            let mut visit = |record: Record| {
+                if asked.shows(&record) { kept.push(record) } else { ControlFlow::Continue(()) }
+            };
+            let chunk = match asked.is_exact() {
+                true => wanted(query.limit.min(PLAIN_PAGE)),
+                false => CHUNK_ROWS,
+            };
+            walk(reader, &asked, chunk, Columns::Full, &mut visit).await?;
+            kept.finish()
+        } else {
+            let mut kept = Best::new(query);
+            let mut visit = |record: Record| {
+                if asked.shows(&record) {
+                    kept.push(record);
+                }
+                ControlFlow::Continue(())
+            };
+            walk(reader, &asked, CHUNK_ROWS, Columns::Full, &mut visit).await?;
+            kept.finish()
+        };
+        Ok(Page { records, more, ..empty })
+    }
+}
+
+struct Count<'a>(&'a Query);
+
+impl Read for Count<'_> {
+    type Answer = (Option<Head>, u64);
+
+    async fn read(&self, reader: &Reader<'_>) -> Result<Self::Answer, Fault> {
+        let query = self.0;
+        if query.scope == Scope::All && query.filters.is_empty() {
+            let sequence = Sequences(&query.collection).read(reader).await?;
+            let counted = sequence.as_ref().and_then(|s| Asked::new(query, s, None).counted());
+            return Ok((sequence.and_then(|s| s.head()), counted.unwrap_or(0)));
+        }
+        let (_snapshot, known) = Snapshot::begin(reader, known(reader, query)).await?;
+        let (Some(sequence), signatures) = known else { return Ok((None, 0)) };
+        let head = sequence.head();
+        let asked = Asked::new(query, &sequence, signatures);
+        if asked.is_vain() {
+            return Ok((head, 0));
+        }
+        if let Some(counted) = asked.counted() {
+            return Ok((head, counted));
+        }
+        if asked.is_exact() && asked.way() != Way::Signatures {
+            return Ok((head, scan(reader, &asked, Columns::Slim).count().await?));
+        }
+        let columns = if asked.shape.filters_bodies { Columns::Full } else { Columns::Slim };
+        let mut counted = 0;
+        let mut visit = |record: Record| {
+            counted += u64::from(asked.shows(&record));
+            ControlFlow::Continue(())
+        };
+        walk(reader, &asked, CHUNK_ROWS, columns, &mut visit).await?;
+        Ok((head, counted))
+    }
+}
+
+/// Whether to copy bodies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Columns {
+    Full,
+    Slim,
+}
+
+// The collection, if it is there, and the signatures of the scope: what decides on the way.
+async fn known(
+    reader: &Reader<'_>,
+    query: &Query,
+) -> Result<(Option<Sequence>, Option<Signatures>), Fault> {
+    let sequence = Sequences(&query.collection);
+    match &query.scope {
+        Scope::All => Ok((sequence.read(reader).await?, None)),
+        Scope::Readers(who) | Scope::Holders(_, who) => {
+            let signatures = signatures_of(reader, &query.collection, who);
+            let (sequence, signatures) = try_join(sequence.read(reader), signatures).await?;
+            Ok((sequence, Some(signatures)))
+        }
+    }
+}
+
+async fn signatures_of(
+    reader: &Reader<'_>,
+    path: &CollectionPath,
+    principals: &[Principal],
+) -> Result<Signatures, Fault> {
+    let mut signatures = Signatures::default();
+    let principals = principals.iter().map(Principal::as_str);
+    let principals: Vec<&str> = principals.filter(|text| is_storable(text)).collect();
+    if principals.is_empty() || !has_names(path) {
+        return Ok(signatures);
+    }
+    let statement = reader.prepare_cached(SIGNATURES).await?;
+    let (bucket, name) = (path.bucket.as_str(), path.name.as_str());
+    for row in reader.query(&statement, &[&bucket, &name, &principals]).await? {
+        let live: Option<i64> = rows::value(&row, 1)?;
+        signatures.insert(rows::signature(&row, 0)?, live.unwrap_or(0));
+    }
+    Ok(signatures)
+}
+
+fn scan<'s>(reader: &'s Reader<'s>, asked: &'s Asked<'_>, columns: Columns) -> Scan<'s> {
+    Scan {
+        reader,
+        collection: &asked.query.collection,
+        times: asked.shape.times,
+        direction: asked.shape.by_time.unwrap_or(Direction::Ascending),
+        bodies: columns == Columns::Full,
+        live_only: asked.query.states == States::Live,
+        signatures: asked.signatures.as_ref(),
+    }
+}
+
+async fn walk(
+    reader: &Reader<'_>,
+    asked: &Asked<'_>,
+    rows: i64,
+    columns: Columns,
+    visit: &mut Visit<'_>,
+) -> Result<(), Fault> {
+    let scan = scan(reader, asked, columns);
+    match asked.way() {
+        Way::Ids => scan.by_ids(asked.shape.ids.as_deref().unwrap_or_default(), visit).await,
+        Way::Signatures => scan.by_signatures(rows, visit).await,
+        Way::Positions | Way::Times => scan.by_time(rows, visit).await,
+    }
 }
