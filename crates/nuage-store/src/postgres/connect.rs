@@ -156,6 +156,13 @@ impl Target {
             );
             return StoreError::Unsupported(why);
         }
+        if said.starts_with("authentication error") {
+            let why = format!(
+                "{servers} and Nuage do not agree on how to log in ({said}): check \
+                 channel_binding, and the method in its pg_hba.conf"
+            );
+            return StoreError::Unsupported(why);
+        }
         StoreError::Unavailable(format!(
             "{servers} cannot be reached ({said}): check that PostgreSQL runs there, and host and \
              port of the URL"

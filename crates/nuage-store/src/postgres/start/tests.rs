@@ -122,13 +122,17 @@ async fn what_extensions_bring_and_other_schemas_do_not_matter() {
 
 #[tokio::test]
 async fn another_encoding_is_refused_and_another_collation_is_not() {
-    let latin = cluster().database_with("ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'");
+    let latin =
+        cluster().database_with("TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'");
     let said = refusal(&target(latin.url())).await;
     assert_says(&said, &["encoding LATIN1", "needs UTF8", "createdb --encoding UTF8"]);
-    let ascii = cluster().database_with("ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'");
+    let ascii = cluster()
+        .database_with("TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'");
     assert_says(&refusal(&target(ascii.url())).await, &["SQL_ASCII"]);
-    let icu = "ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'sv' LC_COLLATE 'C' LC_CTYPE 'C'";
-    let swedish = cluster().database_with(icu);
+    let swedish = cluster().database_with(
+        "TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'sv' LC_COLLATE 'C' \
+         LC_CTYPE 'C'",
+    );
     prepare(&target(swedish.url())).await.unwrap();
     let columns = "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'public' \
         AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'";
