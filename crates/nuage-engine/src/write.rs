@@ -197,9 +197,24 @@ impl Session {
                     description: format!("more than {bound} principals: name a group instead"),
                 }));
             }
+            if !holders.iter().all(can_be_named) {
+                return Err(EngineError::Invalid(Invalid {
+                    field: format!("permissions.{name}"),
+                    description: UNNAMEABLE.to_owned(),
+                }));
+            }
         }
         Ok(())
     }
+}
+
+/// What is wrong with a principal that holds a character 0.
+const UNNAMEABLE: &str = "the character U+0000 cannot be in a name";
+
+/// Not every database can keep a character 0 in a text, so none is asked to. Nobody has such a
+/// name: whoever logs in with one is nobody's principal.
+fn can_be_named(principal: &Principal) -> bool {
+    !principal.as_str().contains('\0')
 }
 
 fn group_path(path: &RecordPath) -> GroupPath {
@@ -225,6 +240,9 @@ fn members_of(body: &str, members_max: usize) -> Result<Vec<Principal>, EngineEr
             Value::String(name) => names.insert(Principal::from(name.as_str())),
             _ => return Err(invalid("is not a list of strings".to_owned())),
         };
+    }
+    if !names.iter().all(can_be_named) {
+        return Err(invalid(UNNAMEABLE.to_owned()));
     }
     Ok(names.into_iter().collect())
 }

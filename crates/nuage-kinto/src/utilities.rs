@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use nuage_engine::{EngineError, Ownership, Session};
 use nuage_model::Principal;
@@ -124,10 +126,19 @@ impl Kinto {
         let time = Duration::from_secs(self.settings.heartbeat_timeout_s);
         let answered = tokio::time::timeout(time, self.engine.store().ping()).await;
         let works = matches!(answered, Ok(Ok(())));
+        match answered {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "a part is down: storage"),
+            Err(_) => tracing::warn!("a part is down: storage does not answer in time"),
+        }
         // Permissions and the cache of passwords live where the objects do.
         let body = json!({ "storage": works, "permission": works, "cache": works });
-        let status = if works { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        Ok(Reply::json(status, body.to_string()))
+        let body = Bytes::from(body.to_string());
+        if works {
+            return Ok(Reply::json(StatusCode::OK, body));
+        }
+        let headers = vec![(RETRY_AFTER, HeaderValue::from(self.settings.retry_after_s))];
+        Ok(Reply::Text { status: StatusCode::SERVICE_UNAVAILABLE, body, headers })
     }
 
     pub(crate) async fn version(&self) -> Result<Reply, Error> {

@@ -9,6 +9,7 @@ mod conditions;
 mod fronts;
 mod lists;
 mod plugins;
+mod texts;
 mod transcript;
 mod writes;
 

@@ -12,7 +12,8 @@
 //! (`-`) or present (`?`), and several values separated by `~` are all in it; `$name` keeps its
 //! value, to be written in later lines, or as `#name` without quotes. Other lines continue the one
 //! before. Of the body, objects have at least the members that are
-//! named, lists as many items as written; `"?"` is anything, `"-"` is not there.
+//! named, lists as many items as written; `"?"` is anything, `"-"` is not there. What follows `=` is
+//! in it as written, byte by byte.
 
 use std::collections::HashMap;
 
@@ -106,6 +107,9 @@ impl Player {
                 if let Err(why) = self.has(&wanted, &answer.json(), "body") {
                     panic!("{why}\n{}", told());
                 }
+            } else if let Some(raw) = part.strip_prefix('=') {
+                let body = String::from_utf8_lossy(&answer.body);
+                assert!(body.contains(raw), "{raw} is not in it\n{}", told());
             } else {
                 self.expect_header(part, &answer, &told());
             }
