@@ -6,6 +6,7 @@
 
 mod address;
 pub mod copy;
+mod integrity;
 mod list;
 mod options;
 mod postgres;

@@ -1,8 +1,103 @@
-//! Interim.
+//! Everything that is wrong in the tables, looked for by the rules of [`crate::integrity`].
+//!
+//! Whether the files of the server are sound is for the tools of PostgreSQL to say.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use nuage_model::Finding;
+use tokio_postgres::Row;
+
+use crate::integrity::{FINDINGS_MAX, Hashes, RULES, signature_rules, wrong_members, wrong_texts};
 use crate::postgres::errors::Fault;
 use crate::postgres::pool::Pool;
-use nuage_model::Finding;
+use crate::postgres::reader::{Read, Reader, Snapshot};
+use crate::postgres::rows::{signature, value};
+
+/// A check reads everything; beyond this, something stands still.
+const CHECK: Duration = Duration::from_secs(24 * 60 * 60);
+
+const SIGNATURE_RULES: &[&str] = signature_rules!("upper(encode(", ", 'hex'))");
+const RECORDS: &str = "SELECT bucket, collection, id, permissions, body FROM records";
+const SIGNATURES: &str = "
+    SELECT s.bucket, s.collection, s.signature, p.principal
+    FROM signatures s LEFT JOIN signature_principals p
+    ON p.bucket = s.bucket AND p.collection = s.collection AND p.signature = s.signature
+    ORDER BY s.bucket, s.collection, s.signature";
+const GROUPS: &str = "
+    SELECT r.bucket, r.id, r.body,
+        ARRAY(SELECT member FROM members WHERE bucket = r.bucket AND grp = r.id)
+    FROM records r WHERE r.collection = '_groups' AND NOT r.dead";
+
+/// All findings, in one snapshot.
 pub(super) async fn check(pool: &Pool) -> Result<Vec<Finding>, Fault> {
-    let _ = pool.get().await?;
-    Ok(Vec::new())
+    let _slot = pool.slot(CHECK).await?;
+    pool.read(&Check, CHECK).await
+}
+
+struct Check;
+
+impl Read for Check {
+    type Answer = Vec<Finding>;
+
+    async fn read(&self, reader: &Reader<'_>) -> Result<Self::Answer, Fault> {
+        let (_snapshot, ()) = Snapshot::begin(reader, async { Ok(()) }).await?;
+        let mut findings = Vec::new();
+        for rule in RULES.iter().chain(SIGNATURE_RULES) {
+            let limited = format!("SELECT finding FROM ({rule}) AS told (finding) LIMIT $1");
+            let told = i64::try_from(FINDINGS_MAX).unwrap_or(i64::MAX);
+            for row in reader.query(&limited, &[&told]).await? {
+                findings.push(Finding(value(&row, 0)?));
+            }
+        }
+        tell(reader, RECORDS, &mut findings, &|row| {
+            let name = [value(row, 0)?, value(row, 1)?, value(row, 2)?];
+            Ok(wrong_texts(name, value(row, 3)?, value(row, 4)?))
+        })
+        .await?;
+        findings.append(&mut hashes(reader).await?);
+        tell(reader, GROUPS, &mut findings, &|row| {
+            let members: Vec<String> = value(row, 3)?;
+            let members: BTreeSet<String> = members.into_iter().collect();
+            Ok(wrong_members(value(row, 0)?, value(row, 1)?, value(row, 2)?, &members))
+        })
+        .await?;
+        Ok(findings)
+    }
+}
+
+type Judge = dyn Fn(&Row) -> Result<Option<Finding>, Fault> + Sync;
+
+// What is found row by row. The rows after the last finding are not wanted; they are read
+// nevertheless, since a check has the time and more statements follow.
+async fn tell(
+    reader: &Reader<'_>,
+    sql: &'static str,
+    findings: &mut Vec<Finding>,
+    judge: &Judge,
+) -> Result<(), Fault> {
+    let mut told = 0;
+    let mut visit = |row: &Row| {
+        if told < FINDINGS_MAX
+            && let Some(finding) = judge(row)?
+        {
+            findings.push(finding);
+            told += 1;
+        }
+        Ok(ControlFlow::Continue(()))
+    };
+    reader.each(sql, &[], &mut visit).await
+}
+
+// Each signature must name exactly the principals that are listed under it.
+async fn hashes(reader: &Reader<'_>) -> Result<Vec<Finding>, Fault> {
+    let mut hashes = Hashes::default();
+    let mut visit = |row: &Row| {
+        hashes.next((value(row, 0)?, value(row, 1)?, signature(row, 2)?.0), value(row, 3)?);
+        Ok(ControlFlow::Continue(()))
+    };
+    reader.each(SIGNATURES, &[], &mut visit).await?;
+    hashes.end();
+    Ok(hashes.findings)
 }

@@ -1,0 +1,245 @@
+//! Everything that can be wrong in the data, as far as it is told alike on every database.
+//!
+//! Each rule is one question to the tables, whose every answer is a finding in one sentence; what
+//! SQL cannot decide (hashes, JSON) is decided row by row. Only the words for a binary value in
+//! hexadecimal digits differ: [`signature_rules`].
+
+use std::collections::BTreeSet;
+
+use nuage_model::{Finding, Permissions, Principal, Readers, Signature};
+use serde_json::Value;
+
+/// Findings told of one rule; broken data can break a rule in every row.
+pub(crate) const FINDINGS_MAX: usize = 100;
+
+/// Questions in words that every database knows.
+pub(crate) const RULES: &[&str] = &[
+    // Counters and positions of a collection.
+    "SELECT 'collection ' || c.bucket || '/' || c.collection || ' counts ' || c.live ||
+        ' live records and ' || c.tombstones || ' tombstones, but has ' ||
+        coalesce(r.live, 0) || ' and ' || coalesce(r.tombstones, 0)
+     FROM collections c LEFT JOIN (
+        SELECT bucket, collection, count(*) FILTER (WHERE NOT dead) AS live,
+            count(*) FILTER (WHERE dead) AS tombstones
+        FROM records GROUP BY bucket, collection) r
+     ON r.bucket = c.bucket AND r.collection = c.collection
+     WHERE c.live <> coalesce(r.live, 0) OR c.tombstones <> coalesce(r.tombstones, 0)",
+    "SELECT 'collection ' || c.bucket || '/' || c.collection || ' counts ' || c.chosen ||
+        ' records with a time of their own, but has ' || coalesce(r.chosen, 0)
+     FROM collections c LEFT JOIN (
+        SELECT bucket, collection, count(timestamp) AS chosen
+        FROM records GROUP BY bucket, collection) r
+     ON r.bucket = c.bucket AND r.collection = c.collection
+     WHERE c.chosen <> coalesce(r.chosen, 0)",
+    "SELECT 'record ' || r.bucket || '/' || r.collection || '/' || r.id || ' is at position ' ||
+        r.seq || ', beyond the head ' || c.seq || ' of its collection'
+     FROM records r JOIN collections c ON c.bucket = r.bucket AND c.collection = r.collection
+     WHERE r.seq > c.seq",
+    "SELECT 'record ' || r.bucket || '/' || r.collection || '/' || r.id || ' shows the time ' ||
+        coalesce(r.timestamp, r.seq) || ', beyond the time of its collection, ' ||
+        coalesce(c.timestamp, c.seq)
+     FROM records r JOIN collections c ON c.bucket = r.bucket AND c.collection = r.collection
+     WHERE coalesce(r.timestamp, r.seq) > coalesce(c.timestamp, c.seq)",
+    "SELECT 'collection ' || bucket || '/' || collection || ' shows the time ' || timestamp ||
+        ', which is not before its position ' || seq
+     FROM collections WHERE timestamp >= seq",
+    "SELECT 'collection ' || bucket || '/' || collection || ' has its horizon at ' || gc_seq ||
+        ', beyond its head ' || seq
+     FROM collections WHERE gc_seq > seq",
+    "SELECT 'records of ' || bucket || '/' || collection || ' share the position ' || seq
+     FROM records GROUP BY bucket, collection, seq HAVING count(*) > 1",
+    "SELECT 'records of ' || bucket || '/' || collection || ' share the time ' ||
+        coalesce(timestamp, seq)
+     FROM records GROUP BY bucket, collection, coalesce(timestamp, seq) HAVING count(*) > 1",
+    "SELECT 'record ' || bucket || '/' || collection || '/' || id || ' shows the time ' ||
+        timestamp || ', which is not before its position ' || seq
+     FROM records WHERE timestamp >= seq",
+    // Orphans.
+    "SELECT 'records of ' || r.bucket || '/' || r.collection || ' (' || count(*) ||
+        ') lie in a collection that does not exist'
+     FROM records r LEFT JOIN collections c
+     ON c.bucket = r.bucket AND c.collection = r.collection AND NOT c.dropped
+     WHERE c.seq IS NULL GROUP BY r.bucket, r.collection",
+    "SELECT 'collection ' || c.bucket || '/' || c.collection || ' has ' || (c.live + c.tombstones)
+        || ' records, but the bucket has no such collection'
+     FROM collections c LEFT JOIN records r
+     ON r.bucket = c.bucket AND r.collection = '_collections' AND r.id = c.collection
+        AND NOT r.dead
+     WHERE NOT c.dropped AND c.live + c.tombstones > 0 AND c.bucket <> ''
+        AND substr(c.collection, 1, 1) <> '_' AND r.id IS NULL",
+    "SELECT 'bucket ' || c.bucket || ' does not exist, but its collection ' || c.collection ||
+        ' has ' || (c.live + c.tombstones) || ' records'
+     FROM collections c LEFT JOIN records r
+     ON r.bucket = '' AND r.collection = '_buckets' AND r.id = c.bucket AND NOT r.dead
+     WHERE NOT c.dropped AND c.live + c.tombstones > 0 AND c.bucket <> '' AND r.id IS NULL",
+    "SELECT 'principal ' || p.principal || ' may read records of ' || p.bucket || '/' ||
+        p.collection || ', but the directory does not say so'
+     FROM signature_principals p LEFT JOIN directory_collections d
+     ON d.principal = p.principal AND d.bucket = p.bucket AND d.collection = p.collection
+     WHERE d.principal IS NULL GROUP BY p.principal, p.bucket, p.collection",
+    // Residencies.
+    "SELECT 'record ' || bucket || '/' || collection || '/' || id || ' is at position ' || seq ||
+        ', but entered its signature later, at ' || entered
+     FROM records WHERE entered > seq OR (dead AND entered = seq)",
+    "SELECT 'record ' || bucket || '/' || collection || '/' || id || ' left a signature at ' ||
+        seq || ' that it entered no earlier, at ' || entered
+     FROM gone WHERE entered >= seq",
+    "SELECT 'record ' || g.bucket || '/' || g.collection || '/' || g.id ||
+        ' left a signature at ' || g.seq || ', after it had entered the next at ' || r.entered
+     FROM gone g JOIN records r
+     ON r.bucket = g.bucket AND r.collection = g.collection AND r.id = g.id
+     WHERE g.seq > r.entered",
+    "SELECT 'record ' || bucket || '/' || collection || '/' || id ||
+        ' had two signatures at position ' || entered
+     FROM (SELECT bucket, collection, id, entered,
+            lag(seq) OVER (PARTITION BY bucket, collection, id ORDER BY seq) AS previous
+        FROM gone) AS departures
+     WHERE previous > entered",
+    "SELECT 'record ' || g.bucket || '/' || g.collection || '/' || g.id ||
+        ' left a signature at ' || g.seq || ', which is not within the horizon ' ||
+        coalesce(CAST(c.gc_seq AS text), 'of any collection') || ' and the head'
+     FROM gone g LEFT JOIN collections c
+     ON c.bucket = g.bucket AND c.collection = g.collection AND NOT c.dropped
+     WHERE c.seq IS NULL OR g.seq <= c.gc_seq OR g.seq > c.seq",
+    // Members.
+    "SELECT 'group ' || m.bucket || '/' || m.grp || ' has the member ' || m.member ||
+        ', but the directory does not say so'
+     FROM members m LEFT JOIN directory_groups d ON d.member = m.member AND d.bucket = m.bucket
+     WHERE d.member IS NULL",
+    "SELECT 'group ' || m.bucket || '/' || m.grp || ' does not exist, but has ' || count(*) ||
+        ' members'
+     FROM members m LEFT JOIN records r
+     ON r.bucket = m.bucket AND r.collection = '_groups' AND r.id = m.grp AND NOT r.dead
+     WHERE r.id IS NULL GROUP BY m.bucket, m.grp",
+];
+
+/// Questions about signatures, given what to write before and after a binary column to have it in
+/// hexadecimal digits.
+macro_rules! signature_rules {
+    ($hex:literal, $end:literal) => {
+        &[
+            concat!(
+                "SELECT 'signature ' || ",
+                $hex,
+                "s.signature",
+                $end,
+                " || ' of ' || s.bucket || '/' || s.collection ||
+        ' counts ' || s.live || ' live records, but ' || coalesce(r.live, 0) || ' have it'
+     FROM signatures s LEFT JOIN (
+        SELECT bucket, collection, signature, count(*) FILTER (WHERE NOT dead) AS live
+        FROM records GROUP BY bucket, collection, signature) r
+     ON r.bucket = s.bucket AND r.collection = s.collection AND r.signature = s.signature
+     WHERE s.live <> coalesce(r.live, 0)",
+            ),
+            concat!(
+                "SELECT 'record ' || r.bucket || '/' || r.collection || '/' || r.id ||
+        ' has the unknown signature ' || ",
+                $hex,
+                "r.signature",
+                $end,
+                "
+     FROM records r LEFT JOIN signatures s
+     ON s.bucket = r.bucket AND s.collection = r.collection AND s.signature = r.signature
+     WHERE s.live IS NULL",
+            ),
+            concat!(
+                "SELECT 'record ' || g.bucket || '/' || g.collection || '/' || g.id ||
+        ' had the unknown signature ' || ",
+                $hex,
+                "g.signature",
+                $end,
+                " || ' until position ' || g.seq
+     FROM gone g LEFT JOIN signatures s
+     ON s.bucket = g.bucket AND s.collection = g.collection AND s.signature = g.signature
+     WHERE s.live IS NULL",
+            ),
+            concat!(
+                "SELECT 'principal ' || p.principal || ' is listed under the unknown signature ' ||
+        ",
+                $hex,
+                "p.signature",
+                $end,
+                " || ' of ' || p.bucket || '/' || p.collection
+     FROM signature_principals p LEFT JOIN signatures s
+     ON s.bucket = p.bucket AND s.collection = p.collection AND s.signature = p.signature
+     WHERE s.live IS NULL",
+            ),
+        ]
+    };
+}
+pub(crate) use signature_rules;
+
+/// What is wrong with the texts of a record, if anything is.
+pub(crate) fn wrong_texts(
+    name: [&str; 3],
+    permissions: Option<&str>,
+    body: Option<&str>,
+) -> Option<Finding> {
+    let is_object =
+        body.is_some_and(|text| matches!(serde_json::from_str(text), Ok(Value::Object(_))));
+    let is_permissions = permissions.is_some_and(|text| Permissions::from_text(text).is_ok());
+    let wrong = match (is_object, is_permissions) {
+        (true, true) => return None,
+        (false, _) => "a body that is not a JSON object",
+        (true, false) => "permissions that cannot be read",
+    };
+    let [bucket, collection, id] = name;
+    Some(Finding(format!("record {bucket}/{collection}/{id} has {wrong}")))
+}
+
+/// Whether the members of a group are other ones than its own record lists, where it does.
+pub(crate) fn wrong_members(
+    bucket: &str,
+    group: &str,
+    body: &str,
+    members: &BTreeSet<String>,
+) -> Option<Finding> {
+    let Ok(Value::Object(body)) = serde_json::from_str(body) else { return None };
+    let Some(Value::Array(listed)) = body.get("members") else { return None };
+    let listed: BTreeSet<&str> = listed.iter().filter_map(Value::as_str).collect();
+    let is_same = listed.iter().copied().eq(members.iter().map(String::as_str));
+    (!is_same).then(|| {
+        Finding(format!("group {bucket}/{group} lists other members than are kept for it"))
+    })
+}
+
+/// Goes through the signatures and those who are listed under each, in the order of signatures,
+/// and tells of each that does not name exactly these.
+#[derive(Default)]
+pub(crate) struct Hashes {
+    current: Option<(SignatureKey, BTreeSet<Principal>)>,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// Bucket, collection, signature.
+pub(crate) type SignatureKey = (String, String, [u8; 16]);
+
+impl Hashes {
+    /// One row: a signature with one of the principals, if there is any.
+    pub(crate) fn next(&mut self, key: SignatureKey, principal: Option<&str>) {
+        let is_same = self.current.as_ref().is_some_and(|(current, _)| *current == key);
+        if !is_same {
+            self.end();
+            self.current = Some((key, BTreeSet::new()));
+        }
+        if let Some((_, principals)) = &mut self.current {
+            principals.extend(principal.map(Principal::from));
+        }
+    }
+
+    /// There are no more rows.
+    pub(crate) fn end(&mut self) {
+        let Some(((bucket, collection, signature), principals)) = self.current.take() else {
+            return;
+        };
+        let is_right = Readers::new(principals).signature() == Signature(signature);
+        if is_right || self.findings.len() == FINDINGS_MAX {
+            return;
+        }
+        let hex: String = signature.iter().map(|byte| format!("{byte:02X}")).collect();
+        self.findings.push(Finding(format!(
+            "signature {hex} of {bucket}/{collection} does not name the principals that are \
+             listed under it"
+        )));
+    }
+}
