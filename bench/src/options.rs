@@ -47,7 +47,7 @@ pub(crate) struct Options {
     /// Profile Nuage under each workload with perf instead
     #[arg(long)]
     pub(crate) profile: bool,
-    /// Write docs/performance.md also when only a part was run
+    /// Write docs/performance.md also when only a part was run: the tables that are whole
     #[arg(long)]
     pub(crate) write: bool,
 }
