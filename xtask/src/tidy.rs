@@ -34,12 +34,39 @@ fn breaches() -> Result<Vec<String>> {
     Ok(breaches)
 }
 
-/// Files that are committed, or would be.
+/// Files that are committed, or would be. In sources without a repository, all that are not made
+/// by tools.
 fn committed() -> Result<Vec<PathBuf>> {
     let list = ["ls-files", "--cached", "--others", "--exclude-standard"];
-    let names = output(Command::new("git").args(list).current_dir(root()))
-        .context("git cannot list the files of this repository")?;
-    Ok(names.lines().map(PathBuf::from).collect())
+    match output(Command::new("git").args(list).current_dir(root())) {
+        Some(names) => Ok(names.lines().map(PathBuf::from).collect()),
+        None => walked(),
+    }
+}
+
+/// Folders that tools make, as `.gitignore` lists them.
+const MADE: [&str; 8] =
+    [".git", ".venv", "__pycache__", "artifacts", "corpus", "node_modules", "nuage-data", "target"];
+
+/// Files of the workspace outside of those folders.
+fn walked() -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(root().join(&folder))
+            .with_context(|| format!("{} cannot be read", folder.display()))?;
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let path = folder.join(&name);
+            if !entry.file_type()?.is_dir() {
+                files.push(path);
+            } else if !MADE.iter().any(|made| name == *made) {
+                folders.push(path);
+            }
+        }
+    }
+    Ok(files)
 }
 
 #[cfg(test)]

@@ -5,8 +5,17 @@ use super::files;
 
 #[test]
 fn the_house_is_tidy() {
-    let breaches = super::breaches().expect("git and cargo answer");
+    let breaches = super::breaches().expect("cargo answers");
     assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}
+
+#[test]
+fn nothing_is_missed_where_there_is_no_repository() {
+    let walked = super::walked().expect("the workspace can be read");
+    for path in super::committed().expect("the workspace can be read") {
+        let is_there = crate::workspace::root().join(&path).exists();
+        assert!(walked.contains(&path) || !is_there, "{} is missed", path.display());
+    }
 }
 
 fn member(name: &str, uses: &[&str], tests_use: &[&str]) -> Member {
