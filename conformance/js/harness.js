@@ -16,7 +16,8 @@ export const KintoClient = library.KintoClient;
 export const URL = required("NUAGE_TEST_URL");
 export const STRAINED_URL = required("NUAGE_TEST_STRAINED_URL");
 
-function required(name) {
+/** What `cargo xtask` says in the environment. */
+export function required(name) {
   const value = process.env[name];
   if (!value) throw new Error(`${name} is not set; run these tests with: cargo xtask test`);
   return value;

@@ -1,15 +1,19 @@
 //! The suites of the JavaScript clients, in Node and in a browser, and of the example programs.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use crate::postgres;
 use crate::run::{must, once, output};
-use crate::server::{Pair, Program};
+use crate::server::{Keeper, Pair, Program};
 use crate::tally::{Runner, Tally};
-use crate::workspace::{root, scratch};
+use crate::workspace::{root, scratch, target};
 
+/// What only Nuage can do.
+const OURS: &str = "moves.test.js";
 /// Node 20.19 is the first that loads what kinto.js depends on.
 const NODE: (u32, u32) = (20, 19);
 
@@ -36,19 +40,42 @@ pub(crate) fn set_up() -> Result<()> {
 
 /// Runs the suites of the clients against servers of their own.
 pub(crate) fn test(program: &Program) -> Result<Tally> {
-    suite(program, "js", &root().join("conformance/js"), ".test.js")
+    let Program::Nuage(keeper) = program else {
+        return suite(program, "js", &root().join("conformance/js"), ".test.js", |_| ());
+    };
+    // Empty places, one on each database, to move everything from and to.
+    let folder = scratch().join(format!("js-moves-{}", std::process::id()));
+    let database = postgres::database()?;
+    let (file, url) = (folder.as_os_str(), OsStr::new(database.url()));
+    let (from, to) = match keeper {
+        Keeper::Sqlite => (file, url),
+        Keeper::Postgres => (url, file),
+    };
+    let tally = suite(program, "js", &root().join("conformance/js"), ".test.js", |suite| {
+        suite.env("NUAGE_TEST_PROGRAM", target().join("debug").join("nuage"));
+        suite.env("NUAGE_TEST_FROM", from).env("NUAGE_TEST_TO", to);
+    });
+    // It is not there if the suite did not come so far.
+    drop(std::fs::remove_dir_all(&folder));
+    tally
 }
 
 /// Runs the test of an example program against servers of its own.
 pub(crate) fn example(program: &Program, name: &str) -> Result<Tally> {
-    suite(program, name, &root().join("examples").join(name), ".test.mjs")
+    suite(program, name, &root().join("examples").join(name), ".test.mjs", |_| ())
 }
 
-fn suite(program: &Program, name: &str, folder: &Path, ending: &str) -> Result<Tally> {
+fn suite(
+    program: &Program,
+    name: &str,
+    folder: &Path,
+    ending: &str,
+    tell: impl FnOnce(&mut Command),
+) -> Result<Tally> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let file = entry?.file_name().to_string_lossy().into_owned();
-        if file.ends_with(ending) {
+        if file.ends_with(ending) && !(program.is_kinto() && file == OURS) {
             files.push(file);
         }
     }
@@ -59,6 +86,7 @@ fn suite(program: &Program, name: &str, folder: &Path, ending: &str) -> Result<T
     command.args(["--test", "--test-concurrency=1", "--test-reporter=spec"]).args(files);
     command.current_dir(folder);
     servers.tell(&mut command);
+    tell(&mut command);
     Tally::of(Runner::Node, &mut command)
 }
 
