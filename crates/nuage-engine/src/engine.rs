@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use nuage_model::{
-    AUTHENTICATED, ApplyError, Batch, EVERYONE, GroupPath, Kind, Outcome, Pending, Permissions,
-    Principal, Record, RecordPath, Store, StoreError, Timestamp, Write,
+    AUTHENTICATED, ApplyError, Batch, EVERYONE, GroupPath, Guard, Kind, Outcome, Pending,
+    Permissions, Principal, Record, RecordPath, Store, StoreError, Timestamp, Write,
 };
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -166,6 +166,20 @@ impl Engine {
     /// Looks anew for a bucket or a collection when it is next needed.
     pub(crate) fn forget_parent(&self, path: &RecordPath) {
         self.parents.forget_one(path);
+    }
+
+    /// Forgets those buckets and collections that are not as a refused change took them to be:
+    /// another process changed them, and its hint may still be on its way.
+    pub(crate) async fn forget_changed(&self, parents: &[Guard]) -> Result<(), StoreError> {
+        let paths: Vec<RecordPath> = parents.iter().map(|guard| guard.path.clone()).collect();
+        let found = self.store.get(&paths).await?;
+        for (Guard { path, live_at }, record) in parents.iter().zip(found) {
+            let seen = record.filter(Record::is_live).map(|record| record.seq);
+            if seen != *live_at {
+                self.forget_parent(path);
+            }
+        }
+        Ok(())
     }
 
     fn forget(&self, changed: &[Changed]) {

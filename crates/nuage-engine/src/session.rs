@@ -8,8 +8,8 @@ use foldhash::HashMap;
 use std::sync::Arc;
 
 use nuage_model::{
-    ApplyError, Batch, Body, BucketId, CollectionPath, GroupPath, Guard, Head, Outcome, Placement,
-    Principal, Readers, Record, RecordPath, Seq, State, StoreError, Timestamp, Write,
+    ApplyError, Batch, Body, BucketId, CollectionPath, GroupPath, Guard, Head, Kind, Outcome,
+    Placement, Principal, Readers, Record, RecordPath, Seq, State, StoreError, Timestamp, Write,
 };
 use tokio::sync::OwnedMutexGuard;
 
@@ -253,10 +253,17 @@ impl Session {
         let bodies: Vec<_> = bodies.collect();
         let changed: Vec<_> = self.staged.keys().chain(self.relied.keys()).cloned().collect();
         let guards = self.relied.into_iter().map(|(path, live_at)| Guard { path, live_at });
-        let batch = Batch { now: self.now, guards: guards.collect(), writes: self.writes };
+        let guards: Vec<Guard> = guards.collect();
+        let is_parent =
+            |guard: &&Guard| matches!(guard.path.kind(), Kind::Bucket | Kind::Collection);
+        let parents: Vec<Guard> = guards.iter().filter(is_parent).cloned().collect();
+        let batch = Batch { now: self.now, guards, writes: self.writes };
         match self.engine.apply(batch, self.locks).await {
             Ok(outcomes) => Ok(Resolved { outcomes, bodies }),
-            Err(ApplyError::Conflict) => Err(CommitError::Conflict(changed)),
+            Err(ApplyError::Conflict) => {
+                self.engine.forget_changed(&parents).await.map_err(CommitError::Store)?;
+                Err(CommitError::Conflict(changed))
+            }
             Err(ApplyError::Store(error)) => Err(CommitError::Store(error)),
         }
     }

@@ -22,12 +22,13 @@ impl House {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("nuage.db");
         let store = nuage_store::open(&file, nuage_store::Options::default()).await.unwrap();
-        let clock = AtomicI64::new(START_MS);
-        let world = World {
-            clock: Box::new(move || Timestamp(clock.fetch_add(1, Ordering::Relaxed))),
-            ids: Box::new(|| uuid::Uuid::new_v4().to_string()),
-        };
-        Self { engine: Engine::new(store, settings, world), _folder: folder }
+        Self { engine: Engine::new(store, settings, world()), _folder: folder }
+    }
+
+    /// Another engine over the same store, which is told nothing of what this one does.
+    pub(crate) fn neighbour(&self) -> Arc<Engine> {
+        let store = Arc::clone(self.engine.store());
+        Engine::new(store, self.engine.settings().clone(), world())
     }
 
     pub(crate) async fn session(&self, user: &str) -> Session {
@@ -48,6 +49,14 @@ impl House {
     pub(crate) async fn body(&self, path: &RecordPath) -> Option<String> {
         let record = self.engine.peek(path).await.unwrap();
         record.filter(Record::is_live).map(|record| record.body().to_owned())
+    }
+}
+
+fn world() -> World {
+    let clock = AtomicI64::new(START_MS);
+    World {
+        clock: Box::new(move || Timestamp(clock.fetch_add(1, Ordering::Relaxed))),
+        ids: Box::new(|| uuid::Uuid::new_v4().to_string()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What was decided on something that changed before the commit is not applied.
 
-use nuage_engine::{Intent, Settings};
+use nuage_engine::{Attempts, Intent, Settings};
+use nuage_model::Principal;
 
 use crate::houses::{House, collection, delete, is_conflict, put, records};
 
@@ -50,6 +51,37 @@ async fn a_right_that_was_withdrawn_meanwhile_no_longer_lets_write() {
 
     let mut bob = house.session("bob").await;
     assert!(bob.open(records().record("r"), Intent::Put).await.is_err());
+}
+
+#[tokio::test]
+async fn a_second_attempt_sees_what_another_process_changed() {
+    let house = House::with_collection(Settings::default()).await;
+    let neighbour = house.neighbour();
+    let path = records().record("r");
+    let alice = neighbour.caller(Some(Principal::from("alice"))).await.unwrap();
+    for round in 0..2 {
+        let mut attempts = Attempts::default();
+        let mut session = neighbour.session(alice.clone(), &attempts).await;
+        put(&mut session, &path, "{}").await;
+        // The neighbour remembers the collection and is not told that it changes.
+        let mut other = house.session("alice").await;
+        match round {
+            0 => drop(put(&mut other, &collection(), r#"{"changed":true}"#).await),
+            _ => delete(&mut other, &collection()).await,
+        }
+        other.commit().await.unwrap();
+        let refused = session.commit().await;
+        assert!(is_conflict(&refused));
+        assert!(attempts.again(vec![path.clone()], 2));
+        let mut session = neighbour.session(alice.clone(), &attempts).await;
+        match round {
+            0 => {
+                put(&mut session, &path, "{}").await;
+                session.commit().await.unwrap();
+            }
+            _ => assert!(session.open(path.clone(), Intent::Put).await.is_err()),
+        }
+    }
 }
 
 #[tokio::test]
