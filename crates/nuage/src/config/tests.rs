@@ -202,14 +202,14 @@ fn storage_urls_name_databases_on_servers() {
     std::fs::write(&path, "hush-file\n").unwrap();
     let path = path.to_str().unwrap();
     let url = ("storage.url", "postgres://me:hush-url@db:6000/n?sslmode=require");
-    let cases: [(&[(&str, &str)], &[(&str, &str)], Option<&str>); 4] = [
-        (&[url], &[], None),
-        (&[url, ("storage.password", "hush")], &[], Some("hush")),
-        (&[url, ("storage.password_file", path)], &[], Some("hush-file")),
-        (&[url], &[("NUAGE_STORAGE__PASSWORD_FILE", path)], Some("hush-file")),
+    let cases = [
+        (vec![url], vec![], None),
+        (vec![url, ("storage.password", "hush")], vec![], Some("hush")),
+        (vec![url, ("storage.password_file", path)], vec![], Some("hush-file")),
+        (vec![url], vec![("NUAGE_STORAGE__PASSWORD_FILE", path)], Some("hush-file")),
     ];
     for (flags, environment, password) in cases {
-        let config = sources("", environment, flags).unwrap();
+        let config = sources("", &environment, &flags).unwrap();
         let settings = Settings::of(&config).unwrap();
         let Place::Server(server) = &settings.storage.place else { panic!("a server") };
         assert_eq!(server.shown, "db:6000/n");
