@@ -15,6 +15,7 @@ use crate::postgres::errors::Fault;
 use crate::postgres::needs::Needs;
 use crate::postgres::overlay::{Effects, Overlay, Row};
 use crate::postgres::read::{LOCK, Names, collection_names};
+use crate::postgres::rows::one_record;
 use crate::postgres::write::Steps;
 use crate::rules::Sequence;
 
@@ -26,12 +27,14 @@ const SEQUENCES_MAX: usize = 4_096;
 const DOUBT: u32 = 32;
 
 /// Says whether everything is as guessed, and keeps the answer for the statements that write.
-const FIT: &str = "
+const FIT: &str = concat!(
+    "
     SELECT set_config('nuage.fit', CASE WHEN NOT EXISTS (
         SELECT 1 FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
             AS k (bucket, collection, id, seq)
-        LEFT JOIN LATERAL (SELECT seq FROM records
-            WHERE bucket = k.bucket AND collection = k.collection AND id = k.id LIMIT 1) r ON true
+        LEFT JOIN LATERAL (",
+    one_record!("seq", "k.bucket", "k.collection", "k.id"),
+    ") r ON true
         WHERE r.seq IS DISTINCT FROM k.seq
     ) AND NOT EXISTS (
         SELECT 1 FROM unnest($5::text[], $6::text[], $7::bytea[], $8::bigint[], $9::bigint[],
@@ -43,7 +46,8 @@ const FIT: &str = "
         WHERE (c.incarnation, c.seq, c.timestamp, c.gc_seq, c.live, c.tombstones, c.chosen)
             IS DISTINCT FROM
             (k.incarnation, k.seq, k.timestamp, k.gc_seq, k.live, k.tombstones, k.chosen)
-    ) THEN 'yes' ELSE 'no' END, true)";
+    ) THEN 'yes' ELSE 'no' END, true)"
+);
 
 /// Seen of `records` as this process last saw them, without their texts.
 #[derive(Default)]

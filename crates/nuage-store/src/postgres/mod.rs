@@ -25,6 +25,8 @@ mod reader;
 mod rows;
 mod scan;
 mod start;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod url;
 mod write;
@@ -65,6 +67,7 @@ pub(crate) struct PostgresStore {
     lanes: Vec<mpsc::Sender<Job>>,
     writers: Arc<Pool>,
     hints: Arc<Hints>,
+    seen: Arc<Seen>,
     closed: AtomicBool,
 }
 
@@ -92,7 +95,7 @@ impl PostgresStore {
         tokio::spawn(Arc::clone(&hints).run(target.clone()));
         let pool = Pool::new(target, options.connections)?;
         let (list_ms, closed) = (options.list_ms, AtomicBool::new(false));
-        Ok(Self { pool, list_ms, lanes, writers, hints, closed })
+        Ok(Self { pool, list_ms, lanes, writers, hints, seen, closed })
     }
 
     async fn submit(&self, lane: usize, batch: Option<Batch>) -> Answer {
@@ -141,7 +144,7 @@ impl Store for PostgresStore {
         &'a self,
         paths: &'a [RecordPath],
     ) -> Pending<'a, Result<Vec<Option<Record>>, StoreError>> {
-        Box::pin(async move { Ok(query::get(&self.pool, paths).await?) })
+        Box::pin(async move { Ok(query::get(&self.pool, paths, &self.seen).await?) })
     }
 
     fn head<'a>(

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use futures_util::future::try_join;
 use nuage_model::{
-    CollectionPath, Direction, Head, Page, Principal, Query, Record, RecordPath, Scope, States,
+    CollectionPath, Direction, Head, Page, Principal, Query, Record, RecordPath, Scope, Seq, States,
 };
 
 use crate::list::{Asked, Best, InOrder, Shape, Signatures, Way};
 use crate::postgres::errors::Fault;
+use crate::postgres::guess::Seen;
+use crate::postgres::overlay::Row;
 use crate::postgres::pool::Pool;
 use crate::postgres::reader::{Read, Reader, Snapshot};
 use crate::postgres::rows::{self, is_storable, one_record};
@@ -29,14 +31,14 @@ const PLAIN_PAGE: usize = 1_000;
 const CHUNK_ROWS: i64 = 500;
 
 const GET: &str =
-    one_record!("seq, timestamp, dead, signature, permissions, body", "$1", "$2", "$3");
+    one_record!("seq, timestamp, dead, signature, permissions, body, entered", "$1", "$2", "$3");
 const GET_ALL: &str = concat!(
-    "SELECT asked.n, r.seq, r.timestamp, r.dead, r.signature, r.permissions, r.body
+    "SELECT asked.n, r.seq, r.timestamp, r.dead, r.signature, r.permissions, r.body, r.entered
     FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY
         AS asked (bucket, collection, id, n)
     CROSS JOIN LATERAL (",
     one_record!(
-        "seq, timestamp, dead, signature, permissions, body",
+        "seq, timestamp, dead, signature, permissions, body, entered",
         "asked.bucket",
         "asked.collection",
         "asked.id"
@@ -57,12 +59,20 @@ const SIGNATURES: &str = "
 #[cfg(test)]
 pub(super) const LOOKUPS: &[&str] = &[GET, GET_ALL, SEQUENCE, SIGNATURES];
 
-/// The records at these paths, tombstones included.
-pub(super) async fn get(pool: &Pool, paths: &[RecordPath]) -> Result<Vec<Option<Record>>, Fault> {
+/// The records at these paths, tombstones included. What was seen of their rows is remembered for
+/// those who write next.
+pub(super) async fn get(
+    pool: &Pool,
+    paths: &[RecordPath],
+    seen: &Seen,
+) -> Result<Vec<Option<Record>>, Fault> {
     if !paths.iter().any(is_possible) {
         return Ok(vec![None; paths.len()]);
     }
-    pool.read(&Get(paths), ANSWER).await
+    let found = pool.read(&Get(paths), ANSWER).await?;
+    let rows = found.iter().map(|found| found.as_ref().map(|(_, row)| *row));
+    seen.learn(paths.iter().cloned().zip(rows));
+    Ok(found.into_iter().map(|found| found.map(|(record, _)| record)).collect())
 }
 
 /// The head of a collection.
@@ -116,33 +126,50 @@ fn has_names(path: &CollectionPath) -> bool {
 struct Get<'a>(&'a [RecordPath]);
 
 impl Read for Get<'_> {
-    type Answer = Vec<Option<Record>>;
+    type Answer = Vec<Option<(Record, Row)>>;
 
     async fn read(&self, reader: &Reader<'_>) -> Result<Self::Answer, Fault> {
         if let [path] = self.0 {
             let [bucket, name, id] = names(path);
             let statement = reader.prepare_cached(GET).await?;
             let row = reader.query_opt(&statement, &[&bucket, &name, &id]).await?;
-            let record = row.map(|row| rows::record_of(path.id.clone(), &row, 0));
-            return Ok(vec![record.transpose()?]);
+            let found = row.map(|row| found(path, &row, 0));
+            return Ok(vec![found.transpose()?]);
         }
         let (places, possible): (Vec<usize>, Vec<&RecordPath>) =
             self.0.iter().enumerate().filter(|(_, path)| is_possible(path)).unzip();
         let column =
             |n: usize| -> Vec<&str> { possible.iter().map(|path| names(path)[n]).collect() };
         let (buckets, collections, ids) = (column(0), column(1), column(2));
-        let mut records = vec![None; self.0.len()];
+        let mut all = vec![None; self.0.len()];
         let mut place = |row: &tokio_postgres::Row| {
             let n: i64 = rows::value(row, 0)?;
             let n = usize::try_from(n - 1).ok().and_then(|n| places.get(n).copied());
             if let Some(n) = n {
-                records[n] = Some(rows::record_of(self.0[n].id.clone(), row, 1)?);
+                all[n] = Some(found(&self.0[n], row, 1)?);
             }
             Ok(ControlFlow::Continue(()))
         };
         reader.each(GET_ALL, &[&buckets, &collections, &ids], &mut place).await?;
-        Ok(records)
+        Ok(all)
     }
+}
+
+// The record in the row, and the row without its texts.
+fn found(
+    path: &RecordPath,
+    row: &tokio_postgres::Row,
+    from: usize,
+) -> Result<(Record, Row), Fault> {
+    let record = rows::record_of(path.id.clone(), row, from)?;
+    let seen = Row {
+        seq: record.seq,
+        chosen: record.chosen.map(|time| time.0),
+        signature: rows::signature(row, from + 3)?,
+        entered: Seq(rows::value(row, from + 6)?),
+        dead: !record.is_live(),
+    };
+    Ok((record, seen))
 }
 
 fn names(path: &RecordPath) -> [&str; 3] {
@@ -162,7 +189,7 @@ impl Read for Sequences<'_> {
         let statement = reader.prepare_cached(SEQUENCE).await?;
         let (bucket, name) = (path.bucket.as_str(), path.name.as_str());
         let row = reader.query_opt(&statement, &[&bucket, &name]).await?;
-        let sequence = row.map(|row| rows::sequence(&row)).transpose()?;
+        let sequence = row.map(|row| rows::sequence(&row, 0)).transpose()?;
         Ok(sequence.filter(|sequence| !sequence.dropped))
     }
 }

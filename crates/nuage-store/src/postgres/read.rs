@@ -2,15 +2,14 @@
 
 use deadpool_postgres::Object;
 use futures_util::future::join_all;
-use nuage_model::{
-    CollectionPath, GroupPath, Guard, RecordId, RecordPath, Seq, Signature, StoreError, Timestamp,
-};
+use nuage_model::{CollectionPath, GroupPath, Guard, RecordId, RecordPath, Seq, StoreError};
 use tokio_postgres::Row as PgRow;
 use tokio_postgres::types::ToSql;
 
 use crate::postgres::errors::Fault;
 use crate::postgres::needs::Needs;
 use crate::postgres::overlay::{Overlay, Row};
+use crate::postgres::rows::{self, one_record, one_record_to_lock};
 use crate::rules::Sequence;
 
 macro_rules! sequence_columns {
@@ -41,21 +40,26 @@ const MAKE: &str = "
     FROM unnest($1::text[], $2::text[]) AS k (bucket, collection)
     ON CONFLICT (bucket, collection) DO NOTHING";
 macro_rules! old {
-    ($lock:literal) => {
+    ($one:ident, $lock:literal) => {
         concat!(
             "SELECT k.n, r.seq, r.timestamp, r.signature, r.entered, r.dead
             FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY
                 AS k (bucket, collection, id, n)
-            CROSS JOIN LATERAL (SELECT seq, timestamp, signature, entered, dead FROM records
-                WHERE bucket = k.bucket AND collection = k.collection AND id = k.id LIMIT 1",
+            CROSS JOIN LATERAL (",
+            $one!(
+                "seq, timestamp, signature, entered, dead",
+                "k.bucket",
+                "k.collection",
+                "k.id"
+            ),
             $lock,
             ") r"
         )
     };
 }
-const OLD: &str = old!("");
-const OLD_TO_CHANGE: &str = old!(" FOR UPDATE");
-const OLD_TO_KEEP: &str = old!(" FOR SHARE");
+const OLD: &str = old!(one_record, "");
+const OLD_TO_CHANGE: &str = old!(one_record_to_lock, " FOR UPDATE");
+const OLD_TO_KEEP: &str = old!(one_record_to_lock, " FOR SHARE");
 const MEMBERS: &str = "
     SELECT k.n, m.member FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k (bucket, grp, n)
     CROSS JOIN LATERAL (SELECT member FROM members
@@ -268,18 +272,7 @@ fn singles(needs: &Needs) -> Vec<&CollectionPath> {
 fn take_sequences(overlay: &mut Overlay, rows: Vec<PgRow>) -> Result<(), Fault> {
     for row in rows {
         let path = CollectionPath::new(row.try_get::<_, &str>(0)?, row.try_get::<_, &str>(1)?);
-        let seq = Seq(row.try_get(3)?);
-        let timestamp: Option<i64> = row.try_get(4)?;
-        let sequence = Sequence {
-            incarnation: fixed(row.try_get(2)?, "an incarnation")?,
-            seq,
-            timestamp: timestamp.map_or(seq.into(), Timestamp),
-            gc_seq: Seq(row.try_get(5)?),
-            live: row.try_get(6)?,
-            tombstones: row.try_get(7)?,
-            chosen: row.try_get(8)?,
-            dropped: row.try_get(9)?,
-        };
+        let sequence = rows::sequence(&row, 2)?;
         overlay.add_sequence(path, sequence);
     }
     Ok(())
@@ -289,17 +282,9 @@ fn record_row(row: &PgRow) -> Result<Row, Fault> {
     Ok(Row {
         seq: Seq(row.try_get(1)?),
         chosen: row.try_get(2)?,
-        signature: Signature(fixed(row.try_get(3)?, "a signature")?),
+        signature: rows::signature(row, 3)?,
         entered: Seq(row.try_get(4)?),
         dead: row.try_get(5)?,
-    })
-}
-
-/// Bytes of a known number.
-fn fixed<const N: usize>(bytes: &[u8], what: &str) -> Result<[u8; N], Fault> {
-    bytes.try_into().map_err(|_| {
-        let why = format!("{what} has {} bytes instead of {N}", bytes.len());
-        Fault::Store(StoreError::Corrupt(why))
     })
 }
 

@@ -9,10 +9,36 @@ use crate::rules::Sequence;
 
 /// One record by its names, given as three expressions.
 ///
-/// Not `id = $3`: where the statistics say that a collection has hardly any records, every index
-/// that begins with bucket and collection is as good to the planner, and it may go through a whole
-/// collection that has many. Only the primary key gives this order.
+/// Not `bucket = $1 AND collection = $2 AND id = $3`: where the statistics say that a collection
+/// has hardly any records, every index that begins with bucket and collection is as good to the
+/// planner, and it may go through the whole of a collection that has many. Nothing but the primary
+/// key can give the first record from these names on; then it is seen whether it has them.
 macro_rules! one_record {
+    ($columns:literal, $bucket:literal, $collection:literal, $id:literal) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            " FROM (SELECT bucket, collection, id, seq, timestamp, dead, signature, entered,
+                    permissions, body
+                FROM records WHERE (bucket, collection, id) >= (",
+            $bucket,
+            ", ",
+            $collection,
+            ", ",
+            $id,
+            ") ORDER BY bucket, collection, id LIMIT 1) AS first_from_there
+            WHERE bucket = ",
+            $bucket,
+            " AND collection = ",
+            $collection,
+            " AND id = ",
+            $id
+        )
+    };
+}
+/// The same for those who lock it: the form above would lock another record where this one is
+/// missing. The order makes the primary key the planner's choice among indexes of equal height.
+macro_rules! one_record_to_lock {
     ($columns:literal, $bucket:literal, $collection:literal, $id:literal) => {
         concat!(
             "SELECT ",
@@ -29,7 +55,7 @@ macro_rules! one_record {
         )
     };
 }
-pub(super) use one_record;
+pub(super) use {one_record, one_record_to_lock};
 
 /// A value of the row; what it cannot be is damage.
 pub(super) fn value<'r, T: FromSql<'r>>(row: &'r Row, index: usize) -> Result<T, Fault> {
@@ -69,23 +95,23 @@ pub(super) fn signature(row: &Row, index: usize) -> Result<Signature, Fault> {
 }
 
 /// The sequence in the row: incarnation, seq, timestamp, gc_seq, live, tombstones, chosen and
-/// dropped.
-pub(super) fn sequence(row: &Row) -> Result<Sequence, Fault> {
-    let incarnation: &[u8] = value(row, 0)?;
+/// dropped, from this index on.
+pub(super) fn sequence(row: &Row, from: usize) -> Result<Sequence, Fault> {
+    let incarnation: &[u8] = value(row, from)?;
     let incarnation = incarnation.try_into().map_err(|_| {
         StoreError::Corrupt(format!("an incarnation has {} bytes", incarnation.len()))
     })?;
-    let seq = Seq(value(row, 1)?);
-    let timestamp: Option<i64> = value(row, 2)?;
+    let seq = Seq(value(row, from + 1)?);
+    let timestamp: Option<i64> = value(row, from + 2)?;
     Ok(Sequence {
         incarnation,
         seq,
         timestamp: timestamp.map_or(seq.into(), Timestamp),
-        gc_seq: Seq(value(row, 3)?),
-        live: value(row, 4)?,
-        tombstones: value(row, 5)?,
-        chosen: value(row, 6)?,
-        dropped: value(row, 7)?,
+        gc_seq: Seq(value(row, from + 3)?),
+        live: value(row, from + 4)?,
+        tombstones: value(row, from + 5)?,
+        chosen: value(row, from + 6)?,
+        dropped: value(row, from + 7)?,
     })
 }
 
