@@ -12,6 +12,7 @@ mod hostile_input;
 mod kinto_protocol;
 mod lost_database;
 mod lost_pages;
+mod moves;
 mod programs;
 mod rough_ends;
 mod several_processes;

@@ -9,6 +9,7 @@ mod faults;
 mod files;
 mod lists;
 mod model;
+mod moves;
 mod opened_again;
 mod place;
 mod residencies;
