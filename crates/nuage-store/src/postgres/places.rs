@@ -21,14 +21,14 @@ const TALLY: Duration = Duration::from_secs(30);
 const GROUPS_OF: &str = "
     SELECT d.bucket, m.grp FROM unnest($1::text[]) AS own (member)
     CROSS JOIN LATERAL (SELECT bucket FROM directory_groups
-        WHERE member = own.member ORDER BY bucket OFFSET 0) AS d
+        WHERE member = own.member OFFSET 0) AS d
     CROSS JOIN LATERAL (SELECT grp FROM members
         WHERE bucket = d.bucket AND member >= own.member AND member <= own.member
         ORDER BY member, grp OFFSET 0) AS m";
 const COLLECTIONS_OF: &str = "
     SELECT d.bucket, d.collection FROM unnest($1::text[]) AS own (principal)
     CROSS JOIN LATERAL (SELECT bucket, collection FROM directory_collections
-        WHERE principal = own.principal ORDER BY bucket, collection OFFSET 0) AS d";
+        WHERE principal = own.principal OFFSET 0) AS d";
 const COLLECTIONS: &str = "
     SELECT bucket, collection FROM collections
     WHERE (bucket, collection) > ($1, $2)
