@@ -2,6 +2,7 @@
 //! cannot be reached, in sentences that say what to do.
 
 use std::error::Error as _;
+use std::time::Duration;
 
 use nuage_model::StoreError;
 use tokio_postgres::config::Host;
@@ -18,6 +19,9 @@ use crate::postgres::{tls, url};
 /// or holds one and is not heard of, gives up in time.
 const SESSION: &str = "-c plan_cache_mode=force_generic_plan -c lock_timeout=5000 \
      -c idle_in_transaction_session_timeout=10000";
+
+/// How long the servers of a URL may take together to let us in.
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// A database that can be connected to.
 #[derive(Clone)]
@@ -50,7 +54,14 @@ impl Target {
     ///
     /// A sentence that says what to do, without a full stop.
     pub(super) async fn connect(&self) -> Result<Client, StoreError> {
-        let connected = self.config.connect(self.tls.clone()).await;
+        let connecting = self.config.connect(self.tls.clone());
+        let connected = tokio::time::timeout(ANSWER, connecting).await.map_err(|_| {
+            let servers = self.servers();
+            StoreError::Unavailable(format!(
+                "{servers} takes connections and does not answer: check that PostgreSQL listens \
+                 there, and that it is well"
+            ))
+        })?;
         let (client, connection) = connected.map_err(|error| self.explain(&error))?;
         tokio::spawn(async move {
             // Whoever uses the client is told as well.

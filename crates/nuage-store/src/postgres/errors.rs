@@ -53,8 +53,11 @@ impl Fault {
     pub(super) fn spoils_connection(&self) -> bool {
         let Self::Postgres(error) = self else { return false };
         match error.code() {
-            // Class 57 is operator intervention, 08 the connection, XX the server itself.
-            Some(state) => ["57P", "08", "XX"].iter().any(|class| state.code().starts_with(class)),
+            // Class 57 is operator intervention, 08 the connection, XX the server itself. A server
+            // that only lets read is no longer the primary: another connection may reach that.
+            Some(state) => {
+                ["57P", "08", "XX", "25006"].iter().any(|class| state.code().starts_with(class))
+            }
             None => true,
         }
     }
@@ -67,6 +70,10 @@ fn tell(error: &tokio_postgres::Error) -> StoreError {
     let said = chain(error);
     if *state == SqlState::QUERY_CANCELED {
         return StoreError::TooSlow;
+    }
+    // Rights may be given back, and nothing is wrong with the data.
+    if *state == SqlState::INSUFFICIENT_PRIVILEGE {
+        return StoreError::Unavailable(said);
     }
     // Integrity constraints are laws of ours that our own write would have broken; data exceptions
     // and missing tables mean that the data is not what it must be.

@@ -250,3 +250,37 @@ pub(super) async fn collections_are_listed_in_order_and_tallied(store: Arc<dyn S
     assert_eq!(tally.get(&Kind::Account).copied(), of(1, 0));
     assert_eq!(tally.get(&Kind::History).copied().unwrap_or_default(), Tally::default());
 }
+
+/// Nothing can have such a name where texts cannot hold it, so nothing has it anywhere.
+pub(super) async fn names_with_a_character_0_are_of_nothing(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let known = posts.record("a");
+    apply(&store, NOW, vec![put_for(&known, "read", &["alice"])]).await;
+    let paths = [posts.record("a\0"), known, RecordPath::account("\0")];
+    let found = store.get(&paths).await.expect("they can be asked for");
+    let found: Vec<bool> = found.iter().map(Option::is_some).collect();
+    assert_eq!(found, [false, true, false]);
+    for path in [CollectionPath::new("blog\0", "posts"), CollectionPath::new("blog", "\0posts")] {
+        assert_eq!(store.head(&path).await.expect("it can be asked for"), None);
+        let page = list(&store, &Query::all(path, 10)).await;
+        assert!(page.head.is_none() && page.records.is_empty() && !page.more);
+    }
+    let all = Query::all(posts, 10);
+    for (test, expected) in [
+        (Test::Eq(Value::from("a\0")), 0),
+        (Test::In(vec![Value::from("a\0"), Value::from("a")]), 1),
+        (Test::Gt(Value::from("a\0")), 0),
+        (Test::Lt(Value::from("a\0")), 1),
+        (Test::Not(Value::from("a\0")), 1),
+    ] {
+        let query = Query { filters: only(Field::Id, test.clone()), ..all.clone() };
+        assert_eq!(ids(&store, &query).await.len(), expected, "{test:?}");
+        assert_eq!(count(&store, &query).await, expected as u64, "{test:?}");
+    }
+    let who = principals(&["alice\0", "alice"]);
+    assert_eq!(store.collections_of(&who).await.expect("it can be asked for").len(), 1);
+    assert_eq!(store.collections_of(&who[..1]).await.expect("it can be asked for"), []);
+    assert_eq!(store.groups_of(&who).await.expect("it can be asked for"), []);
+    let seen = Query { scope: Scope::Readers(who), ..all };
+    assert_eq!(ids(&store, &seen).await, ["a"]);
+}

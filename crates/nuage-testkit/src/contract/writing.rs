@@ -168,3 +168,15 @@ pub(super) async fn it_says_that_it_can_write(store: Arc<dyn Store>) {
     apply(&store, NOW, vec![put(&posts.record("a"), "{}")]).await;
     assert_eq!(store.foreign_writes(), foreign, "its own writes are not foreign");
 }
+
+pub(super) async fn of_texts_kept_under_a_name_the_first_stays(store: Arc<dyn Store>) {
+    let keep = |value: &'static str| {
+        let store = store.clone();
+        async move { store.keep("token", value).await.expect("it can keep a text") }
+    };
+    let (one, other) = tokio::join!(keep("one"), keep("other"));
+    assert_eq!(one, other);
+    assert!(one == "one" || one == "other");
+    assert_eq!(keep("third").await, one);
+    assert_eq!(store.keep("another", "'\u{1f600}'").await.expect("it can"), "'\u{1f600}'");
+}
