@@ -2,7 +2,7 @@
 //! and not of all that is before it, two writes get one timestamp, half a batch is seen.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,9 @@ use crate::several_processes::sites::{Seed, Site};
 
 const CONNECTIONS: usize = 64;
 const TIME: Duration = Duration::from_secs(8);
+/// What must be done in that time or later, and the longest that is waited for it.
+const STEPS: usize = 1_000;
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The process that is killed: the last one.
 const MORTAL: usize = 2;
 /// How often it is killed, and the longest that it lives and is dead.
@@ -30,7 +33,7 @@ const UNNOTICED: Duration = Duration::from_secs(10);
 fn one_process_keeps_the_laws() {
     let site = Site::new(Backend::Sqlite, 1, SETTINGS);
     let seed = Seed::new();
-    let run = run(&site.addresses(), &seed, None, || thread::sleep(TIME / 2));
+    let run = run(&site.addresses(), &seed, None, |done| wait(done, TIME / 2));
     judge(&site.addresses(), &seed, run);
 }
 
@@ -38,7 +41,7 @@ fn one_process_keeps_the_laws() {
 fn three_processes_keep_the_laws() {
     let site = Site::new(Backend::Postgres, 3, SETTINGS);
     let seed = Seed::new();
-    let run = run(&site.addresses(), &seed, None, || thread::sleep(TIME));
+    let run = run(&site.addresses(), &seed, None, |done| wait(done, TIME));
     judge(&site.addresses(), &seed, run);
 }
 
@@ -49,13 +52,14 @@ fn a_process_that_is_killed_is_noticed_by_nobody_but_its_clients() {
     let mut random = Random::new(seed.0);
     let addresses = site.addresses();
     let victim = &mut site.processes[MORTAL];
-    let run = run(&addresses, &seed, Some(MORTAL), || {
+    let run = run(&addresses, &seed, Some(MORTAL), |done| {
         for _ in 0..KILLS {
             thread::sleep(Duration::from_millis(random.below(LIFE_MS) as u64));
             victim.kill();
             thread::sleep(Duration::from_millis(random.below(DEATH_MS) as u64));
             victim.start();
         }
+        wait(done, Duration::ZERO);
     });
     let unanswered = |load: &Load| load.events.iter().filter(|e| e.returned.is_none()).count();
     let unanswered: usize = run.loads.iter().map(unanswered).sum();
@@ -76,10 +80,10 @@ fn run(
     addresses: &[SocketAddr],
     seed: &Seed,
     mortal: Option<usize>,
-    meanwhile: impl FnOnce(),
+    meanwhile: impl FnOnce(&AtomicUsize),
 ) -> Run {
     let clock = Instant::now();
-    let running = AtomicBool::new(true);
+    let (running, done) = (AtomicBool::new(true), AtomicUsize::new(0));
     let load = |number: usize| {
         let mut addresses = addresses.to_vec();
         let home = number % addresses.len();
@@ -96,10 +100,11 @@ fn run(
     thread::scope(|scope| {
         let threads: Vec<_> = (1..=CONNECTIONS)
             .map(|number| {
-                let (mut load, running) = (load(number), &running);
+                let (mut load, running, done) = (load(number), &running, &done);
                 scope.spawn(move || {
                     while running.load(Ordering::Relaxed) {
                         load.step();
+                        done.fetch_add(1, Ordering::Relaxed);
                     }
                     load
                 })
@@ -107,11 +112,20 @@ fn run(
             .collect();
         // Also when the rest fails.
         let stop = Stop(&running);
-        meanwhile();
+        meanwhile(&done);
         drop(stop);
         loads.extend(threads.into_iter().map(|thread| thread.join().unwrap()));
     });
     Run { clock, loads }
+}
+
+// Waits for so long, and until enough is done.
+fn wait(done: &AtomicUsize, time: Duration) {
+    let begun = Instant::now();
+    while begun.elapsed() < time || done.load(Ordering::Relaxed) < STEPS {
+        assert!(begun.elapsed() < PATIENCE, "only {done:?} of {STEPS} steps were done");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 struct Stop<'a>(&'a AtomicBool);
@@ -145,7 +159,7 @@ fn judge(addresses: &[SocketAddr], seed: &Seed, run: Run) {
     loads.extend(last);
     let events: Vec<Event> = loads.into_iter().flat_map(|load| load.events).collect();
     let writes = events.iter().filter(|event| matches!(event.what, What::Wrote(_))).count();
-    assert!(writes > 300 && events.len() > 1_000, "{writes} writes, {} events", events.len());
+    assert!(writes > STEPS / 5, "only {writes} writes in {} events", events.len());
     let faults: Vec<String> = checker::check(&events).iter().map(ToString::to_string).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

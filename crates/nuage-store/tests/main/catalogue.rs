@@ -1,0 +1,208 @@
+//! A table, an index or a statement that would keep buckets from being spread over machines.
+//!
+//! The bucket is the first column of every key and of every index, and a condition on every table
+//! of every statement, except in what is told of the tables that know nothing of buckets. What
+//! the database itself says of its tables is asked, and what it says it was asked.
+
+use std::sync::Arc;
+
+use nuage_model::{
+    BucketId, CollectionPath, GroupPath, Principal, Query, RecordPath, Store, Write,
+};
+use nuage_store::{Address, Options};
+use nuage_testkit::backend::block_on;
+use nuage_testkit::contract::law;
+use nuage_testkit::postgres::{Cluster, Database, Durability, database};
+
+use crate::{apply, found, put};
+
+/// Tables whose rows belong to one bucket each.
+const OF_BUCKETS: [&str; 6] =
+    ["collections", "gone", "members", "records", "signature_principals", "signatures"];
+/// Small tables that say in which buckets to look. Every machine would have all of them.
+const DIRECTORY: [&str; 2] = ["directory_collections", "directory_groups"];
+/// What is true of the whole database.
+const META: &str = "meta";
+
+#[test]
+fn the_bucket_comes_first_in_every_key() {
+    block_on(async {
+        let database = database();
+        open(&database).await.close().await;
+        let mut tables: Vec<&str> = OF_BUCKETS.into_iter().chain(DIRECTORY).chain([META]).collect();
+        tables.sort_unstable();
+        let told = ask(&database, "SELECT relname FROM ours WHERE relkind IN ('r', 'p')");
+        assert_eq!(told, tables, "a new table must be one of a bucket, or told here as another");
+        let keyed =
+            "SELECT relname FROM ours JOIN pg_index ON indrelid = ours.oid AND indisprimary";
+        assert_eq!(ask(&database, keyed), tables, "every table has a primary key");
+        let firsts = "SELECT relname || ' ' || indexrelid::regclass || ' ' || attname
+            FROM ours JOIN pg_index ON indrelid = ours.oid
+            JOIN pg_attribute ON attrelid = ours.oid AND attnum = indkey[0]";
+        for index in ask(&database, firsts) {
+            let words: Vec<&str> = index.split(' ').collect();
+            let is_of_bucket = OF_BUCKETS.contains(&words[0]);
+            assert!(!is_of_bucket || words[2] == "bucket", "the first column of an index: {index}");
+        }
+        let texts = "SELECT relname || '.' || attname FROM ours
+            JOIN pg_attribute ON attrelid = ours.oid AND attnum > 0 AND NOT attisdropped
+            JOIN pg_collation ON pg_collation.oid = attcollation AND collname <> 'C'
+            WHERE relkind = 'r'";
+        assert_eq!(ask(&database, texts), [""; 0], "names are compared byte by byte");
+    });
+}
+
+#[test]
+fn nothing_in_the_tables_needs_one_machine() {
+    block_on(async {
+        let database = database();
+        open(&database).await.close().await;
+        let searched = [
+            ("sequences, views", "SELECT relname FROM ours WHERE relkind NOT IN ('r', 'i')"),
+            ("defaults", "SELECT relname FROM ours JOIN pg_attrdef ON adrelid = ours.oid"),
+            ("triggers", "SELECT tgname FROM ours JOIN pg_trigger ON tgrelid = ours.oid"),
+            ("rules", "SELECT rulename FROM ours JOIN pg_rewrite ON ev_class = ours.oid"),
+            (
+                "foreign keys, exclusions",
+                "SELECT conname FROM ours JOIN pg_constraint ON conrelid = ours.oid
+                 WHERE contype NOT IN ('p', 'c', 'n')",
+            ),
+            (
+                "functions",
+                "SELECT proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace",
+            ),
+        ];
+        for (what, sql) in searched {
+            assert_eq!(ask(&database, sql), [""; 0], "{what} belong to one machine");
+        }
+    });
+}
+
+#[test]
+fn every_statement_names_the_bucket_of_every_table() {
+    let cluster = Cluster::new(Durability::Fast);
+    let database = cluster.database();
+    block_on(async {
+        open(&database).await.close().await;
+        let told = format!("ALTER DATABASE {} SET log_statement = 'all'", database.name());
+        database.execute(&told);
+        let store = open(&database).await;
+        exercise(&store).await;
+        store.close().await;
+    });
+    let log = cluster.log();
+    let mut seen: Vec<String> = statements(&log);
+    seen.sort_unstable();
+    seen.dedup();
+    for table in OF_BUCKETS {
+        let named = |sql: &&String| tables(sql).any(|named| named == table);
+        assert!(seen.iter().any(|sql| named(&sql)), "nothing was asked of {table}");
+    }
+    for sql in &seen {
+        let of_buckets = tables(sql).filter(|table| OF_BUCKETS.contains(table)).count();
+        // Rows that are inserted hold their bucket.
+        let conditions = conditions(sql) + sql.matches("INSERT INTO").count();
+        assert!(of_buckets <= conditions, "a table without its bucket: {sql}");
+        for word in ["nextval", "pg_advisory", "SAVEPOINT", "TEMP", "CALL"] {
+            assert!(!sql.contains(word), "{word} belongs to one machine: {sql}");
+        }
+    }
+}
+
+#[test]
+fn a_join_across_buckets_would_be_found() {
+    let apart = "SELECT * FROM records r JOIN gone g ON r.id = g.id WHERE r.bucket = $1";
+    assert_eq!((tables(apart).count(), conditions(apart)), (2, 1));
+    let together = "SELECT * FROM records r JOIN gone g ON g.bucket = r.bucket WHERE r.bucket = $1";
+    assert_eq!((tables(together).count(), conditions(together)), (2, 2));
+}
+
+// Reads and writes in every way in which requests do.
+async fn exercise(store: &Arc<dyn Store>) {
+    law::lists_agree_with_the_model(Arc::clone(store), 1).await;
+    found(store, "b", &["c", "d"]).await;
+    found(store, "e", &["c"]).await;
+    let record = |bucket: &str, id: &str| CollectionPath::new(bucket, "c").record(id);
+    let paths: Vec<RecordPath> =
+        ["r", "s", "t"].iter().flat_map(|id| [record("b", id), record("e", id)]).collect();
+    for _ in 0..3 {
+        apply(store, paths.iter().map(put).collect()).await;
+    }
+    let group = GroupPath { bucket: "b".into(), group: "g".into() };
+    let member = Principal::from("somebody");
+    for members in [vec![member.clone()], vec![], vec![member.clone()]] {
+        apply(store, vec![Write::SetMembers { group: group.clone(), members }]).await;
+    }
+    assert_eq!(store.groups_of(std::slice::from_ref(&member)).await.unwrap(), [group]);
+    store.collections_of(&[member]).await.unwrap();
+    assert_eq!(store.get(&paths).await.unwrap().len(), paths.len());
+    store.head(&paths[0].collection).await.unwrap();
+    store.list(&Query::all(paths[0].collection.clone(), 2)).await.unwrap();
+    store.count(&Query::all(paths[0].collection.clone(), 2)).await.unwrap();
+    store.ping().await.unwrap();
+    let bucket = |name: &str| BucketId::from(name);
+    let drops = [
+        vec![Write::Erase { path: paths[0].clone() }],
+        vec![Write::Touch { collection: CollectionPath::new("b", "d") }],
+        vec![Write::DropCollection { collection: CollectionPath::new("b", "c") }],
+        vec![Write::DropBucket { bucket: bucket("b") }],
+        vec![Write::DropBucket { bucket: bucket("e") }],
+    ];
+    for writes in drops {
+        apply(store, writes).await;
+    }
+}
+
+async fn open(database: &Database) -> Arc<dyn Store> {
+    let address = Address { url: database.url().to_owned(), password: None };
+    nuage_store::connect(&address, Options::default()).await.unwrap()
+}
+
+// The answers to a question about `ours`: tables, indexes and the like that are Nuage's.
+fn ask(database: &Database, sql: &str) -> Vec<String> {
+    let ours = "WITH ours AS (SELECT oid, relname, relkind FROM pg_class
+        WHERE relnamespace = current_schema()::regnamespace)";
+    let told = database.execute(&format!("{ours} {sql} ORDER BY 1"));
+    told.lines().map(str::to_owned).collect()
+}
+
+// What the server says that it was asked of tables, each on one line.
+fn statements(log: &str) -> Vec<String> {
+    let mut statements: Vec<String> = Vec::new();
+    let mut is_statement = false;
+    for line in log.lines() {
+        if let Some(more) = line.strip_prefix('\t') {
+            if let Some(last) = statements.last_mut().filter(|_| is_statement) {
+                last.push(' ');
+                last.push_str(more.trim());
+            }
+            continue;
+        }
+        let begun = line.split_once("LOG:  execute ").or(line.split_once("LOG:  statement"));
+        is_statement = begun.is_some();
+        let sql = begun.and_then(|(_, rest)| rest.split_once(": "));
+        statements.extend(sql.map(|(_, sql)| sql.trim().to_owned()));
+    }
+    let of_tables = ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"];
+    statements.retain(|sql| of_tables.iter().any(|verb| sql.starts_with(verb)));
+    statements
+}
+
+// The tables that a statement reads or writes, as often as it names them.
+fn tables(sql: &str) -> impl Iterator<Item = &str> {
+    let words: Vec<&str> = words(sql).collect();
+    let named = words.windows(2).map(|pair| (pair[0], pair[1])).collect::<Vec<_>>();
+    let verbs = ["FROM", "JOIN", "UPDATE", "INTO", "USING"];
+    named.into_iter().filter(move |(verb, _)| verbs.contains(verb)).map(|(_, table)| table)
+}
+
+// How often a statement says of which bucket something is.
+fn conditions(sql: &str) -> usize {
+    let words: Vec<&str> = words(sql).collect();
+    let is_bucket = |word: &str| word == "bucket" || word.ends_with(".bucket");
+    words.windows(2).filter(|pair| is_bucket(pair[0]) && pair[1] == "=").count()
+}
+
+fn words(sql: &str) -> impl Iterator<Item = &str> {
+    sql.split(|c: char| c.is_whitespace() || "(),".contains(c)).filter(|word| !word.is_empty())
+}
