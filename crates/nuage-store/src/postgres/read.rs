@@ -10,7 +10,6 @@ use crate::postgres::errors::Fault;
 use crate::postgres::needs::Needs;
 use crate::postgres::overlay::{Overlay, Row};
 use crate::postgres::rows::{self, one_record, one_record_to_lock};
-use crate::rules::Sequence;
 
 macro_rules! sequence_columns {
     () => {
