@@ -132,33 +132,41 @@ impl<'a> Copying<'a> {
             Some((table, after)) => (table, Some(after)),
             None => (Table::ALL[0], None),
         };
+        let size = self.size;
         for table in Table::ALL.into_iter().filter(|table| *table >= first) {
+            let mut page = self.from.page(table, after.as_deref(), size).await;
             loop {
-                let page = self.from.page(table, after.as_deref(), self.size).await;
                 let rows = page.map_err(CopyError::Source)?;
                 let Some(last) = rows.last() else { break };
-                after = Some(last.key(table).to_vec());
-                let count = rows.len() as u64;
-                self.write(table, rows).await?;
+                let (key, count) = (last.key(table).to_vec(), rows.len() as u64);
+                // The next page is read while this one is written.
+                let written = write(self.to, &mut self.progress, table, rows);
+                let next = self.from.page(table, Some(&key), size);
+                let (written, next) = tokio::join!(written, next);
+                written.map_err(CopyError::Target)?;
                 watch.advance(table, count);
+                page = next;
             }
             watch.complete(table);
             after = None;
         }
         Ok(())
     }
+}
 
-    async fn write(&mut self, table: Table, rows: Vec<Row>) -> Result<(), CopyError> {
-        let last = rows.last().map(|row| (table, row.key(table).to_vec()));
-        let after = Progress {
-            source: self.progress.source.clone(),
-            at: last,
-            rows: self.progress.rows + rows.len() as u64,
-        };
-        let before = std::mem::replace(&mut self.progress, after.clone());
-        let step = Step::Rows { table, rows, before, after };
-        self.to.rows().load(step).await.map_err(CopyError::Target)
-    }
+async fn write(
+    to: &dyn Store,
+    progress: &mut Progress,
+    table: Table,
+    rows: Vec<Row>,
+) -> Result<(), StoreError> {
+    let after = Progress {
+        source: progress.source.clone(),
+        at: rows.last().map(|row| (table, row.key(table).to_vec())),
+        rows: progress.rows + rows.len() as u64,
+    };
+    let before = std::mem::replace(progress, after.clone());
+    to.rows().load(Step::Rows { table, rows, before, after }).await
 }
 
 /// The digest of each table, of one moment.

@@ -111,7 +111,9 @@ impl Dump for Moment {
         Box::pin(async move {
             let asked = self.rows.min(size.rows).max(1);
             let rows = page(&self.client, table, after, asked, size).await?;
-            self.rows = (rows.len() * 2).max(if rows.len() < asked { 1 } else { ROWS_MIN });
+            let bytes: usize = rows.iter().map(Row::bytes).sum();
+            // Where bytes end the pages, few more than fit are asked for.
+            self.rows = (rows.len() * 2).max(if bytes < size.bytes { ROWS_MIN } else { 2 });
             Ok(rows)
         })
     }

@@ -26,6 +26,7 @@ both_databases!(async
     a_copy_does_not_mix_with_anything_else,
     two_copies_into_one_store_do_not_mix,
     what_is_read_for_a_copy_is_of_one_moment,
+    a_page_ends_when_it_is_large_enough,
     a_step_in_the_wrong_place_changes_nothing,
 );
 
@@ -257,6 +258,51 @@ async fn what_is_read_for_a_copy_is_of_one_moment(backend: Backend) {
         }
         assert_eq!(rows, digest.rows);
     }
+}
+
+async fn a_page_ends_when_it_is_large_enough(backend: Backend) {
+    const LARGE: usize = 100_000;
+    let place = Place::new(backend);
+    let store = place.open().await;
+    let path = |n| RecordPath::account(format!("{n:02}"));
+    let put = |n| {
+        let body = Body::from(format!("{{\"text\":\"{}\"}}", "x".repeat(LARGE)));
+        let (permissions, readers) = ("{}".to_owned(), Readers::new(Default::default()));
+        Write::Put { path: path(n), body, permissions, readers, placement: Placement::Next }
+    };
+    crate::apply(&store, (0..40).map(put).collect()).await;
+    let mut dump = store.rows().dump().await.unwrap();
+    let size = PageSize { rows: 1_000, bytes: 3 * LARGE };
+    let (mut pages, mut after) = (Vec::new(), None);
+    loop {
+        let page = dump.page(Table::Records, after.as_deref(), size).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.key(Table::Records).to_vec());
+        pages.push(page.len());
+    }
+    assert_eq!(pages.iter().sum::<usize>(), 40);
+    assert!(pages.iter().all(|rows| *rows <= 3), "{pages:?}");
+}
+
+#[test]
+fn what_postgres_cannot_keep_is_told() {
+    nuage_testkit::backend::block_on(async {
+        let places = [Backend::Sqlite, Backend::Sqlite, Backend::Postgres].map(Place::new);
+        let from = places[0].open().await;
+        let path = RecordPath::account("a");
+        let readers = Readers::new([Principal::from("a\0b")].into());
+        let (body, permissions) = (Body::from("{}".to_owned()), "{}".to_owned());
+        let placement = Placement::Next;
+        let put = Write::Put { path, body, permissions, readers, placement };
+        crate::apply(&from, vec![put]).await;
+        copied(&*from, &*places[1].open().await, Resume::Continue).await.unwrap();
+        let refused = copied(&*from, &*places[2].open().await, Resume::Continue).await;
+        assert!(
+            matches!(&refused, Err(CopyError::Target(StoreError::Unsupported(why)))
+                if why.contains("NUL")),
+            "{refused:?}"
+        );
+    });
 }
 
 async fn a_step_in_the_wrong_place_changes_nothing(backend: Backend) {
