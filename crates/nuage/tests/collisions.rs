@@ -85,7 +85,7 @@ fn readers_that_poll_miss_nothing_acknowledged(backend: Backend) {
         seen.extend(readers.into_iter().map(|reader| reader.join().unwrap()));
     });
     let acknowledged = acknowledged.into_inner().unwrap();
-    assert!(acknowledged.len() > 200, "only {} writes", acknowledged.len());
+    assert!(acknowledged.len() > backend.choose(200, 100), "only {} writes", acknowledged.len());
     for seen in seen {
         for (id, time) in &acknowledged {
             assert_eq!(seen.get(id), Some(time), "a reader never saw the last change of {id}");
@@ -131,7 +131,7 @@ fn deletions_of_all_race_with_writes_and_leave_nothing_behind(backend: Backend) 
         let (code, words) = server.check();
         assert_eq!(code, Some(0), "while the server runs: {words}");
     });
-    assert!(written.into_inner() > 200);
+    assert!(written.into_inner() > backend.choose(200, 50), "hardly anything was written");
     // What is below something that is not there cannot be seen, nor be in the way later.
     let mut client = server.client();
     for bucket in ["a", "b"] {
