@@ -329,3 +329,41 @@ fn a_source_that_moved_is_told(backend: Backend) {
     assert_eq!(code, Some(0), "{words}");
     assert_eq!(to.check().0, Some(0));
 }
+
+#[test]
+fn passwords_are_read_from_files_and_what_is_wrong_with_an_end_is_told() {
+    let (from, to) = (Home::new(Backend::Sqlite), Home::new(Backend::Postgres));
+    block_on(async { from.open().await.close().await });
+    let database = to.database.as_ref().unwrap();
+    let role = format!("role_of_{}", database.name());
+    database.execute(&format!("CREATE ROLE {role} LOGIN PASSWORD 'right'"));
+    database.execute(&format!("GRANT ALL ON SCHEMA public TO {role}"));
+    let (_, place) = database.url().split_once('@').unwrap();
+    let url = format!("postgres://{role}@{place}");
+    let file = |password: &str| {
+        let path = from.folder.path().join(password);
+        std::fs::write(&path, format!("{password}\n")).unwrap();
+        path.display().to_string()
+    };
+    let (right, wrong) = (file("right"), file("wrong"));
+    let (data, nowhere) = (from.data().display().to_string(), from.folder.path().join("no"));
+    let nowhere = nowhere.display().to_string();
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["--from", &data, "--to", &url, "--to-password-file", &wrong], 4, "refuses the password"),
+        (&["--from", &data, "--to", &url, "--to-password-file", &nowhere], 3, "cannot be read"),
+        (&["--from", &data, "--to", "mysql://h/d"], 3, "mysql is not a database of Nuage"),
+        (&["--from", &data, "--to", &data], 2, "cannot be copied into itself"),
+        (&["--from", &nowhere, "--to", &url], 4, "There is no data at"),
+        (&["--from", &data], 2, "--to"),
+        (&["--from", &data, "--to", &url, "--to-password-file", &right], 0, "is sound"),
+        (&["--from", &data, "--to", &url, "--to-password-file", &right], 0, "is sound"),
+        (&["--from", &url, "--from-password-file", &right, "--to", &nowhere], 0, "everything"),
+    ];
+    for (arguments, code, words) in cases {
+        let mut command = clean_command(&program().binary);
+        let (ended, said) = said(command.arg("copy").args(*arguments));
+        assert_eq!(ended, Some(*code), "{arguments:?}: {said}");
+        assert!(said.contains(words), "{arguments:?}: {said}");
+    }
+    database.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
