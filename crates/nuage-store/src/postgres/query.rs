@@ -29,6 +29,8 @@ pub(super) const ANSWER: Duration = Duration::from_secs(10);
 const PLAIN_PAGE: usize = 1_000;
 /// Rows that are read in one go where an unknown part of them is shown.
 const CHUNK_ROWS: i64 = 500;
+/// Tombstones that there may be on a way beyond what is usual in its collection.
+const SLACK_ROWS: i64 = 8;
 
 const GET: &str =
     one_record!("seq, timestamp, dead, signature, permissions, body, entered", "$1", "$2", "$3");
@@ -254,10 +256,7 @@ impl Read for List<'_> {
             let mut visit = |record: Record| {
                 if asked.shows(&record) { kept.push(record) } else { ControlFlow::Continue(()) }
             };
-            let chunk = match asked.is_exact() {
-                true => wanted(query.limit.min(PLAIN_PAGE)),
-                false => CHUNK_ROWS,
-            };
+            let chunk = if asked.is_exact() { expected_rows(&asked) } else { CHUNK_ROWS };
             walk(reader, &asked, chunk, Columns::Full, &mut visit).await?;
             kept.finish()
         } else {
@@ -273,6 +272,16 @@ impl Read for List<'_> {
         };
         Ok(Page { records, more, ..empty })
     }
+}
+
+// Rows on the way of a page, as far as one can tell: those along signatures include tombstones.
+fn expected_rows(asked: &Asked<'_>) -> i64 {
+    let shown = wanted(asked.query.limit.min(PLAIN_PAGE));
+    let (sequence, states) = (asked.sequence, asked.query.states);
+    if asked.way() != Way::Signatures || states == States::Both || sequence.tombstones == 0 {
+        return shown;
+    }
+    shown + shown.saturating_mul(sequence.tombstones) / sequence.rows().max(1) + SLACK_ROWS
 }
 
 struct Count<'a>(&'a Query);
