@@ -28,7 +28,7 @@ pub struct Engine {
     store: Arc<dyn Store>,
     settings: Settings,
     world: World,
-    parents: Cache<RecordPath, Option<Arc<Parent>>>,
+    parents: Cache<RecordPath, Arc<Parent>>,
     callers: Cache<Principal, Caller>,
     accounts_generation: AtomicU64,
     locks: Vec<Arc<Mutex<()>>>,
@@ -116,12 +116,16 @@ impl Engine {
         path: &RecordPath,
     ) -> Result<Option<Arc<Parent>>, StoreError> {
         let age = match self.parents.get(path, self.store.foreign_writes()) {
-            Ok(parent) => return Ok(parent),
+            Ok(parent) => return Ok(Some(parent)),
             Err(age) => age,
         };
         let record = self.peek(path).await?.filter(Record::is_live);
         let parent = record.map(Parent::new).transpose()?.map(Arc::new);
-        self.parents.put(&age, path.clone(), parent.clone());
+        // What is missing is looked for each time: whoever just made it in another process goes on
+        // in this one.
+        if let Some(parent) = &parent {
+            self.parents.put(&age, path.clone(), Arc::clone(parent));
+        }
         Ok(parent)
     }
 

@@ -37,9 +37,9 @@ fn many_that_start_at_once_make_one_site() {
         assert!(answer.status < 400, "{answer}");
         answer
     };
-    for number in 0..PROCESSES {
+    for (number, process) in processes.iter().enumerate() {
         let path = format!("{LIST}/r{number}");
-        ask(&processes[number], Call::put(path, &json!({"data": {"number": number}})));
+        ask(process, Call::put(path, &json!({"data": {"number": number}})));
     }
     let people: Vec<Value> = processes
         .iter()
