@@ -231,7 +231,9 @@ pub(crate) fn lay_secrets(files: &Files, secrets: &BTreeMap<String, String>) -> 
         return Ok(());
     }
     let draft = draft_secrets(&path, secrets)?;
-    std::fs::rename(&draft, &path).with_context(|| format!("{} cannot be made", path.display()))
+    let laid = std::fs::rename(&draft, &path);
+    let laid = laid.and_then(|()| File::open(&files.folder)?.sync_all());
+    laid.with_context(|| format!("{} cannot be made", path.display()))
 }
 
 fn draft_secrets(path: &Path, secrets: &BTreeMap<String, String>) -> Result<PathBuf> {

@@ -1,9 +1,12 @@
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::config::{Config, Files, Origin, Place, Settings, Value};
-use crate::data::{lock, make_folder, open_or_make, secrets_of_folder, secrets_path};
+use crate::data::{
+    found_secrets, lay_secrets, lock, make_folder, open_or_make, secrets_of_folder, secrets_path,
+};
 
 /// Settings with their data in that folder.
 pub(crate) fn settings_in(folder: &std::path::Path) -> Settings {
@@ -54,6 +57,28 @@ fn secrets_that_are_set_are_not_replaced_even_by_empty_ones() {
     settings.userid_hmac_secret = Some(String::new());
     settings.take_secrets(secrets_of_folder(&files).unwrap());
     assert_eq!(settings.auth.hmac_secret.reveal(), "");
+}
+
+#[test]
+fn secrets_that_come_with_a_copy_are_laid_beside_it_and_others_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = files_of(&settings_in(folder.path()));
+    make_folder(&files).unwrap();
+    assert_eq!(found_secrets(&files).unwrap(), BTreeMap::new());
+    secrets_of_folder(&files).unwrap();
+    let mut brought = found_secrets(&files).unwrap();
+    assert_eq!(brought.len(), 3);
+    for secret in brought.values_mut() {
+        *secret = "with \"quotes\" and \\".to_owned();
+    }
+    for _ in 0..2 {
+        lay_secrets(&files, &brought).unwrap();
+        assert_eq!(found_secrets(&files).unwrap(), brought);
+        assert_eq!(mode(&secrets_path(&files)), 0o600);
+        assert_eq!(std::fs::read_dir(&files.folder).unwrap().count(), 2, "one was kept beside");
+    }
+    lay_secrets(&files, &BTreeMap::new()).unwrap();
+    assert!(!secrets_path(&files).exists());
 }
 
 #[test]
