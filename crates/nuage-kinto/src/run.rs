@@ -91,6 +91,14 @@ impl Kinto {
     }
 
     async fn replies(&self, session: &mut Session, calls: &[Subcall]) -> Result<Answers, Error> {
+        let objects = calls.iter().flatten().filter_map(|call| match &call.endpoint {
+            Endpoint::Object(path) => Some(path.clone()),
+            _ => None,
+        });
+        let objects: Vec<_> = objects.collect();
+        if objects.len() > 1 {
+            session.foresee(objects).await.map_err(|error| self.failure(error))?;
+        }
         let mut replies = Vec::with_capacity(calls.len());
         for call in calls {
             let (path, method, reply) = match call {

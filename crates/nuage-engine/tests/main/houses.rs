@@ -52,7 +52,7 @@ impl House {
     }
 }
 
-fn world() -> World {
+pub(crate) fn world() -> World {
     let clock = AtomicI64::new(START_MS);
     World {
         clock: Box::new(move || Timestamp(clock.fetch_add(1, Ordering::Relaxed))),

@@ -1,9 +1,12 @@
 //! What was decided on something that changed before the commit is not applied.
 
-use nuage_engine::{Attempts, Intent, Settings};
-use nuage_model::Principal;
+use std::sync::Arc;
 
-use crate::houses::{House, collection, delete, is_conflict, put, records};
+use nuage_engine::{Attempts, Engine, Intent, Settings};
+use nuage_model::Principal;
+use nuage_testkit::fault::FaultStore;
+
+use crate::houses::{House, collection, delete, is_conflict, put, records, world};
 
 #[tokio::test]
 async fn two_changes_of_one_record_decided_on_the_same_state() {
@@ -112,4 +115,42 @@ async fn a_commit_that_nobody_waits_for_is_finished_and_seen() {
             tokio::task::yield_now().await;
         }
     }
+}
+
+#[tokio::test]
+async fn records_of_a_batch_are_read_with_one_question() {
+    let house = House::with_collection(Settings::default()).await;
+    let store = Arc::new(FaultStore::new(Arc::clone(house.engine.store())));
+    let engine = Engine::new(store.clone(), Settings::default(), world());
+    let caller = engine.caller(Some(Principal::from("alice"))).await.unwrap();
+    let mut session = engine.session(caller.clone(), &Attempts::default()).await;
+    put(&mut session, &records().record("0"), "{}").await;
+    session.commit().await.unwrap();
+
+    // What is above them is known by now: one question, one batch of writes.
+    store.fail_after(2);
+    let paths: Vec<_> = (0..25).map(|n| records().record(n.to_string())).collect();
+    let mut session = engine.session(caller, &Attempts::default()).await;
+    session.foresee(paths.clone()).await.unwrap();
+    for path in &paths {
+        put(&mut session, path, r#"{"n":1}"#).await;
+    }
+    session.commit().await.unwrap();
+    for path in &paths {
+        assert_eq!(house.body(path).await.unwrap(), r#"{"n":1}"#);
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_in_advance_must_still_be_so() {
+    let house = House::with_collection(Settings::default()).await;
+    let path = records().record("r");
+    let mut early = house.session("alice").await;
+    early.foresee(vec![path.clone(), records().record("s")]).await.unwrap();
+    let mut other = house.session("alice").await;
+    put(&mut other, &path, r#"{"n":1}"#).await;
+    other.commit().await.unwrap();
+    put(&mut early, &path, r#"{"n":2}"#).await;
+    assert!(is_conflict(&early.commit().await));
+    assert_eq!(house.body(&path).await.unwrap(), r#"{"n":1}"#);
 }
