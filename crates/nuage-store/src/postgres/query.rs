@@ -111,7 +111,12 @@ pub(super) async fn count(
         None => Cow::Borrowed(query),
         Some(_) => Cow::Owned(Query { after: None, ..query.clone() }),
     };
-    let is_counted = query.filters.is_empty() && !matches!(query.scope, Scope::Holders(..));
+    let has_counter = match query.scope {
+        Scope::All => true,
+        Scope::Readers(_) => query.states == States::Live,
+        Scope::Holders(..) => false,
+    };
+    let is_counted = query.filters.is_empty() && has_counter;
     let _slot = if is_counted { None } else { Some(pool.slot(within).await?) };
     pool.read(&Count(&query), within).await
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use nuage_model::{
     ApplyError, Batch, Body, CollectionPath, Guard, Placement, Principal, Readers, RecordPath, Seq,
-    Signature, Store, Timestamp, Write,
+    Store, Timestamp, Write,
 };
 use nuage_testkit::backend::Backend;
 use nuage_testkit::both_databases;
