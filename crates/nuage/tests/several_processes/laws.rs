@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nuage_testkit::backend::Backend;
-use nuage_testkit::checker::{self, Event, What};
+use nuage_testkit::checker::{self, Event, Over, Rule, What};
 use nuage_testkit::history::SETTINGS;
 use nuage_testkit::random::Random;
 
@@ -34,7 +34,49 @@ fn one_process_keeps_the_laws() {
     let site = Site::new(Backend::Sqlite, 1, SETTINGS);
     let seed = Seed::new();
     let run = run(&site.addresses(), &seed, None, |done| wait(done, TIME / 2));
-    judge(&site.addresses(), &seed, run);
+    let events = judge(&site.addresses(), &seed, run);
+    let broken = |spoil: fn(&mut What) -> bool| {
+        let mut events = events.clone();
+        // Late in the record, so that there is something to be broken.
+        let spoilt = events.iter_mut().rev().any(|event| spoil(&mut event.what));
+        assert!(spoilt, "there is nothing to spoil");
+        checker::check(&events).into_iter().map(|fault| fault.rule).collect::<Vec<_>>()
+    };
+    assert!(broken(lose_an_update).contains(&Rule::LostUpdate));
+    assert!(broken(hide_a_record).contains(&Rule::Incomplete));
+    assert!(broken(turn_a_head_back).contains(&Rule::Stale));
+    assert!(broken(repeat_a_time).contains(&Rule::RepeatedTime));
+}
+
+fn lose_an_update(what: &mut What) -> bool {
+    let What::Wrote(writes) = what else { return false };
+    let mut writes = writes.iter_mut();
+    let Some(write) = writes.find(|write| matches!(write.over, Over::Version(_))) else {
+        return false;
+    };
+    write.over = Over::Version(1);
+    true
+}
+
+fn hide_a_record(what: &mut What) -> bool {
+    let What::Listed(list) = what else { return false };
+    list.shown.pop().is_some()
+}
+
+fn turn_a_head_back(what: &mut What) -> bool {
+    let What::Headed { head, .. } = what else { return false };
+    *head -= 1;
+    true
+}
+
+fn repeat_a_time(what: &mut What) -> bool {
+    let What::Wrote(writes) = what else { return false };
+    let [first, second, ..] = writes.as_mut_slice() else { return false };
+    if first.place.collection != second.place.collection {
+        return false;
+    }
+    first.time = second.time;
+    true
 }
 
 #[test]
@@ -137,7 +179,7 @@ impl Drop for Stop<'_> {
 }
 
 // Looks at everything through each process, and lets the checker judge.
-fn judge(addresses: &[SocketAddr], seed: &Seed, run: Run) {
+fn judge(addresses: &[SocketAddr], seed: &Seed, run: Run) -> Vec<Event> {
     let Run { clock, mut loads } = run;
     let counted = |collection: usize, counter: usize| {
         let counted = loads.iter().map(|load| load.counted[collection][counter]);
@@ -162,4 +204,5 @@ fn judge(addresses: &[SocketAddr], seed: &Seed, run: Run) {
     assert!(writes > STEPS / 5, "only {writes} writes in {} events", events.len());
     let faults: Vec<String> = checker::check(&events).iter().map(ToString::to_string).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+    events
 }

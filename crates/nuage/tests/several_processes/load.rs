@@ -412,7 +412,7 @@ impl Load {
         let is_mortal = self.processes.mortal == Some(process);
         match sent {
             Ok(answer) => {
-                assert!(!matches!(answer.status, 409 | 429 | 500..), "{answer}");
+                assert!(!matches!(answer.status, 409 | 429 | 500..), "process {process}: {answer}");
                 if !is_mortal {
                     self.longest = self.longest.max(Duration::from_nanos(returned - called));
                 }
