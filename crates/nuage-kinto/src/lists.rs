@@ -41,18 +41,22 @@ impl Kinto {
         let list = self.open_list(session, collection, ListIntent::Read).await?;
         let conditions = preconditions(call)?;
         let params = self.list_params(session, call, collection)?;
-        let head = session.head(&list).await.map_err(|error| self.refusal(session, error))?;
-        match conditions.if_none_match {
-            Some(Tag::Is(known)) if known == head.timestamp => {
-                return Ok(Reply::NotModified { timestamp: known });
+        // The list brings its head along: another question is worth it only where the answer may
+        // save the list.
+        if conditions.if_none_match.is_some() || conditions.if_match.is_some() {
+            let head = session.head(&list).await.map_err(|error| self.refusal(session, error))?;
+            match conditions.if_none_match {
+                Some(Tag::Is(known)) if known == head.timestamp => {
+                    return Ok(Reply::NotModified { timestamp: known });
+                }
+                Some(Tag::Any) => {
+                    return Ok(Reply::Stale { existing: None, timestamp: head.timestamp });
+                }
+                _ => {}
             }
-            Some(Tag::Any) => {
+            if differs(conditions.if_match, head.timestamp) {
                 return Ok(Reply::Stale { existing: None, timestamp: head.timestamp });
             }
-            _ => {}
-        }
-        if differs(conditions.if_match, head.timestamp) {
-            return Ok(Reply::Stale { existing: None, timestamp: head.timestamp });
         }
         let mut query = self.query(&list, &params, &params.token)?;
         query.states = params.states;
