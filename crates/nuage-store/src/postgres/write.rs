@@ -13,6 +13,7 @@ use tokio_postgres::types::ToSql;
 use crate::postgres::errors::Fault;
 use crate::postgres::overlay::Effects;
 use crate::postgres::read::{Names, collection_names};
+use crate::postgres::rows::one_record_to_lock;
 
 /// Nothing is written where a guess was wrong.
 macro_rules! if_fit {
@@ -53,14 +54,21 @@ const DROP_COLLECTIONS: &[&str] = &[
     drop_collections!("signature_principals"),
     drop_collections!("directory_collections"),
 ];
-const FREE: &str = "
-    UPDATE records r SET timestamp = NULL
-    FROM unnest($1::text[], $2::text[], $3::text[]) AS k (bucket, collection, id)
-    WHERE r.bucket = k.bucket AND r.collection = k.collection AND r.id = k.id";
-const ERASE: &str = "
-    DELETE FROM records r
-    USING unnest($1::text[], $2::text[], $3::text[]) AS k (bucket, collection, id)
-    WHERE r.bucket = k.bucket AND r.collection = k.collection AND r.id = k.id";
+/// Rows by their names, which stay where they are as long as their collections are locked. In a
+/// join the planner could take any index that begins with bucket and collection.
+macro_rules! these_records {
+    () => {
+        concat!(
+            " WHERE bucket = ANY ($1) AND ctid = ANY (ARRAY(SELECT r.place
+            FROM unnest($1::text[], $2::text[], $3::text[]) AS k (bucket, collection, id)
+            CROSS JOIN LATERAL (",
+            one_record_to_lock!("ctid AS place", "k.bucket", "k.collection", "k.id"),
+            ") r))"
+        )
+    };
+}
+const FREE: &str = concat!("UPDATE records SET timestamp = NULL", these_records!());
+const ERASE: &str = concat!("DELETE FROM records", these_records!());
 const FORGET: &str = "
     DELETE FROM gone g
     USING unnest($1::text[], $2::text[], $3::bigint[]) AS k (bucket, collection, seq)
