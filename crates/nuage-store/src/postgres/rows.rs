@@ -20,7 +20,9 @@ macro_rules! one_record {
             $columns,
             " FROM (SELECT bucket, collection, id, seq, timestamp, dead, signature, entered,
                     permissions, body
-                FROM records WHERE (bucket, collection, id) >= (",
+                FROM records WHERE bucket = ",
+            $bucket,
+            " AND (bucket, collection, id) >= (",
             $bucket,
             ", ",
             $collection,

@@ -150,7 +150,10 @@ fn judge(sql: &str, plan: &str, mode: Mode) {
         assert!(wanted.contains(&used), "{used}\n{context}");
     }
     if wanted == ["records_pkey"] {
-        assert!(plan.contains("Index Cond: (ROW(bucket, collection, id) >="), "{context}");
+        let condition = plan.lines().find(|line| line.contains("Index Cond:"));
+        let is_point =
+            condition.is_some_and(|line| line.contains("ROW(bucket, collection, id) >="));
+        assert!(is_point, "{context}");
     }
 }
 
