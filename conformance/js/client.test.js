@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
-import { authorization, client, contents, device, fresh, principal, synced } from "./harness.js";
+import { authorization, client, contents, device, fresh, principal, RECORDS, synced } from "./harness.js";
 
 /** A bucket with one collection, and its owner. */
 async function workplace() {
@@ -183,8 +183,8 @@ test("an account is created, used, and its data are its own", async () => {
   await assert.rejects(client().createAccount(name, "mine now"), /401/);
 });
 
-describe("ten thousand records", () => {
-  const total = 10_000;
+describe("many records", () => {
+  const total = RECORDS;
   let place;
 
   before(async () => {

@@ -15,6 +15,8 @@ export const Kinto = library.default;
 export const KintoClient = library.KintoClient;
 export const URL = required("NUAGE_TEST_URL");
 export const STRAINED_URL = required("NUAGE_TEST_STRAINED_URL");
+/** How many records are many: whole thousands. */
+export const RECORDS = Number(process.env.NUAGE_TEST_RECORDS ?? 10_000);
 
 /** What `cargo xtask` says in the environment. */
 export function required(name) {

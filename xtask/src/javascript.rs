@@ -47,13 +47,15 @@ pub(crate) fn test(program: &Program) -> Result<Tally> {
     let folder = scratch().join(format!("js-moves-{}", std::process::id()));
     let database = postgres::database()?;
     let (file, url) = (folder.as_os_str(), OsStr::new(database.url()));
-    let (from, to) = match keeper {
-        Keeper::Sqlite => (file, url),
-        Keeper::Postgres => (url, file),
+    // What many records cost the client is the same on both databases: once is enough.
+    let (from, to, many) = match keeper {
+        Keeper::Sqlite => (file, url, "10000"),
+        Keeper::Postgres => (url, file, "3000"),
     };
     let tally = suite(program, "js", &root().join("conformance/js"), ".test.js", |suite| {
         suite.env("NUAGE_TEST_PROGRAM", target().join("debug").join("nuage"));
         suite.env("NUAGE_TEST_FROM", from).env("NUAGE_TEST_TO", to);
+        suite.env("NUAGE_TEST_RECORDS", many);
     });
     // It is not there if the suite did not come so far.
     drop(std::fs::remove_dir_all(&folder));

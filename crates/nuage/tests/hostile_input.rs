@@ -36,7 +36,7 @@ both_databases!(
 );
 
 /// On SQLite and on PostgreSQL: what is parsed before is the same.
-const CASES: (u64, u64) = (400, 150);
+const CASES: (u64, u64) = (300, 100);
 /// Longest time for an answer: the server's own limits are shorter.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Memory that a test may cost, beyond that of a server that was used a little.
