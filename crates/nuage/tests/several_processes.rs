@@ -2,6 +2,7 @@
 
 mod laws;
 mod load;
+mod requests;
 mod rights;
 mod sites;
 mod starts;

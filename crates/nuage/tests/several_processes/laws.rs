@@ -85,6 +85,9 @@ fn three_processes_keep_the_laws() {
     let seed = Seed::new();
     let run = run(&site.addresses(), &seed, None, |done| wait(done, TIME));
     judge(&site.addresses(), &seed, run);
+    let count = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    let deadlocks = site.database.as_ref().unwrap().execute(count);
+    assert_eq!(deadlocks.trim(), "0", "locks are not taken in one order");
 }
 
 #[test]

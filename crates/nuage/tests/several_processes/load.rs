@@ -12,9 +12,10 @@ use nuage_testkit::client::{Answer, Call, Client};
 use nuage_testkit::random::Random;
 use serde_json::{Value, json};
 
-/// Three collections of one bucket and two of another.
-const COLLECTIONS: [(&str, &str); 5] =
-    [("hot", "a"), ("hot", "b"), ("hot", "c"), ("warm", "a"), ("warm", "b")];
+use crate::several_processes::requests::{
+    COLLECTIONS, address, condition, outcome, path, records, shown, time,
+};
+
 /// Records of each collection that are only counted up.
 pub(super) const COUNTERS: usize = 3;
 /// The records after them are everybody's.
@@ -126,7 +127,8 @@ impl Load {
                 let since = before.saturating_sub(self.random.below(400) as i64).max(0);
                 self.list(collection, since, before, usize::MAX);
             }
-            88..94 => self.look(collection),
+            88..93 => self.look(collection),
+            93 => self.tend(collection),
             _ => {
                 let place = self.some_record(collection);
                 self.read(place);
@@ -311,6 +313,19 @@ impl Load {
         self.note(told, What::Wrote(together));
     }
 
+    // Changes the record of a bucket or a collection, which all others rely on.
+    fn tend(&mut self, collection: usize) {
+        let (bucket, collection) = COLLECTIONS[collection];
+        let mut path = format!("/v1/buckets/{bucket}");
+        if self.random.chance(70) {
+            path.push_str(&format!("/collections/{collection}"));
+        }
+        let note = json!({"data": {"note": self.token()}});
+        if let Ok(told) = self.send(Call::patch(path, &note)) {
+            assert_eq!(told.answer.status, 200, "{}", told.answer);
+        }
+    }
+
     // Asks what is new since the last time.
     fn poll(&mut self, collection: usize) {
         self.list(collection, self.heads[collection], i64::MAX, usize::MAX);
@@ -435,63 +450,4 @@ impl Load {
     fn moment(&self) -> u64 {
         self.clock.elapsed().as_nanos() as u64
     }
-}
-
-// What the answer to a write of one record means.
-fn outcome(write: Write, status: u16, body: &Value) -> What {
-    let Write { place, over, .. } = write;
-    match status {
-        200 | 201 => What::Wrote(vec![Write { time: Some(time(body)), ..write }]),
-        412 => What::Refused { place, over },
-        404 if write.token.is_none() || matches!(over, Over::Version(_)) => {
-            What::Read { place, found: None }
-        }
-        _ => panic!("{status} to {write:?}: {body}"),
-    }
-}
-
-fn condition(over: Over) -> Option<(&'static str, String)> {
-    match over {
-        Over::Anything => None,
-        Over::Nothing => Some(("If-None-Match", "*".to_owned())),
-        Over::Version(time) => Some(("If-Match", format!("\"{time}\""))),
-    }
-}
-
-fn shown(answer: &Answer) -> Vec<Shown> {
-    let body = answer.json();
-    let entries = body["data"].as_array().unwrap().iter();
-    let shown = entries.map(|entry| Shown {
-        record: entry["id"].as_str().unwrap()[1..].parse().unwrap(),
-        time: entry["last_modified"].as_i64().unwrap(),
-        token: entry["token"].as_u64(),
-    });
-    shown.collect()
-}
-
-fn time(body: &Value) -> i64 {
-    body["data"]["last_modified"].as_i64().unwrap_or_else(|| panic!("no time: {body}"))
-}
-
-fn records(collection: usize) -> String {
-    let (bucket, collection) = COLLECTIONS[collection];
-    format!("/v1/buckets/{bucket}/collections/{collection}/records")
-}
-
-fn path(place: Place) -> String {
-    format!("{}/r{}", records(place.collection), place.record)
-}
-
-fn address(collection: usize, since: i64, before: i64, limit: usize) -> String {
-    let mut query = Vec::new();
-    if since > 0 {
-        query.push(format!("_since={since}"));
-    }
-    if before < i64::MAX {
-        query.push(format!("_before={before}"));
-    }
-    if limit < usize::MAX {
-        query.push(format!("_limit={limit}"));
-    }
-    format!("{}?{}", records(collection), query.join("&"))
 }
