@@ -10,7 +10,7 @@ use crate::report::{
     throughput,
 };
 use crate::run::PUT_CONNECTIONS;
-use crate::run::postgres::{CONNECTIONS, WRITES};
+use crate::run::postgres::{CONNECTIONS, HOT, HOT_CONNECTIONS, WRITES};
 use crate::workload::Workload;
 
 impl Report<'_> {
@@ -89,34 +89,38 @@ impl Report<'_> {
         }
     }
 
-    // Everybody here writes to one collection anyway: this sets the processes side by side.
+    // Once with as many clients in all, once with as many for each process.
     fn write_hot(&self, out: &mut String) {
-        let counts = [self.main_connections(), PUT_CONNECTIONS, 64];
         let mut lines = String::new();
-        for workload in [Workload::Put, Workload::Update, Workload::Batch] {
-            for connections in counts {
-                let rate = |subject| {
-                    self.median(subject, workload, connections).map(|sample| throughput(&sample))
-                };
-                let one = rate(Subject::Postgres);
-                let (Some(one), Some(three)) = (one, rate(Subject::PostgresThree)) else {
-                    continue;
-                };
+        let mut write = |workload: Workload, clients: String, samples: [Option<Sample>; 2]| {
+            if let [Some(one), Some(three)] = samples.map(|sample| sample.map(|s| throughput(&s))) {
                 let _ = writeln!(
                     lines,
-                    "| {} | {connections} | {} | {} | {} |",
+                    "| {} | {clients} | {} | {} | {:.2} |",
                     workload.title(),
                     grouped(one),
                     grouped(three),
-                    ratio_text(three / one)
+                    three / one
                 );
+            }
+        };
+        let subjects = [Subject::Postgres, Subject::PostgresThree];
+        for workload in HOT {
+            for each in HOT_CONNECTIONS {
+                let of = |subject| self.results.postgres.hot.get(&(subject, workload, each));
+                let samples = subjects.map(|subject| of(subject).map(|samples| median(samples)));
+                write(workload, format!("{each} to each process"), samples);
+            }
+            for all in [self.main_connections(), PUT_CONNECTIONS, 64] {
+                let samples = subjects.map(|subject| self.median(subject, workload, all));
+                write(workload, format!("{all} in all"), samples);
             }
         }
         if !lines.is_empty() {
             let _ = write!(
                 out,
                 "\n### One hot collection: requests per second\n\n\
-                 | | connections | 1 process | 3 processes | ratio |\n|---|--:|--:|--:|--:|\n\
+                 | | connections | 1 process | 3 processes | ratio |\n|---|---|--:|--:|--:|\n\
                  {lines}"
             );
         }

@@ -15,6 +15,10 @@ use crate::workload::Workload;
 
 /// Connections at which ways to write are compared, and traffic is counted.
 pub(crate) const CONNECTIONS: [usize; 2] = [1, 16];
+/// Connections to each process where one process and three write to one collection.
+pub(crate) const HOT_CONNECTIONS: [usize; 2] = [16, 64];
+/// Workloads of that.
+pub(crate) const HOT: [Workload; 3] = [Workload::Put, Workload::Update, Workload::Batch];
 /// Workloads that ways to write are compared under. Those that judge nothing can do no others.
 pub(crate) const WRITES: [Workload; 2] = [Workload::Put, Workload::Batch];
 
@@ -25,6 +29,8 @@ pub(crate) struct Comparison {
     /// Of the same, and of each subject, with the traffic counted: only that means something.
     pub(crate) way_traffic: BTreeMap<(Way, Workload, usize), Sample>,
     pub(crate) traffic: BTreeMap<Key, Sample>,
+    /// At so many connections to each process.
+    pub(crate) hot: BTreeMap<Key, Vec<Sample>>,
 }
 
 impl Comparison {
@@ -36,6 +42,7 @@ impl Comparison {
         servers: &[(Subject, Server)],
         raw: &mut [(Subject, Raw)],
     ) -> Result<()> {
+        self.measure_hot(options, servers).await?;
         if let Some((_, server)) = servers.iter().find(|(s, _)| *s == Subject::Postgres) {
             println!("counting round trips of Nuage");
             let metered = servers::start_metered(places, server)?;
@@ -71,6 +78,31 @@ impl Comparison {
             }
         }
         metered.finish();
+        Ok(())
+    }
+
+    // As many clients to each of three processes as to one.
+    async fn measure_hot(
+        &mut self,
+        options: &Options,
+        servers: &[(Subject, Server)],
+    ) -> Result<()> {
+        let processes = [(Subject::Postgres, 1), (Subject::PostgresThree, 3)];
+        for round in 1..=options.rounds() {
+            for workload in options.workloads().into_iter().filter(|w| HOT.contains(w)) {
+                for each in HOT_CONNECTIONS {
+                    println!("round {round}: {}, {each} connections each", workload.title());
+                    for (subject, count) in processes {
+                        let Some((_, server)) = servers.iter().find(|(s, _)| *s == subject) else {
+                            continue;
+                        };
+                        let plan = plan(options, workload, each * count);
+                        let sample = server.target.measure(plan).await?;
+                        self.hot.entry((subject, workload, each)).or_default().push(sample);
+                    }
+                }
+            }
+        }
         Ok(())
     }
 }
