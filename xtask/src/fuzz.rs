@@ -14,6 +14,8 @@ use crate::workspace::{root, scratch};
 pub(crate) const SECONDS: u32 = 10;
 /// Where the choice of inputs begins: the same in each run, so that what one finds the next finds.
 const SEED: u32 = 20_261;
+/// How the names of committed inputs begin.
+const FIRST: &str = "seed-";
 /// Lines to show of a panic: its message and where it came from.
 const PANIC_LINES_MAX: usize = 25;
 /// The longest a single input may take, in seconds; longer counts as a hang.
@@ -62,7 +64,7 @@ pub(crate) fn smoke(seconds: u32) -> Result<Tally> {
             "-print_final_stats=1".to_owned(),
         ];
         let mut command = fuzz("run");
-        command.args(CHOICES).arg(&target).arg(empty_corpus(&target)?).arg("--").args(bounds);
+        command.args(CHOICES).arg(&target).arg(first_inputs(&target)?).arg("--").args(bounds);
         let mut heard = Heard::new(&target);
         let passed = watch(&mut command, |line| heard.line(line))?;
         tally.add(if passed { Tally::success() } else { Tally::failure(heard.failure) });
@@ -89,19 +91,29 @@ impl Heard {
         } else if self.after_panic > 0 {
             self.after_panic += 1;
         }
-        if self.after_panic < PANIC_LINES_MAX {
+        if self.after_panic <= PANIC_LINES_MAX {
             self.failure.hear(line);
         }
     }
 }
 
-/// The same seed and no corpus of earlier runs give the same inputs, as far as the time reaches.
-fn empty_corpus(target: &str) -> Result<PathBuf> {
+/// The committed inputs alone: with what earlier runs found, the same seed would not give the same
+/// inputs, as far as the time reaches.
+fn first_inputs(target: &str) -> Result<PathBuf> {
     let folder = scratch().with_file_name("fuzz-smoke").join(target);
     if folder.is_dir() {
         std::fs::remove_dir_all(&folder)?;
     }
     std::fs::create_dir_all(&folder)?;
+    let corpus = root().join("fuzz/corpus").join(target);
+    let entries = std::fs::read_dir(&corpus)
+        .with_context(|| format!("the fuzz target {target} has no {}", corpus.display()))?;
+    for entry in entries {
+        let name = entry?.file_name();
+        if name.to_string_lossy().starts_with(FIRST) {
+            std::fs::copy(corpus.join(&name), folder.join(&name))?;
+        }
+    }
     Ok(folder)
 }
 
@@ -135,3 +147,6 @@ fn targets() -> Result<Vec<String>> {
     targets.sort();
     Ok(targets)
 }
+
+#[cfg(test)]
+mod tests;
