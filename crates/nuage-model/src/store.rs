@@ -93,11 +93,8 @@ pub trait Store: Send + Sync {
 
     /// Keeps a short text under a name unless one is kept there already, and gives what is kept:
     /// for secrets that all processes on the same data must share.
-    fn keep<'a>(
-        &'a self,
-        name: &'a str,
-        value: &'a str,
-    ) -> Pending<'a, Result<String, StoreError>>;
+    fn keep<'a>(&'a self, name: &'a str, value: &'a str)
+    -> Pending<'a, Result<String, StoreError>>;
 
     /// The same store as rows, to be copied to another one or from there.
     fn rows(&self) -> &dyn Rows;

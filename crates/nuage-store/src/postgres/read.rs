@@ -45,12 +45,7 @@ macro_rules! old {
             FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY
                 AS k (bucket, collection, id, n)
             CROSS JOIN LATERAL (",
-            $one!(
-                "seq, timestamp, signature, entered, dead",
-                "k.bucket",
-                "k.collection",
-                "k.id"
-            ),
+            $one!("seq, timestamp, signature, entered, dead", "k.bucket", "k.collection", "k.id"),
             $lock,
             ") r"
         )
