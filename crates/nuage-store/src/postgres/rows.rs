@@ -13,6 +13,9 @@ use crate::rules::Sequence;
 /// has hardly any records, every index that begins with bucket and collection is as good to the
 /// planner, and it may go through the whole of a collection that has many. Nothing but the primary
 /// key can give the first record from these names on; then it is seen whether it has them.
+///
+/// The bucket is not compared twice: beside `bucket = $1`, PostgreSQL does not begin where
+/// `(bucket, collection, id) >= …` says, but at the first record of the bucket.
 macro_rules! one_record {
     ($columns:literal, $bucket:literal, $collection:literal, $id:literal) => {
         concat!(
@@ -22,9 +25,7 @@ macro_rules! one_record {
                     permissions, body
                 FROM records WHERE bucket = ",
             $bucket,
-            " AND (bucket, collection, id) >= (",
-            $bucket,
-            ", ",
+            " AND (collection, id) >= (",
             $collection,
             ", ",
             $id,
