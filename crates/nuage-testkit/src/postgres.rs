@@ -269,11 +269,6 @@ impl Database {
         Self { url, name, maintenance: maintenance.to_owned() }
     }
 
-    /// Another with the same content, while nobody is connected to this one.
-    pub fn copy(&self) -> Self {
-        Self::create(&self.maintenance, &format!("TEMPLATE {}", self.name))
-    }
-
     /// How to reach it.
     pub fn url(&self) -> &str {
         &self.url

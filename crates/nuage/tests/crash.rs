@@ -10,22 +10,24 @@ use nuage_testkit::both_databases;
 use nuage_testkit::random::Random;
 
 use crate::programs::{now_ms, number, open_server};
-use crate::writers::{Trouble, write_during};
+use crate::writers::{DECISION, Trouble, write_during};
 
 both_databases!(acknowledged_writes_survive_kills);
 
 /// On SQLite and on PostgreSQL, where a server works only after it has connected.
 const KILLS: (u64, u64) = (100, 30);
 /// Longest time that a server runs before it is killed.
-const LIFE_MS: (usize, usize) = (500, 1_000);
+const LIFE_MS: (usize, usize) = (500, 1_500);
 
 fn acknowledged_writes_survive_kills(backend: Backend) {
     let mut server = open_server(backend);
     let kills = number("NUAGE_KILLS").unwrap_or(backend.choose(KILLS.0, KILLS.1));
     let seed = number("NUAGE_SEED").unwrap_or_else(|| now_ms() as u64 % 1_000_000);
+    // In a file, a commit that is not there when it is opened again will never be.
+    let decision = backend.choose(Duration::ZERO, DECISION);
     let life_ms = backend.choose(LIFE_MS.0, LIFE_MS.1);
     let mut random = Random::new(seed);
-    let written = write_during(&mut server, seed, Trouble::Silence, |server, is_over| {
+    let written = write_during(&mut server, seed, Trouble::Silence, decision, |server, is_over| {
         for kill in 1..=kills {
             thread::sleep(Duration::from_millis(random.below(life_ms) as u64));
             server.kill();

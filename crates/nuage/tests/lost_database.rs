@@ -13,7 +13,7 @@ use nuage_testkit::server::Server;
 use serde_json::json;
 
 use crate::programs::{now_ms, number, program, write_settings};
-use crate::writers::{Trouble, write_during};
+use crate::writers::{DECISION, Trouble, write_during};
 
 /// How often the backends are killed, and how often the server is stopped.
 const KILLS: usize = 12;
@@ -35,16 +35,17 @@ fn killed_backends_cost_nothing_but_a_moment() {
     let mut random = Random::new(seed);
     let mut killed = 0;
     let trouble = Trouble::Unavailable(ANSWER);
-    let (acknowledged, unknown) = write_during(&mut server, seed, trouble, |server, is_over| {
-        for _ in 0..KILLS {
-            thread::sleep(Duration::from_millis(random.below(LIFE_MS) as u64));
-            killed += cluster.kill_backends();
-            assert_recovers(server);
-            if is_over() {
-                return;
+    let (acknowledged, unknown) =
+        write_during(&mut server, seed, trouble, DECISION, |server, is_over| {
+            for _ in 0..KILLS {
+                thread::sleep(Duration::from_millis(random.below(LIFE_MS) as u64));
+                killed += cluster.kill_backends();
+                assert_recovers(server);
+                if is_over() {
+                    return;
+                }
             }
-        }
-    });
+        });
     assert!(killed >= KILLS, "only {killed} backends were killed");
     assert!(acknowledged > 50, "only {acknowledged} writes were acknowledged");
     assert!(unknown > 0, "no write was interrupted");
@@ -59,19 +60,20 @@ fn a_database_that_crashes_and_comes_back_needs_no_new_start() {
     let seed = number("NUAGE_SEED").unwrap_or_else(|| now_ms() as u64 % 1_000_000);
     let mut random = Random::new(seed);
     let trouble = Trouble::Unavailable(ANSWER);
-    let (acknowledged, unknown) = write_during(&mut server, seed, trouble, |server, is_over| {
-        for _ in 0..STOPS {
-            thread::sleep(Duration::from_millis(random.below(LIFE_MS) as u64));
-            cluster.stop(Stop::Immediate);
-            assert_down(server);
-            thread::sleep(Duration::from_millis(random.below(LIFE_MS) as u64));
-            cluster.start();
-            assert_recovers(server);
-            if is_over() {
-                return;
+    let (acknowledged, unknown) =
+        write_during(&mut server, seed, trouble, DECISION, |server, is_over| {
+            for _ in 0..STOPS {
+                thread::sleep(Duration::from_millis(random.below(LIFE_MS) as u64));
+                cluster.stop(Stop::Immediate);
+                assert_down(server);
+                thread::sleep(Duration::from_millis(random.below(LIFE_MS) as u64));
+                cluster.start();
+                assert_recovers(server);
+                if is_over() {
+                    return;
+                }
             }
-        }
-    });
+        });
     assert!(acknowledged > 50, "only {acknowledged} writes were acknowledged");
     assert!(unknown > 0, "no write was interrupted");
     assert_sound(server, before);

@@ -34,12 +34,18 @@ pub(crate) enum Trouble {
     Unavailable(Duration),
 }
 
+/// How long a database may need to decide what became of a commit that nobody answered. Until
+/// then others still see what was before: a server process may die between the moment that makes
+/// its commit last and the one that shows it, and another still answer.
+pub(crate) const DECISION: Duration = Duration::from_millis(500);
+
 /// Lets writers work while `trouble` is made, until it returns or one of them found a fault; then
 /// looks whether everything is there. Gives how many writes were acknowledged and how many not.
 pub(crate) fn write_during(
     server: &mut Server,
     seed: u64,
     kind: Trouble,
+    decision: Duration,
     mut trouble: impl FnMut(&mut Server, &dyn Fn() -> bool),
 ) -> (u64, u64) {
     prepare(server);
@@ -51,7 +57,7 @@ pub(crate) fn write_during(
         let threads: Vec<_> = (0..WRITERS)
             .map(|number| {
                 let (running, counts) = (&running, &counts);
-                let mut writer = Writer::new(address, number, seed, kind);
+                let mut writer = Writer::new(address, number, seed, (kind, decision));
                 scope.spawn(move || {
                     while running.load(Ordering::SeqCst) {
                         writer.write(counts);
@@ -65,7 +71,8 @@ pub(crate) fn write_during(
         let made = catch_unwind(AssertUnwindSafe(|| trouble(server, &is_over)));
         running.store(false, Ordering::SeqCst);
         made.unwrap_or_else(|panic| resume_unwind(panic));
-        writers.extend(threads.into_iter().map(|thread| thread.join().unwrap()));
+        let joined = threads.into_iter().map(ScopedJoinHandle::join);
+        writers.extend(joined.map(|end| end.unwrap_or_else(|panic| resume_unwind(panic))));
     });
     for writer in &mut writers {
         writer.inspect();
@@ -117,10 +124,16 @@ struct Writer {
     acknowledged: u64,
     unanswered: u64,
     trouble: Trouble,
+    decision: Duration,
 }
 
 impl Writer {
-    fn new(address: SocketAddr, number: u64, seed: u64, trouble: Trouble) -> Self {
+    fn new(
+        address: SocketAddr,
+        number: u64,
+        seed: u64,
+        (trouble, decision): (Trouble, Duration),
+    ) -> Self {
         Self {
             client: Client::new(address),
             address,
@@ -133,6 +146,7 @@ impl Writer {
             acknowledged: 0,
             unanswered: 0,
             trouble,
+            decision,
         }
     }
 
@@ -301,7 +315,10 @@ impl Writer {
             }
             (Trouble::Unavailable(_), Err(error)) => panic!("{call} has no answer: {error}"),
         };
-        self.unanswered += u64::from(write && answer.is_none());
+        if write && answer.is_none() {
+            self.unanswered += 1;
+            thread::sleep(self.decision);
+        }
         self.acknowledged += u64::from(write && answer.is_some());
         answer
     }

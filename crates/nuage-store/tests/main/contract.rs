@@ -10,12 +10,12 @@ use crate::place::Place;
 both_databases!(async it_keeps_the_contract);
 
 async fn it_keeps_the_contract(backend: Backend) {
-    // Each case has a place of its own, which goes when the next one comes.
-    let place = Mutex::new(None);
+    // Each case has a place of its own. It stays until the next one is made.
+    let place = Mutex::new(Place::new(backend));
     nuage_testkit::contract::contract(async || {
-        let fresh = Place::new(backend);
+        let fresh = place.lock().unwrap().another();
         let store = fresh.open().await;
-        *place.lock().unwrap() = Some(fresh);
+        *place.lock().unwrap() = fresh;
         store
     })
     .await;

@@ -71,10 +71,10 @@ const DAMAGES: &[(&str, &str)] = &[
 ];
 
 async fn every_broken_law_is_told(backend: Backend) {
-    let sound = Place::new(backend);
-    fill(&sound.open().await).await;
+    let first = Place::new(backend);
     for (sql, sentence) in DAMAGES {
-        let place = sound.copy();
+        let place = first.another();
+        fill(&place.open().await).await;
         place.execute(sql);
         let store = place.open().await;
         let findings = store.check().await.unwrap();

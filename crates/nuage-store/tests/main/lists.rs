@@ -18,15 +18,16 @@ use crate::seeds;
 
 both_databases!(async every_way_agrees_with_the_model, long_ways_agree_with_the_model);
 
-/// On SQLite and on PostgreSQL, where each has a database of its own.
+/// On SQLite and on PostgreSQL.
 const HISTORIES: (u64, u64) = (60, 25);
 /// Records of a long collection, and questions to it.
 const RECORDS: i64 = 2_600;
 const QUESTIONS: usize = 25;
 
 async fn every_way_agrees_with_the_model(backend: Backend) {
+    let first = Place::new(backend);
     for seed in seeds(backend.choose(HISTORIES.0, HISTORIES.1)) {
-        let place = Place::new(backend);
+        let place = first.another();
         let store = place.open().await;
         nuage_testkit::contract::law::lists_agree_with_the_model(store.clone(), seed).await;
         assert_eq!(store.check().await.unwrap(), []);
@@ -36,8 +37,9 @@ async fn every_way_agrees_with_the_model(backend: Backend) {
 
 // Longer than any chunk that a database is asked for.
 async fn long_ways_agree_with_the_model(backend: Backend) {
+    let first = Place::new(backend);
     for seed in seeds(2) {
-        let place = Place::new(backend);
+        let place = first.another();
         let store = place.open().await;
         crate::found(&store, "b", &["x"]).await;
         let path = CollectionPath::new("b", "x");

@@ -38,8 +38,9 @@ async fn a_store_that_was_not_closed_has_everything(backend: Backend) {
 }
 
 async fn several_may_open_what_is_new_at_once(backend: Backend) {
+    let first = Place::new(backend);
     for _ in 0..5 {
-        let place = Place::new(backend);
+        let place = first.another();
         let opening = (0..6).map(async |n: usize| {
             let store = place.open().await;
             let record = RecordPath::account(n.to_string());

@@ -1,6 +1,7 @@
 //! Where a store of a test keeps everything, on either database, and a look at its tables.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nuage_model::{CollectionPath, Store};
 use nuage_store::{Address, Options};
@@ -15,21 +16,25 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 pub(crate) struct Place {
     folder: TempDir,
     database: Option<Arc<Database>>,
+    /// Where in the database, if not in its first schema.
+    schema: Option<String>,
 }
 
 impl Place {
     pub(crate) fn new(backend: Backend) -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), database: backend.database() }
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, database: backend.database(), schema: None }
     }
 
-    /// Another with the same content, of a store that is closed.
-    pub(crate) fn copy(&self) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let database = self.database.as_ref().map(|database| Arc::new(database.copy()));
-        if database.is_none() {
-            std::fs::copy(self.folder.path().join("data"), folder.path().join("data")).unwrap();
+    /// Another, as fresh. In the same database: making one takes long.
+    pub(crate) fn another(&self) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let schema = format!("place_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        if let Some(database) = &self.database {
+            database.execute(&format!("CREATE SCHEMA {schema}"));
         }
-        Self { folder, database }
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, database: self.database.clone(), schema: Some(schema) }
     }
 
     /// Opens the store, as often as wanted.
@@ -37,18 +42,31 @@ impl Place {
         let Some(database) = &self.database else {
             return crate::open(&self.folder.path().join("data")).await;
         };
-        let address = Address { url: database.url().to_owned(), password: None };
+        let address = Address { url: self.url(database), password: None };
         nuage_store::connect(&address, Options::default()).await.unwrap()
     }
 
     /// Changes the tables behind the store's back.
     pub(crate) fn execute(&self, sql: &str) {
         match &self.database {
-            Some(database) => drop(database.execute(sql)),
+            Some(database) => {
+                let schema = self.schema.as_deref().unwrap_or("public");
+                database.execute(&format!("SET search_path = {schema}; {sql}"));
+            }
             None => {
                 let tables = Connection::open(self.folder.path().join("data")).unwrap();
                 tables.execute_batch(sql).unwrap();
             }
+        }
+    }
+
+    fn url(&self, database: &Database) -> String {
+        match &self.schema {
+            Some(schema) => {
+                let mark = if database.url().contains('?') { '&' } else { '?' };
+                format!("{}{mark}options=-csearch_path%3D{schema}", database.url())
+            }
+            None => database.url().to_owned(),
         }
     }
 
@@ -57,7 +75,8 @@ impl Place {
         let Some(database) = &self.database else {
             return Tables::Sqlite(Connection::open(self.folder.path().join("data")).unwrap());
         };
-        let (client, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
+        let (client, connection) =
+            tokio_postgres::connect(&self.url(database), NoTls).await.unwrap();
         tokio::spawn(connection);
         Tables::Postgres(client)
     }
