@@ -16,8 +16,6 @@ pub(crate) const SECONDS: u32 = 10;
 const SEED: u32 = 20_261;
 /// How the names of committed inputs begin.
 const FIRST: &str = "seed-";
-/// Lines to show of a panic: its message and where it came from.
-const PANIC_LINES_MAX: usize = 25;
 /// The longest a single input may take, in seconds; longer counts as a hang.
 const INPUT_SECONDS: u32 = 5;
 /// The most memory a target may use.
@@ -65,36 +63,11 @@ pub(crate) fn smoke(seconds: u32) -> Result<Tally> {
         ];
         let mut command = fuzz("run");
         command.args(CHOICES).arg(&target).arg(first_inputs(&target)?).arg("--").args(bounds);
-        let mut heard = Heard::new(&target);
-        let passed = watch(&mut command, |line| heard.line(line))?;
-        tally.add(if passed { Tally::success() } else { Tally::failure(heard.failure) });
+        let mut heard = Failure::new(format!("fuzz target {target}, -seed={SEED}"));
+        let passed = watch(&mut command, |line| heard.hear(line))?;
+        tally.add(if passed { Tally::success() } else { Tally::failure(heard) });
     }
     Ok(tally)
-}
-
-/// What a target said that failed: from its panic on, if it panicked.
-struct Heard {
-    failure: Failure,
-    after_panic: usize,
-}
-
-impl Heard {
-    fn new(target: &str) -> Self {
-        let name = format!("fuzz target {target}, -seed={SEED}");
-        Self { failure: Failure::new(name), after_panic: 0 }
-    }
-
-    fn line(&mut self, line: &str) {
-        if self.after_panic == 0 && line.contains("panicked at") {
-            self.failure.said.clear();
-            self.after_panic = 1;
-        } else if self.after_panic > 0 {
-            self.after_panic += 1;
-        }
-        if self.after_panic <= PANIC_LINES_MAX {
-            self.failure.hear(line);
-        }
-    }
 }
 
 /// The committed inputs alone: with what earlier runs found, the same seed would not give the same
@@ -147,6 +120,3 @@ fn targets() -> Result<Vec<String>> {
     targets.sort();
     Ok(targets)
 }
-
-#[cfg(test)]
-mod tests;

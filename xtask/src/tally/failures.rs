@@ -5,6 +5,9 @@ use crate::tally::Runner;
 
 /// As many lines are kept of each failure: the end tells why.
 pub(super) const SAID_LINES_MAX: usize = 30;
+/// As many of them are those from the first panic on: logs may follow it.
+pub(super) const PANIC_LINES: usize = 12;
+const PANIC: &str = "panicked at";
 /// The column at which nextest's statuses end.
 const STATUS_WIDTH: usize = 12;
 
@@ -23,13 +26,18 @@ impl Failure {
         Self { name: name.into(), said: Vec::new() }
     }
 
-    /// Keeps a line, and forgets those that are too many. Empty ones tell nothing.
+    /// Keeps a line, and forgets those that are too many: neither the last ones nor those of the
+    /// first panic. Empty ones tell nothing.
     pub(crate) fn hear(&mut self, line: &str) {
         if line.trim().is_empty() {
             return;
         }
+        let has_panicked = self.said.first().is_some_and(|first| first.contains(PANIC));
+        if !has_panicked && line.contains(PANIC) {
+            self.said.clear();
+        }
         if self.said.len() == SAID_LINES_MAX {
-            self.said.remove(0);
+            self.said.remove(if has_panicked { PANIC_LINES } else { 0 });
         }
         self.said.push(line.to_owned());
     }

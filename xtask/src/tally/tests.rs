@@ -1,6 +1,6 @@
 //! What the runners print, counted.
 
-use super::failures::{Failures, SAID_LINES_MAX};
+use super::failures::{Failures, PANIC_LINES, SAID_LINES_MAX};
 use super::{Failure, Runner, Tally, plain};
 
 #[track_caller]
@@ -159,4 +159,18 @@ fn only_the_end_of_long_outputs_is_kept() {
     let said = &failures.end()[0].said;
     assert_eq!(said.len(), SAID_LINES_MAX);
     assert_eq!(said.last().map(String::as_str), Some("    line 999"));
+}
+
+#[test]
+fn a_panic_is_kept_whatever_follows() {
+    let mut failure = Failure::new("loud");
+    (0..100).for_each(|n| failure.hear(&format!("before {n}")));
+    failure.hear("thread 'main' panicked at src/json.rs:1:2:");
+    failure.hear("why");
+    (0..100).for_each(|n| failure.hear(&format!("log {n}")));
+    failure.hear("thread 'other' panicked at the end");
+    assert_eq!(failure.said.len(), SAID_LINES_MAX);
+    assert_eq!(failure.said[..2], ["thread 'main' panicked at src/json.rs:1:2:", "why"]);
+    assert_eq!(failure.said[PANIC_LINES - 1], format!("log {}", PANIC_LINES - 3));
+    assert_eq!(failure.said[SAID_LINES_MAX - 2], "log 99");
 }
