@@ -52,6 +52,7 @@ const CASES: &[(&str, Case)] = cases![
     removing::a_dropped_bucket_takes_everything_along,
     removing::the_root_is_not_dropped,
     removing::flush_removes_everything,
+    removing::what_comes_after_a_flush_is_all_new,
     asking::newest_first_and_oldest_first,
     asking::pages_say_whether_others_follow,
     asking::tombstones_are_shown_when_asked_for,

@@ -30,15 +30,18 @@ const DOUBT: u32 = 32;
 const FIT: &str = concat!(
     "
     SELECT set_config('nuage.fit', CASE WHEN NOT EXISTS (
-        SELECT 1 FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
-            AS k (bucket, collection, id, seq)
+        SELECT 1 FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[],
+            $6::bytea[], $7::bigint[], $8::boolean[])
+            AS k (bucket, collection, id, seq, timestamp, signature, entered, dead)
         LEFT JOIN LATERAL (",
-    one_record!("seq", "k.bucket", "k.collection", "k.id"),
+    one_record!("seq, timestamp, signature, entered, dead", "k.bucket", "k.collection", "k.id"),
     ") r ON true
-        WHERE r.seq IS DISTINCT FROM k.seq
+        WHERE r.seq IS DISTINCT FROM k.seq OR k.dead IS NOT NULL
+            AND (r.timestamp, r.signature, r.entered, r.dead)
+            IS DISTINCT FROM (k.timestamp, k.signature, k.entered, k.dead)
     ) AND NOT EXISTS (
-        SELECT 1 FROM unnest($5::text[], $6::text[], $7::bytea[], $8::bigint[], $9::bigint[],
-            $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[])
+        SELECT 1 FROM unnest($9::text[], $10::text[], $11::bytea[], $12::bigint[], $13::bigint[],
+            $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[])
             AS k (bucket, collection, incarnation, seq, timestamp, gc_seq, live, tombstones, chosen)
         LEFT JOIN LATERAL (SELECT * FROM collections
             WHERE bucket = k.bucket AND collection = k.collection AND NOT dropped LIMIT 1) c
@@ -49,7 +52,7 @@ const FIT: &str = concat!(
     ) THEN 'yes' ELSE 'no' END, true)"
 );
 
-/// Seen of `records` as this process last saw them, without their texts.
+/// Rows of `records` as this process last saw them, without their texts.
 #[derive(Default)]
 pub(super) struct Seen(Mutex<HashMap<RecordPath, Option<Row>>>);
 
@@ -116,8 +119,36 @@ impl Sequences {
 /// What a transaction is taken to find.
 pub(super) struct Guess {
     sequences: Vec<(CollectionPath, Sequence)>,
-    /// Where each record is; `None` where there is no row.
-    records: Vec<(RecordPath, Option<Seq>)>,
+    records: Vec<(RecordPath, Expected)>,
+}
+
+/// What is expected of a row of `records`.
+#[derive(Clone, Copy)]
+enum Expected {
+    /// It is not there.
+    Missing,
+    /// It is at this position; nothing else of it matters.
+    At(Seq),
+    /// It is this. Positions alone do not tell rows from each other: after everything was removed,
+    /// another record may get the same one.
+    Same(Row),
+}
+
+impl Expected {
+    fn seq(self) -> Option<i64> {
+        match self {
+            Self::Missing => None,
+            Self::At(seq) => Some(seq.0),
+            Self::Same(row) => Some(row.seq.0),
+        }
+    }
+
+    fn row(&self) -> Option<&Row> {
+        match self {
+            Self::Same(row) => Some(row),
+            Self::Missing | Self::At(_) => None,
+        }
+    }
 }
 
 /// The rows that these batches would probably find, if they are of the kind that is guessed for.
@@ -162,18 +193,24 @@ pub(super) fn guess<'a>(
     let known = rows.lock();
     for path in &needs.records {
         let live_at = guarded.get(path).copied();
-        let row = match (known.get(path), live_at) {
-            (Some(row), _) if written.contains_key(path) => *row,
+        let expected = match (known.get(path), live_at) {
+            (Some(row), _) if written.contains_key(path) => {
+                row.map_or(Expected::Missing, Expected::Same)
+            }
             // Nothing was read of it, so probably it is new.
-            (None, None | Some(None)) => None,
+            (None, None | Some(None)) => Expected::Missing,
             // Only where it is matters, as nobody writes to it.
-            (_, Some(live_at)) if !written.contains_key(path) => live_at.map(standing_at),
+            (_, Some(live_at)) if !written.contains_key(path) => {
+                live_at.map_or(Expected::Missing, Expected::At)
+            }
             _ => return None,
         };
-        guess.records.push((path.clone(), row.map(|row| row.seq)));
-        if let Some(row) = row {
-            overlay.add_record(path.clone(), row);
+        match expected {
+            Expected::Missing => {}
+            Expected::At(seq) => overlay.add_record(path.clone(), standing_at(seq)),
+            Expected::Same(row) => overlay.add_record(path.clone(), row),
         }
+        guess.records.push((path.clone(), expected));
     }
     Some((guess, overlay))
 }
@@ -196,8 +233,13 @@ pub(super) async fn commit(
     let paths: Vec<&CollectionPath> = guess.sequences.iter().map(|(path, _)| path).collect();
     let (buckets, collections) = collection_names(&paths);
     let names = Names::of(guess.records.iter().map(|(path, _)| path));
-    let positions: Vec<Option<i64>> =
-        guess.records.iter().map(|(_, seq)| seq.map(|seq| seq.0)).collect();
+    let expected = || guess.records.iter().map(|(_, expected)| expected);
+    let positions: Vec<Option<i64>> = expected().map(|one| one.seq()).collect();
+    let rows = || expected().map(Expected::row);
+    let times: Vec<Option<i64>> = rows().map(|row| row?.chosen).collect();
+    let signatures: Vec<Option<&[u8]>> = rows().map(|row| Some(&row?.signature.0[..])).collect();
+    let entered: Vec<Option<i64>> = rows().map(|row| Some(row?.entered.0)).collect();
+    let dead: Vec<Option<bool>> = rows().map(|row| Some(row?.dead)).collect();
     let of = |value: fn(&Sequence) -> i64| -> Vec<i64> {
         guess.sequences.iter().map(|(_, sequence)| value(sequence)).collect()
     };
@@ -209,11 +251,15 @@ pub(super) async fn commit(
     let (live, tombstones, chosen) =
         (of(|one| one.live), of(|one| one.tombstones), of(|one| one.chosen));
     let lock_parameters: [&(dyn ToSql + Sync); 2] = [&buckets, &collections];
-    let fit_parameters: [&(dyn ToSql + Sync); 13] = [
+    let fit_parameters: [&(dyn ToSql + Sync); 17] = [
         &names.buckets,
         &names.collections,
         &names.ids,
         &positions,
+        &times,
+        &signatures,
+        &entered,
+        &dead,
         &buckets,
         &collections,
         &incarnations,

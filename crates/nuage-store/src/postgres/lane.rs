@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::Object;
-use foldhash::HashSet;
+use foldhash::{HashMap, HashSet};
 use futures_util::FutureExt;
 use nuage_model::{
     ApplyError, Batch, CollectionPath, Guard, Kind, Outcome, Signature, StoreError, Write,
@@ -64,17 +64,59 @@ pub(super) struct Lane {
     begin: &'static str,
     seen: Arc<Seen>,
     sequences: Sequences,
-    /// Signatures whose principals are in the tables, by the incarnation of their collection.
-    known: HashSet<Known>,
+    known: Known,
 }
 
-type Known = (CollectionPath, [u8; 8], Signature);
+/// Signatures whose principals are in the tables. Another process may remove them with their
+/// collection, and make one that looks like the old one: they are trusted no longer than anything
+/// else that is remembered.
+#[derive(Default)]
+struct Known {
+    moves: u64,
+    signatures: HashMap<CollectionPath, ([u8; 8], HashSet<Signature>)>,
+    count: usize,
+}
+
+impl Known {
+    /// Forgets all if another process may have removed something.
+    fn trust(&mut self, moves: u64) {
+        if self.moves != moves {
+            *self = Self { moves, ..Self::default() };
+        }
+    }
+
+    fn has(&self, path: &CollectionPath, incarnation: [u8; 8], signature: Signature) -> bool {
+        let known = self.signatures.get(path).filter(|(known, _)| *known == incarnation);
+        known.is_some_and(|(_, signatures)| signatures.contains(&signature))
+    }
+
+    fn learn(&mut self, learned: Vec<Learned>) {
+        if self.count + learned.len() > KNOWN_MAX {
+            *self = Self { moves: self.moves, ..Self::default() };
+        }
+        for (path, incarnation, signature) in learned {
+            let known =
+                self.signatures.entry(path).or_insert_with(|| (incarnation, HashSet::default()));
+            if known.0 != incarnation {
+                *known = (incarnation, HashSet::default());
+            }
+            self.count += usize::from(known.1.insert(signature));
+        }
+    }
+
+    fn forget(&mut self, path: &CollectionPath) {
+        self.signatures.remove(path);
+    }
+}
+
+/// A signature that will be known once its group is committed.
+type Learned = (CollectionPath, [u8; 8], Signature);
 
 /// What a group comes to: an answer for each batch, and what is to be written.
 struct Decided {
     answers: Vec<Answer>,
     effects: Effects,
-    learned: Vec<Known>,
+    learned: Vec<Learned>,
 }
 
 /// Why a group was not applied, as far as is known.
@@ -108,7 +150,7 @@ impl Lane {
         seen: Arc<Seen>,
         begin: &'static str,
     ) -> Self {
-        let (sequences, known) = (Sequences::default(), HashSet::default());
+        let (sequences, known) = (Sequences::default(), Known::default());
         Self { pool, hints, begin, seen, sequences, known }
     }
 
@@ -116,7 +158,7 @@ impl Lane {
     pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         while AssertUnwindSafe(self.work(&mut jobs)).catch_unwind().await.is_err() {
             tracing::error!("a writer failed in a way that nobody expected, and goes on");
-            self.known.clear();
+            self.known = Known::default();
             self.sequences.forget();
         }
     }
@@ -262,7 +304,7 @@ impl Lane {
         Ok(self.done(tasks, decided))
     }
 
-    fn decide(&self, overlay: Overlay, tasks: &[Task]) -> Result<Decided, Fault> {
+    fn decide(&mut self, overlay: Overlay, tasks: &[Task]) -> Result<Decided, Fault> {
         let mut ledger = Ledger::default();
         let mut transaction = Transaction::new(overlay, &mut ledger);
         let mut answers = Vec::with_capacity(tasks.len());
@@ -283,10 +325,8 @@ impl Lane {
     // Takes note of what was committed.
     fn done(&mut self, tasks: &[Task], decided: Decided) -> Vec<Answer> {
         let Decided { answers, effects, learned } = decided;
-        if self.known.len() + learned.len() > KNOWN_MAX {
-            self.known.clear();
-        }
-        self.known.extend(learned);
+        effects.begun.iter().for_each(|path| self.known.forget(path));
+        self.known.learn(learned);
         self.sequences.learn(effects.sequences);
         let erased = effects.erased.into_iter().map(|path| (path, None));
         let written = effects.written.into_iter().map(|(path, one)| (path, Some(one.row)));
@@ -300,17 +340,17 @@ impl Lane {
 
     // What is to be written, without the principals of signatures that are known; and which
     // signatures will be known then.
-    fn effects(&self, overlay: Overlay) -> (Effects, Vec<Known>) {
+    fn effects(&mut self, overlay: Overlay) -> (Effects, Vec<Learned>) {
+        self.known.trust(self.hints.moves());
         let mut learned = Vec::new();
         let registered = overlay.registered();
         let mut effects = overlay.into_effects();
         for (path, signature, incarnation) in registered {
             let Some(incarnation) = incarnation else { continue };
-            let known = (path, incarnation, signature);
-            if self.known.contains(&known) {
-                effects.principals.remove(&(known.0, signature));
+            if self.known.has(&path, incarnation, signature) {
+                effects.principals.remove(&(path, signature));
             } else {
-                learned.push(known);
+                learned.push((path, incarnation, signature));
             }
         }
         (effects, learned)

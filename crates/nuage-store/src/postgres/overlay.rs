@@ -74,6 +74,8 @@ pub(super) struct Effects {
     pub(super) left: BTreeSet<(GroupPath, String)>,
     /// Rows of `collections`.
     pub(super) sequences: BTreeMap<CollectionPath, Sequence>,
+    /// Those of them that begin: nothing was in the tables of such a collection.
+    pub(super) begun: BTreeSet<CollectionPath>,
 }
 
 /// The rows that were read, with what is done to them.
@@ -131,6 +133,7 @@ impl Overlay {
     // In which known signatures are still known.
     fn incarnation(&self, path: &CollectionPath) -> Option<[u8; 8]> {
         let is_new = self.effects.flush
+            || self.effects.begun.contains(path)
             || self.effects.dropped_buckets.contains(&path.bucket)
             || self.effects.dropped_collections.contains(path);
         let sequence = self.sequences.get(path).filter(|sequence| !sequence.dropped)?;
@@ -194,6 +197,9 @@ impl Tables for Overlay {
     }
 
     fn set_sequence(&mut self, path: &CollectionPath, sequence: &Sequence) -> Result<(), Fault> {
+        if self.sequences.get(path).is_none_or(|old| old.dropped) && !sequence.dropped {
+            self.effects.begun.insert(path.clone());
+        }
         self.sequences.insert(path.clone(), sequence.clone());
         self.effects.sequences.insert(path.clone(), sequence.clone());
         Ok(())

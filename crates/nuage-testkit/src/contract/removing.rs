@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nuage_model::{
-    ApplyError, CollectionPath, GroupPath, Query, RecordPath, Store, StoreError, Write,
+    ApplyError, CollectionPath, GroupPath, Query, RecordPath, Scope, Store, StoreError, Write,
 };
 
 use super::build::{
@@ -131,4 +131,18 @@ pub(super) async fn flush_removes_everything(store: Arc<dyn Store>) {
     assert!(store.groups_of(&principals(&["alice"])).await.expect("it reads").is_empty());
     let collections = store.collections(None, 10).await.expect("it reads");
     assert_eq!(collections, [CollectionPath::accounts()]);
+}
+
+/// The same positions come again, with other content: nothing remembered of before may count.
+pub(super) async fn what_comes_after_a_flush_is_all_new(store: Arc<dyn Store>) {
+    for reader in ["alice", "bob", "alice"] {
+        apply(&store, NOW, vec![Write::Flush]).await;
+        let posts = founded(&store, "blog", "posts").await;
+        apply(&store, NOW, vec![put_for(&posts.record("a"), "read", &[reader])]).await;
+        apply(&store, NOW, vec![put_for(&posts.record("b"), "read", &["alice"])]).await;
+        let mine = Query { scope: Scope::Readers(principals(&[reader])), ..Query::all(posts, 10) };
+        let page = store.list(&mine).await.expect("it reads");
+        assert!(page.records.iter().any(|record| record.id.as_str() == "a"), "{reader}");
+        assert_eq!(store.check().await.expect("it reads"), []);
+    }
 }
