@@ -26,8 +26,8 @@ use std::fmt;
 use floors::Floors;
 use ledger::Ledger;
 
-/// Faults beyond which no more are told.
-const FAULTS_MAX: usize = 20;
+/// Faults of one law beyond which no more are told.
+const FAULTS_MAX: usize = 10;
 
 /// Nanoseconds since the record began, by one clock.
 pub type Moment = u64;
@@ -193,7 +193,8 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What is wrong with a record, in any order of its events; the first of them, if there are many.
+/// What is wrong with a record, in any order of its events; the first against each law, if there
+/// are many.
 pub fn check(events: &[Event]) -> Vec<Fault> {
     let mut faults = Faults::default();
     let ledger = Ledger::of(events, &mut faults);
@@ -210,7 +211,8 @@ struct Faults(Vec<Fault>);
 
 impl Faults {
     fn push(&mut self, rule: Rule, how: impl FnOnce() -> String) {
-        if self.0.len() < FAULTS_MAX {
+        // One that has many consequences must not hide the others.
+        if self.0.iter().filter(|fault| fault.rule == rule).count() < FAULTS_MAX {
             self.0.push(Fault { rule, how: how() });
         }
     }

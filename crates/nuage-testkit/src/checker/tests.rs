@@ -290,3 +290,15 @@ fn a_list_shows_too_little_or_too_much() {
     let tale = begin().then(What::Headed { collection: 0, head: 20, live: Some(1) });
     assert_eq!(tale.breaks(), [Rule::Incomplete]);
 }
+
+#[test]
+fn a_fault_with_many_consequences_does_not_hide_another() {
+    // A write said to have happened at the time of another, which many saw elsewhere.
+    let mut tale = begin().then(wrote(&[put(0, 3, 30), Write { time: Some(30), ..put(0, 4, 40) }]));
+    for _ in 0..50 {
+        tale = tale.then(read(0, 4, Some(40)));
+    }
+    let broken = tale.breaks();
+    assert!(broken.contains(&Rule::Invented), "{broken:?}");
+    assert!(broken.contains(&Rule::RepeatedTime), "{broken:?}");
+}
