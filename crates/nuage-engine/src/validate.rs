@@ -21,8 +21,9 @@ use crate::deadline::{watch, watched, within};
 use crate::engine::Parent;
 use crate::{EngineError, Invalid, Session, Validation};
 
-/// Compiled schemas kept; a store has few, and they are recompiled when forgotten.
-const COMPILED_MAX: usize = 1_000;
+/// Compiled schemas kept: one written to be large takes more than a megabyte. A store has few, and
+/// they are recompiled when forgotten.
+const COMPILED_MAX: usize = 128;
 /// Backtracking steps of one pattern on one string.
 const BACKTRACKS_MAX: usize = 100_000;
 
