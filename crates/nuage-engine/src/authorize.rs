@@ -13,7 +13,7 @@ use nuage_model::{
 
 use crate::access::{Intent, ListIntent, Right, granted_verbs, inherited, own};
 use crate::engine::{Parent, read_permissions};
-use crate::{EngineError, Session};
+use crate::{Caller, EngineError, Session, Settings};
 
 /// Proof that the caller may do what was intended with one record.
 #[derive(Debug)]
@@ -154,7 +154,7 @@ impl Session {
     pub async fn may_read_past(&mut self, collection: &CollectionPath) -> Result<bool, StoreError> {
         let (Chain::Whole(above) | Chain::Broken { above, .. }) =
             self.climb(collection.owner()).await?;
-        Ok(self.inherits(collection.kind(), Right::Read, &above))
+        Ok(inherits(&self.caller, collection.kind(), Right::Read, &above))
     }
 
     /// Whether a bucket or a collection is there, without judging.
@@ -201,40 +201,72 @@ impl Session {
 
     /// Whether a permission further up, or one given by the operator, grants the right.
     fn reaches(&self, kind: Kind, right: Right, above: &[(RecordPath, Arc<Parent>)]) -> bool {
-        self.inherits(kind, right, above)
-            || granted_verbs(kind, right).iter().any(|verb| self.granted(kind.as_str(), verb))
-    }
-
-    /// Whether a permission further up grants the right.
-    fn inherits(&self, kind: Kind, right: Right, above: &[(RecordPath, Arc<Parent>)]) -> bool {
-        above.iter().any(|(path, parent)| {
-            inherited(kind, right, path.kind())
-                .iter()
-                .any(|name| parent.permissions.grants(name, &|p| self.caller.is(p)))
-        })
+        reaches(self.engine.settings(), &self.caller, kind, right, above)
     }
 
     /// Whether the operator gives the permission on all objects of a kind to the caller.
     pub fn granted(&self, kind: &str, verb: &str) -> bool {
-        let holders = self.engine.settings().grants.holders(kind, verb);
-        holders.is_some_and(|holders| holders.iter().any(|p| self.caller.is(p.as_str())))
+        granted(self.engine.settings(), &self.caller, kind, verb)
     }
 
     /// Whether the caller may add to a list without any other right to it, and so may see that
-    /// none of it is shared. Accounts are added by strangers, who are told nothing of them.
+    /// none of it is shared.
     fn may_create_directly(&self, kind: Kind, above: &[(RecordPath, Arc<Parent>)]) -> bool {
-        let name = match kind {
-            Kind::Record => "record:create",
-            Kind::Collection => "collection:create",
-            Kind::Group => "group:create",
-            Kind::Account if self.caller.user().is_none() => return false,
-            Kind::Bucket | Kind::Account | Kind::History => "",
-        };
-        above
-            .first()
-            .is_some_and(|(_, parent)| parent.permissions.grants(name, &|p| self.caller.is(p)))
-            || self.granted(kind.as_str(), "create")
+        may_create_directly(self.engine.settings(), &self.caller, kind, above)
     }
+}
+
+/// Whether a permission further up, or one given by the operator, grants the right.
+pub(crate) fn reaches(
+    settings: &Settings,
+    caller: &Caller,
+    kind: Kind,
+    right: Right,
+    above: &[(RecordPath, Arc<Parent>)],
+) -> bool {
+    inherits(caller, kind, right, above)
+        || granted_verbs(kind, right)
+            .iter()
+            .any(|verb| granted(settings, caller, kind.as_str(), verb))
+}
+
+/// Whether a permission further up grants the right.
+fn inherits(
+    caller: &Caller,
+    kind: Kind,
+    right: Right,
+    above: &[(RecordPath, Arc<Parent>)],
+) -> bool {
+    above.iter().any(|(path, parent)| {
+        inherited(kind, right, path.kind())
+            .iter()
+            .any(|name| parent.permissions.grants(name, &|p| caller.is(p)))
+    })
+}
+
+fn granted(settings: &Settings, caller: &Caller, kind: &str, verb: &str) -> bool {
+    let holders = settings.grants.holders(kind, verb);
+    holders.is_some_and(|holders| holders.iter().any(|p| caller.is(p.as_str())))
+}
+
+/// Whether the caller may add to a list without any other right to it, and so may see that none of
+/// it is shared. Accounts are added by strangers, who are told nothing of them.
+pub(crate) fn may_create_directly(
+    settings: &Settings,
+    caller: &Caller,
+    kind: Kind,
+    above: &[(RecordPath, Arc<Parent>)],
+) -> bool {
+    let name = match kind {
+        Kind::Record => "record:create",
+        Kind::Collection => "collection:create",
+        Kind::Group => "group:create",
+        Kind::Account if caller.user().is_none() => return false,
+        Kind::Bucket | Kind::Account | Kind::History => "",
+    };
+    let parent = above.first();
+    parent.is_some_and(|(_, parent)| parent.permissions.grants(name, &|p| caller.is(p)))
+        || granted(settings, caller, kind.as_str(), "create")
 }
 
 fn intent_right(intent: Intent) -> Right {

@@ -12,6 +12,7 @@ use nuage_model::{
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::cache::Cache;
+use crate::feed::Hub;
 use crate::validate::{ParentSchemas, Schemas};
 use crate::{Caller, Session, Settings};
 
@@ -34,6 +35,7 @@ pub struct Engine {
     locks: Vec<Arc<Mutex<()>>>,
     lock_hasher: RandomState,
     pub(crate) schemas: Schemas,
+    hub: Hub,
 }
 
 /// The record of a bucket or a collection, with its permissions read.
@@ -60,7 +62,13 @@ impl Engine {
             accounts_generation: AtomicU64::new(0),
             locks: (0..LOCKS).map(|_| Arc::default()).collect(),
             lock_hasher: RandomState::new(),
+            hub: Hub::default(),
         })
+    }
+
+    /// Who waits for changes.
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.hub
     }
 
     /// How the operator wants it to behave.
@@ -158,7 +166,9 @@ impl Engine {
         let engine = Arc::clone(self);
         let work = async move {
             let changed: Vec<_> = batch.writes.iter().filter_map(Changed::of).collect();
+            let applied = batch.clone();
             let outcomes = engine.store.apply(batch).await;
+            engine.hub.applied(&applied);
             // Also after a failure: it may have been applied all the same.
             engine.forget(&changed);
             drop(locks);
@@ -244,7 +254,12 @@ impl Changed {
             }
             Write::SetMembers { .. } => Some(Self::Groups),
             Write::DropBucket { .. } | Write::Flush => Some(Self::Everything),
-            Write::Touch { .. } | Write::DropCollection { .. } => None,
+            Write::Touch { .. }
+            | Write::DropCollection { .. }
+            | Write::Compact { .. }
+            | Write::Merge { .. }
+            | Write::KeepView { .. }
+            | Write::ForgetViews { .. } => None,
         }
     }
 }

@@ -17,6 +17,9 @@ pub enum EngineError {
     /// The body breaks a rule of its kind or a schema.
     #[error("invalid: {}", .0.description)]
     Invalid(Invalid),
+    /// The caller is in more groups, directly or through other groups, than may be counted.
+    #[error("the caller is in more than {0} groups")]
+    TooManyGroups(usize),
     /// The store could not.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -8,6 +8,7 @@
 //!   own changes before they are applied;
 //! - `access`: the one table of which permission grants what;
 //! - `authorize`: the one path by which reads, lists, counts and writes are judged;
+//! - `feed`: what changed since a token, filtered by what the caller may see;
 //! - `write`: the path of a change, with its consequences: history, memberships, cascades.
 
 mod access;
@@ -18,6 +19,7 @@ mod deadline;
 mod engine;
 mod erase;
 mod error;
+mod feed;
 mod history;
 mod list;
 mod session;
@@ -30,6 +32,7 @@ pub use authorize::{Opened, OpenedList};
 pub use caller::Caller;
 pub use engine::{Attempts, Engine, World};
 pub use error::{CommitError, EngineError, Invalid};
+pub use feed::{Entry, FeedPage, FeedQuery, FeedSettings, Follow, Interest};
 pub use session::{Resolved, Session};
 pub use settings::{Grants, History, Ownership, Settings, Trim, Validation};
 pub use write::Change;

@@ -195,7 +195,12 @@ impl Session {
             Write::SetMembers { group, members } => {
                 self.members.insert(group.clone(), members.clone());
             }
-            Write::Flush => {}
+            // These change nothing that a unit of work looks at.
+            Write::Flush
+            | Write::Compact { .. }
+            | Write::Merge { .. }
+            | Write::KeepView { .. }
+            | Write::ForgetViews { .. } => {}
         }
         self.writes.push(write);
     }

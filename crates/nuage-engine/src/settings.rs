@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nuage_model::{Limits, Principal};
 
+use crate::FeedSettings;
+
 /// What the engine may be told.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -17,6 +19,8 @@ pub struct Settings {
     pub validation: Validation,
     /// What is remembered of changes; `None` keeps no history.
     pub history: Option<History>,
+    /// How feeds behave.
+    pub feed: FeedSettings,
 }
 
 /// Whether who creates or changes a record is added to its write permission.

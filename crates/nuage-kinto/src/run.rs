@@ -179,6 +179,7 @@ impl Kinto {
             EngineError::Invalid(invalid) => {
                 Error::invalid_one(Invalid::body(invalid.field, invalid.description))
             }
+            EngineError::TooManyGroups(_) => Error::forbidden(),
             EngineError::Store(error) => self.failure(error),
         }
     }

@@ -84,7 +84,41 @@ pub enum Write {
         /// Who is in it; repetitions are ignored.
         members: Vec<Principal>,
     },
-    /// Removes everything, directories and sequences included.
+    /// Moves the horizon of a collection up to this position, and forgets the tombstones and the
+    /// ended residencies up to there, with the signatures that nothing has any more. Nothing
+    /// happens if the horizon is there already.
+    Compact {
+        /// Which collection.
+        collection: CollectionPath,
+        /// At most its head.
+        up_to: Seq,
+    },
+    /// Joins the ended residencies that a record had in one signature into one, from the start
+    /// of the first to the end of the last: less to keep, and at worst a removal too many is told.
+    Merge {
+        /// Which collection.
+        collection: CollectionPath,
+    },
+    /// Keeps the groups that a person was in, under a name that follows from them, or notes that
+    /// they are still needed.
+    KeepView {
+        /// The bucket whose feeds are read.
+        bucket: crate::BucketId,
+        /// Who.
+        person: Principal,
+        /// The name.
+        name: [u8; 16],
+        /// The groups, in order.
+        groups: Vec<Principal>,
+    },
+    /// Forgets what was kept so and not needed since.
+    ForgetViews {
+        /// Of which bucket.
+        bucket: crate::BucketId,
+        /// Since when.
+        before: Timestamp,
+    },
+    /// Removes everything, directories and sequences included, and begins a new epoch.
     Flush,
 }
 

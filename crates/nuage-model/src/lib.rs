@@ -6,6 +6,7 @@
 
 mod batch;
 pub mod copy;
+mod feed;
 mod limits;
 mod name;
 mod order;
@@ -17,6 +18,10 @@ mod store;
 
 pub use batch::{ApplyError, Batch, Body, Guard, Outcome, Placement, Slot, Write};
 pub use copy::Rows;
+pub use feed::{
+    Ask, Counted, DIGEST_MODULUS, Fate, Hint, Listener, Opening, Residents, Snapshot, Standing,
+    Sum, Trace, Whose, digest,
+};
 pub use limits::Limits;
 pub use name::{BucketId, CollectionName, CollectionPath, Kind, RecordId, RecordPath};
 pub use order::{compare, same};

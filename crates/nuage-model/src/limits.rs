@@ -26,6 +26,14 @@ pub struct Limits {
     pub principals: usize,
     /// Members of one group. Each is an index entry that is rewritten with the group.
     pub members: usize,
+    /// Groups that one person may be in, directly or through other groups. Each is looked up with
+    /// each page of a feed.
+    pub groups_of_person: usize,
+    /// Entries in one page of a feed. A device applies a page at once.
+    pub feed_page: usize,
+    /// Time that a feed may be waited for in one request, and between two signs of life of a
+    /// stream.
+    pub feed_wait_ms: u64,
     /// Conditions in one list request. Each costs a comparison a record.
     pub filter_terms: usize,
     /// Values in one `in_` or `exclude_` condition. Clients send a page of identifiers.
@@ -66,6 +74,9 @@ impl Default for Limits {
             id_bytes: 512,
             principals: 1_000,
             members: 10_000,
+            groups_of_person: 10_000,
+            feed_page: 1_000,
+            feed_wait_ms: 25_000,
             filter_terms: 64,
             filter_values: 1_000,
             sort_terms: 16,

@@ -19,8 +19,8 @@ use std::path::Path;
 use std::pin::Pin;
 
 use crate::{
-    ApplyError, Batch, BucketId, CollectionPath, Head, Kind, Outcome, Page, Principal, Query,
-    Record, RecordId, RecordPath, Rows,
+    ApplyError, Ask, Batch, BucketId, CollectionPath, Head, Kind, Listener, Opening, Outcome, Page,
+    Principal, Query, Record, RecordId, RecordPath, Rows, Seq, Snapshot, Timestamp,
 };
 
 /// A boxed future: the port is used through `dyn Store`.
@@ -50,11 +50,56 @@ pub trait Store: Send + Sync {
         query: &'a Query,
     ) -> Pending<'a, Result<(Option<Head>, u64), StoreError>>;
 
-    /// The groups, of any bucket, that have one of these members.
+    /// The groups, of any bucket, that have one of these members: directly only.
     fn groups_of<'a>(
         &'a self,
         members: &'a [Principal],
     ) -> Pending<'a, Result<Vec<GroupPath>, StoreError>>;
+
+    /// The heads of several collections, in that order.
+    fn heads<'a>(
+        &'a self,
+        collections: &'a [CollectionPath],
+    ) -> Pending<'a, Result<Vec<Option<Head>>, StoreError>>;
+
+    /// A moment of the store, with what a page of a feed begins with.
+    fn snapshot<'a>(
+        &'a self,
+        ask: &'a Ask,
+    ) -> Pending<'a, Result<(Opening, Box<dyn Snapshot + 'a>), StoreError>>;
+
+    /// The groups that [`crate::Write::KeepView`] kept for a person under this name.
+    fn view<'a>(
+        &'a self,
+        bucket: &'a BucketId,
+        person: &'a Principal,
+        name: [u8; 16],
+    ) -> Pending<'a, Result<Option<Vec<Principal>>, StoreError>>;
+
+    /// How far the horizon of a collection may move in one step, if at all: so that at most
+    /// `limit` tombstones and ended residencies go, all of them at positions up to `before`, or
+    /// more than `keep` of them in all. In order of positions, the oldest go first.
+    fn overdue<'a>(
+        &'a self,
+        collection: &'a CollectionPath,
+        before: Seq,
+        keep: u64,
+        limit: usize,
+    ) -> Pending<'a, Result<Option<Seq>, StoreError>>;
+
+    /// Takes or prolongs the right to do a chore until then, of whichever process asks first; false
+    /// while another one holds it.
+    fn lease<'a>(
+        &'a self,
+        chore: &'a str,
+        holder: &'a str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Pending<'a, Result<bool, StoreError>>;
+
+    /// Calls this one with the hints of other processes, from now on; a later listener replaces
+    /// it.
+    fn listen(&self, listener: Listener);
 
     /// The collections that may hold records whose readers include one of these principals: a
     /// hint, to be followed by a list of each.

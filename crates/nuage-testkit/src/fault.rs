@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nuage_model::copy::{Dump, Progress, Step};
 use nuage_model::{
-    ApplyError, Batch, CollectionPath, Finding, GroupPath, Head, Kind, Outcome, Page, Pending,
-    Principal, Query, Record, RecordPath, Rows, Store, StoreError, Tally,
+    ApplyError, Ask, Batch, BucketId, CollectionPath, Finding, GroupPath, Head, Kind, Listener,
+    Opening, Outcome, Page, Pending, Principal, Query, Record, RecordPath, Rows, Seq, Snapshot,
+    Store, StoreError, Tally, Timestamp,
 };
 
 const NEVER: u64 = u64::MAX;
@@ -91,6 +92,53 @@ impl Store for FaultStore {
         members: &'a [Principal],
     ) -> Pending<'a, Result<Vec<GroupPath>, StoreError>> {
         self.pass(|store| store.groups_of(members))
+    }
+
+    fn heads<'a>(
+        &'a self,
+        collections: &'a [CollectionPath],
+    ) -> Pending<'a, Result<Vec<Option<Head>>, StoreError>> {
+        self.pass(|store| store.heads(collections))
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        ask: &'a Ask,
+    ) -> Pending<'a, Result<(Opening, Box<dyn Snapshot + 'a>), StoreError>> {
+        self.pass(move |store| store.snapshot(ask))
+    }
+
+    fn view<'a>(
+        &'a self,
+        bucket: &'a BucketId,
+        person: &'a Principal,
+        name: [u8; 16],
+    ) -> Pending<'a, Result<Option<Vec<Principal>>, StoreError>> {
+        self.pass(move |store| store.view(bucket, person, name))
+    }
+
+    fn overdue<'a>(
+        &'a self,
+        collection: &'a CollectionPath,
+        before: Seq,
+        keep: u64,
+        limit: usize,
+    ) -> Pending<'a, Result<Option<Seq>, StoreError>> {
+        self.pass(move |store| store.overdue(collection, before, keep, limit))
+    }
+
+    fn lease<'a>(
+        &'a self,
+        chore: &'a str,
+        holder: &'a str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Pending<'a, Result<bool, StoreError>> {
+        self.pass(move |store| store.lease(chore, holder, now, until))
+    }
+
+    fn listen(&self, listener: Listener) {
+        self.inner.listen(listener);
     }
 
     fn collections_of<'a>(

@@ -273,7 +273,9 @@ impl Settings {
         self.auth.hmac_secret = chosen(&self.userid_hmac_secret, userid_hmac_secret).into();
         self.kinto.default_bucket_hmac_secret =
             chosen(&self.default_bucket_hmac_secret, default_bucket_hmac_secret);
-        self.kinto.token_secret = chosen(&self.token_secret, token_secret).into_bytes();
+        let token_secret = chosen(&self.token_secret, token_secret);
+        self.engine.feed.secret.clone_from(&token_secret);
+        self.kinto.token_secret = token_secret.into_bytes();
     }
 }
 

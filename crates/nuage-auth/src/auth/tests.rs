@@ -10,8 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nuage_engine::{Engine, World};
 use nuage_model::{
-    ApplyError, Batch, CollectionPath, GroupPath, Head, Kind, Outcome, Page, Pending, Principal,
-    Query, Readers, Record, RecordPath, Rows, Seq, State, Store, StoreError, Tally, Timestamp,
+    ApplyError, Ask, Batch, BucketId, CollectionPath, GroupPath, Head, Kind, Listener, Opening,
+    Outcome, Page, Pending, Principal, Query, Readers, Record, RecordPath, Rows, Seq, Snapshot,
+    State, Store, StoreError, Tally, Timestamp,
 };
 
 use crate::{Auth, AuthError, Policy, PolicyKind, Settings, hash_password_blocking};
@@ -78,6 +79,51 @@ impl Store for Accounts {
     ) -> Pending<'a, Result<Vec<GroupPath>, StoreError>> {
         closed()
     }
+
+    fn heads<'a>(
+        &'a self,
+        _: &'a [CollectionPath],
+    ) -> Pending<'a, Result<Vec<Option<Head>>, StoreError>> {
+        closed()
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        _: &'a Ask,
+    ) -> Pending<'a, Result<(Opening, Box<dyn Snapshot + 'a>), StoreError>> {
+        closed()
+    }
+
+    fn view<'a>(
+        &'a self,
+        _: &'a BucketId,
+        _: &'a Principal,
+        _: [u8; 16],
+    ) -> Pending<'a, Result<Option<Vec<Principal>>, StoreError>> {
+        closed()
+    }
+
+    fn overdue<'a>(
+        &'a self,
+        _: &'a CollectionPath,
+        _: Seq,
+        _: u64,
+        _: usize,
+    ) -> Pending<'a, Result<Option<Seq>, StoreError>> {
+        closed()
+    }
+
+    fn lease<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: Timestamp,
+        _: Timestamp,
+    ) -> Pending<'a, Result<bool, StoreError>> {
+        closed()
+    }
+
+    fn listen(&self, _: Listener) {}
 
     fn collections_of<'a>(
         &'a self,

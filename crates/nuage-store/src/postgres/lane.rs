@@ -396,6 +396,11 @@ fn changes_rights(batch: &Batch) -> bool {
             matches!(path.kind(), Kind::Bucket | Kind::Collection | Kind::Group | Kind::Account)
         }
         Write::DropBucket { .. } | Write::SetMembers { .. } | Write::Flush => true,
-        Write::Touch { .. } | Write::DropCollection { .. } => false,
+        Write::Touch { .. }
+        | Write::DropCollection { .. }
+        | Write::Compact { .. }
+        | Write::Merge { .. }
+        | Write::KeepView { .. }
+        | Write::ForgetViews { .. } => false,
     })
 }

@@ -40,8 +40,9 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use nuage_model::{
-    ApplyError, Batch, BucketId, CollectionPath, Finding, GroupPath, Head, Kind, Outcome, Page,
-    Pending, Principal, Query, Record, RecordPath, Rows, Store, StoreError, Tally, Write,
+    ApplyError, Ask, Batch, BucketId, CollectionPath, Finding, GroupPath, Head, Kind, Listener,
+    Opening, Outcome, Page, Pending, Principal, Query, Record, RecordPath, Rows, Seq, Snapshot,
+    Store, StoreError, Tally, Timestamp, Write,
 };
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -131,8 +132,13 @@ fn bucket_of(write: &Write) -> Option<&BucketId> {
         Write::Put { path, .. } | Write::Delete { path, .. } | Write::Erase { path } => {
             &path.collection.bucket
         }
-        Write::Touch { collection } | Write::DropCollection { collection } => &collection.bucket,
-        Write::DropBucket { bucket } => bucket,
+        Write::Touch { collection }
+        | Write::DropCollection { collection }
+        | Write::Compact { collection, .. }
+        | Write::Merge { collection } => &collection.bucket,
+        Write::DropBucket { bucket }
+        | Write::KeepView { bucket, .. }
+        | Write::ForgetViews { bucket, .. } => bucket,
         Write::SetMembers { group, .. } => &group.bucket,
         Write::Flush => return None,
     };
@@ -171,6 +177,51 @@ impl Store for PostgresStore {
     ) -> Pending<'a, Result<Vec<GroupPath>, StoreError>> {
         Box::pin(async move { Ok(places::groups_of(&self.pool, members).await?) })
     }
+
+    fn heads<'a>(
+        &'a self,
+        _collections: &'a [CollectionPath],
+    ) -> Pending<'a, Result<Vec<Option<Head>>, StoreError>> {
+        crate::unfinished()
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        _ask: &'a Ask,
+    ) -> Pending<'a, Result<(Opening, Box<dyn Snapshot + 'a>), StoreError>> {
+        crate::unfinished()
+    }
+
+    fn view<'a>(
+        &'a self,
+        _bucket: &'a BucketId,
+        _person: &'a Principal,
+        _name: [u8; 16],
+    ) -> Pending<'a, Result<Option<Vec<Principal>>, StoreError>> {
+        crate::unfinished()
+    }
+
+    fn overdue<'a>(
+        &'a self,
+        _collection: &'a CollectionPath,
+        _before: Seq,
+        _keep: u64,
+        _limit: usize,
+    ) -> Pending<'a, Result<Option<Seq>, StoreError>> {
+        crate::unfinished()
+    }
+
+    fn lease<'a>(
+        &'a self,
+        _chore: &'a str,
+        _holder: &'a str,
+        _now: Timestamp,
+        _until: Timestamp,
+    ) -> Pending<'a, Result<bool, StoreError>> {
+        crate::unfinished()
+    }
+
+    fn listen(&self, _listener: Listener) {}
 
     fn collections_of<'a>(
         &'a self,

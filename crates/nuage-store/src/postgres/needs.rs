@@ -68,7 +68,10 @@ impl Needs {
             }
             Write::Erase { path } => self.add_record(path, false),
             Write::Touch { collection } => self.add_collection(collection, true),
-            Write::DropCollection { collection } => self.add_collection(collection, false),
+            Write::DropCollection { collection }
+            | Write::Compact { collection, .. }
+            | Write::Merge { collection } => self.add_collection(collection, false),
+            Write::KeepView { .. } | Write::ForgetViews { .. } => {}
             Write::DropBucket { bucket } => {
                 self.buckets.insert(bucket.clone());
             }

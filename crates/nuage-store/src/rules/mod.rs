@@ -229,6 +229,12 @@ impl<'a, T: Tables> Transaction<'a, T> {
                 self.set_members(group, members)?;
                 Outcome::default()
             }
+            Write::Compact { .. }
+            | Write::Merge { .. }
+            | Write::KeepView { .. }
+            | Write::ForgetViews { .. } => {
+                return Err(StoreError::Unsupported("not built yet".to_owned()).into());
+            }
             Write::Flush => {
                 self.guarded.clear();
                 self.tables.flush()?;

@@ -189,6 +189,9 @@ limits! {
     id_bytes: usize, "length of an identifier";
     principals: usize, "principals under one permission";
     members: usize, "members of one group";
+    groups_of_person: usize, "groups that one person may be in, directly or through groups";
+    feed_page: usize, "entries in one page of a feed";
+    feed_wait_ms: u64, "time that a feed may be waited for, and between two signs of life of a stream";
     filter_terms: usize, "conditions in one list request";
     filter_values: usize, "values in one in_ or exclude_ condition";
     sort_terms: usize, "keys of one order";

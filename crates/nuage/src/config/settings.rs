@@ -113,6 +113,7 @@ impl Settings {
                     false => Validation::Off,
                 },
                 history: history(config),
+                feed: nuage_engine::FeedSettings::default(),
             },
             kinto,
         };

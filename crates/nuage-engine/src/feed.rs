@@ -1,0 +1,110 @@
+//! Feeds: what changed in a collection since a token, filtered by what the caller may see, with
+//! removals for whoever lost sight of something.
+//!
+//! - `page`: one page, from one moment of the store;
+//! - `token`: what a device brings back, sealed;
+//! - `follow`: pages one after the other, waiting at rest until something happens;
+//! - `hub`: who waits, and who wakes them.
+//!
+//! The laws are in `docs/feed.md`. Nothing here knows how a feed is shown.
+
+mod follow;
+mod hub;
+mod page;
+mod token;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use nuage_model::{Principal, Record, RecordId, Seq, Sum};
+
+pub use follow::Follow;
+pub(crate) use hub::Hub;
+
+/// How feeds behave.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FeedSettings {
+    /// What tokens are sealed with: the same in all processes on the same data. Empty: tokens are
+    /// good as long as the process lives.
+    pub secret: String,
+    /// How long it is remembered that something was deleted or lost, in milliseconds: a device
+    /// that was away for longer starts afresh.
+    pub horizon_ms: i64,
+    /// So many deletions and losses are remembered in a collection, and ...
+    pub kept_min: u64,
+    /// ... so many for each live record, whichever is more: beyond that the horizon moves sooner.
+    pub kept_factor: u64,
+    /// Time between two rounds of forgetting, in milliseconds; zero for never.
+    pub compact_ms: u64,
+    /// Bytes of bodies in one page, unless a single record is larger.
+    pub page_bytes: usize,
+    /// Time between two looks at the heads of watched collections, in milliseconds, for what no
+    /// hint told of.
+    pub look_ms: u64,
+}
+
+impl Default for FeedSettings {
+    fn default() -> Self {
+        Self {
+            secret: String::new(),
+            horizon_ms: 90 * 24 * 60 * 60 * 1_000,
+            kept_min: 10_000,
+            kept_factor: 4,
+            compact_ms: 10 * 60 * 1_000,
+            page_bytes: 1024 * 1024,
+            look_ms: 1_000,
+        }
+    }
+}
+
+/// One page of a feed. A device applies it as a whole, with its token.
+#[derive(Clone, Debug)]
+pub struct FeedPage {
+    /// Whether the device must begin with an empty mirror, and forget what it had once it is at
+    /// rest again.
+    pub reset: bool,
+    /// In order; each record at most once.
+    pub entries: Vec<Entry>,
+    /// Where to go on.
+    pub token: String,
+    /// Whether the next page has more to tell already. Otherwise the device is at rest: it has
+    /// exactly what its person may see.
+    pub more: bool,
+    /// The head of the collection in the moment of the page.
+    pub head: Seq,
+    /// What the device has, once it is at rest; only where it was asked for.
+    pub sum: Option<Sum>,
+    /// Whose changes concern the caller.
+    pub interest: Interest,
+}
+
+/// What a feed tells of a record.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Entry {
+    /// It is so now.
+    Change(Record),
+    /// It was deleted, or the caller may not see it any more: nobody is told which.
+    Removal(RecordId),
+}
+
+/// Which changes of a collection a caller is shown.
+#[derive(Clone, Debug)]
+pub struct Interest {
+    /// All.
+    pub whole: bool,
+    /// Else those of records that one of these may read.
+    pub principals: Arc<HashSet<Principal>>,
+}
+
+/// What is asked of a feed.
+#[derive(Clone, Debug)]
+pub struct FeedQuery {
+    /// Who asks; `None` for a stranger.
+    pub user: Option<Principal>,
+    /// A collection of records.
+    pub collection: nuage_model::CollectionPath,
+    /// Most entries of one page, at least one.
+    pub limit: usize,
+    /// Whether to tell the sum of what is visible at rest.
+    pub sum: bool,
+}

@@ -1,0 +1,1 @@
+//! What a device brings back: where it is in a feed, sealed.

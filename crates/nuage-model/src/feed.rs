@@ -1,0 +1,203 @@
+//! What a feed is made of: moments of a collection, residencies, signatures, hints.
+//!
+//! A feed tells a device what changed since a token, filtered by what its person may see. The
+//! engine decides; a store only shows, of one moment, where residencies began and ended. See
+//! `docs/feed.md`.
+
+use crate::{
+    CollectionPath, GroupPath, Head, Pending, Principal, Record, RecordId, RecordPath, Seq,
+    Signature, StoreError,
+};
+
+/// What is read first of a moment: all that decides who may see what of a collection.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The collection whose feed is read.
+    pub collection: CollectionPath,
+    /// Whose groups are looked for: the person and what every person counts as.
+    pub members: Vec<Principal>,
+    /// Most groups that are given; whoever is in more gets one more than this.
+    pub groups_max: usize,
+    /// Records to read along: those of the bucket and of the collection.
+    pub paths: Vec<RecordPath>,
+}
+
+/// The answer to [`Ask`].
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// Names this store since it was last emptied. Positions of different epochs have nothing to
+    /// do with each other.
+    pub epoch: String,
+    /// Where the collection stands; `None` if there is no such collection.
+    pub standing: Option<Standing>,
+    /// The groups that the members are in, and the groups that those are in, and so on, each once,
+    /// with the position of the record of the group (zero if there is none): it moves with each
+    /// change of the group's members. In order.
+    pub groups: Vec<(GroupPath, Seq)>,
+    /// The records asked for, in that order; tombstones included.
+    pub records: Vec<Option<Record>>,
+}
+
+/// Where a collection stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// By which collections of one name, one after the other, differ.
+    pub incarnation: [u8; 8],
+    /// Its head.
+    pub head: Head,
+    /// What ended up to here is no longer told.
+    pub horizon: Seq,
+    /// Tombstones that are kept.
+    pub tombstones: u64,
+    /// Ended residencies that are kept beside them.
+    pub gone: u64,
+}
+
+/// One moment of a store, for one page of a feed: whatever is read through it is of that moment.
+pub trait Snapshot: Send {
+    /// Signatures of the collection in order, after this one: all, or those that have one of these
+    /// principals; also those that no live record has at present.
+    fn signatures<'a>(
+        &'a mut self,
+        whose: Whose<'a>,
+        after: Option<Signature>,
+        limit: usize,
+    ) -> Pending<'a, Result<Vec<Counted>, StoreError>>;
+
+    /// Who is in each of these signatures; nobody where one is not known.
+    fn principals_of<'a>(
+        &'a mut self,
+        signatures: &'a [Signature],
+    ) -> Pending<'a, Result<Vec<Vec<Principal>>, StoreError>>;
+
+    /// Live records that have one of some signatures, as traces.
+    fn residents<'a>(
+        &'a mut self,
+        residents: &'a Residents,
+    ) -> Pending<'a, Result<Vec<Trace>, StoreError>>;
+
+    /// What happened after this position, whatever the signature, in order of positions: live
+    /// records, tombstones and ended residencies. The last position is given whole.
+    fn tail(&mut self, after: Seq, limit: usize) -> Pending<'_, Result<Vec<Trace>, StoreError>>;
+
+    /// The same, of live records that have one of `live`, and of tombstones and ended residencies
+    /// that have one of `ended`: by probing each signature, never by a walk. No signature is
+    /// given twice in one list.
+    fn tail_of<'a>(
+        &'a mut self,
+        live: &'a [Signature],
+        ended: &'a [Signature],
+        after: Seq,
+        limit: usize,
+    ) -> Pending<'a, Result<Vec<Trace>, StoreError>>;
+
+    /// These live records, in that order, as many as fit in so many bytes of bodies, and at least
+    /// one.
+    fn records<'a>(
+        &'a mut self,
+        ids: &'a [RecordId],
+        bytes_max: usize,
+    ) -> Pending<'a, Result<Vec<Record>, StoreError>>;
+
+    /// How many live records have one of these principals among their readers (or all), and the
+    /// sum of their digests.
+    fn sum<'a>(&'a mut self, whose: Whose<'a>) -> Pending<'a, Result<Sum, StoreError>>;
+}
+
+/// Whose signatures are meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whose<'a> {
+    /// All.
+    All,
+    /// Those that have one of these principals.
+    Of(&'a [Principal]),
+}
+
+/// A signature, and what is counted of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Counted {
+    /// Which.
+    pub signature: Signature,
+    /// How many live records have it.
+    pub live: u64,
+}
+
+/// Which live records of which signatures: in the order of `signatures` and then of positions.
+#[derive(Clone, Debug)]
+pub struct Residents {
+    /// These, in this order.
+    pub signatures: Vec<Signature>,
+    /// Of the first of them, only records at later positions.
+    pub after: Seq,
+    /// Only records at positions up to this one.
+    pub up_to: Option<Seq>,
+    /// Only records that got the signature at positions up to this one.
+    pub entered_up_to: Option<Seq>,
+    /// Most that are given.
+    pub limit: usize,
+}
+
+/// A residency, present or ended: that a record had a signature since `entered`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trace {
+    /// Of which record.
+    pub id: RecordId,
+    /// Where it is told: the last change of a live record, the deletion of a tombstone, the end of
+    /// an ended one.
+    pub seq: Seq,
+    /// The signature.
+    pub signature: Signature,
+    /// The position at which it began.
+    pub entered: Seq,
+    /// Whether and how it ended.
+    pub fate: Fate,
+}
+
+/// Whether and how a residency ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It lasts.
+    Live,
+    /// The record was deleted.
+    Deleted,
+    /// The record got another signature, or came back after a deletion; it has this one now, if
+    /// it is alive.
+    Left(Option<Signature>),
+}
+
+/// A number of records, and the sum of their digests (see [`digest`]).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Sum {
+    /// How many.
+    pub live: u64,
+    /// The sum modulo 2^48.
+    pub digest: u64,
+}
+
+/// Sums of digests are taken modulo 2^48, so that each reader of JSON can add them.
+pub const DIGEST_MODULUS: u64 = 1 << 48;
+
+/// The digest of a live record: the first six bytes of SHA-256 of its id, a line feed and the time
+/// that it shows, as a number, most significant byte first.
+pub fn digest(id: &RecordId, timestamp: crate::Timestamp) -> u64 {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    hash.update(id.as_str());
+    hash.update(b"\n");
+    hash.update(timestamp.to_string());
+    hash.finalize()[..6].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+}
+
+/// What another process did to the same data. A hint says "look again", and may be lost.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Hint {
+    /// This collection changed.
+    Changed(CollectionPath),
+    /// Buckets, collections or groups changed: who may see what.
+    Rights,
+    /// Perhaps everything: some hints were not heard.
+    Everything,
+}
+
+/// Is called with each hint, and must not block.
+pub type Listener = std::sync::Arc<dyn Fn(Hint) + Send + Sync>;
