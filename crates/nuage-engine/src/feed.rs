@@ -10,6 +10,10 @@
 
 mod follow;
 mod hub;
+#[cfg(not(feature = "mutants"))]
+mod mutants;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 mod page;
 mod token;
 

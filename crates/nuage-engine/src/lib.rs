@@ -33,6 +33,8 @@ pub use caller::Caller;
 pub use engine::{Attempts, Engine, World};
 pub use error::{CommitError, EngineError, Invalid};
 pub use feed::{Entry, FeedPage, FeedQuery, FeedSettings, Follow, Interest};
+#[cfg(feature = "mutants")]
+pub use feed::mutants;
 pub use session::{Resolved, Session};
 pub use settings::{Grants, History, Ownership, Settings, Trim, Validation};
 pub use write::Change;
