@@ -1,13 +1,15 @@
 //! What all doors of Nuage share of HTTP: the accept loop with its limits, request ids, the access
 //! log, conditional requests.
 //!
-//! A door is a [`Facet`]: it gets whole requests and gives whole responses. This crate keeps what
-//! comes from outside within the limits before a door sees it. It does not know who is asking,
+//! A door is a [`Facet`]: it gets whole requests, and gives responses whole or as streams. This
+//! crate keeps what comes from outside within the limits before a door sees it. It does not know who is asking,
 //! what a path means, or how a protocol words its errors: for those it asks the door.
 
+mod body;
 mod precondition;
 mod request_id;
 mod serve;
+mod stopping;
 mod watch;
 mod wire;
 
@@ -17,23 +19,26 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 
+pub use body::{Body, Pieces, Stream};
 pub use precondition::{PreconditionError, Preconditions, Tag, etag, http_date};
 pub use request_id::RequestId;
 pub use serve::{ServeOptions, serve};
+pub use stopping::Stopping;
 
-/// A request whose body is here in full. Its extensions hold a [`Peer`] and a [`RequestId`].
+/// A request whose body is here in full. Its extensions hold a [`Peer`], a [`RequestId`]
+/// and the word that the server stops ([`Stopping`]).
 pub type Request = http::Request<Bytes>;
 
-/// A response in full.
-pub type Response = http::Response<Bytes>;
+/// A response, with its body in full or as a stream.
+pub type Response = http::Response<Body>;
 
 /// A boxed future: doors are used through `dyn Facet`.
 pub type Pending<'a> = Pin<Box<dyn Future<Output = Response> + Send + 'a>>;
 
-/// A door: one protocol, from whole requests to whole responses.
+/// A door: one protocol, from whole requests to responses.
 pub trait Facet: Send + Sync {
     /// Answers a request. The future is dropped when the client goes away or the time for one
-    /// request is over.
+    /// request is over; that time does not count what a stream takes to be sent.
     fn handle(&self, request: Request) -> Pending<'_>;
 
     /// Words the answer to a request that is not handled, or not to its end.

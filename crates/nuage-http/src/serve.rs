@@ -7,12 +7,13 @@
 //! read, copied or logged that nobody asked for.
 
 mod answer;
+mod outgoing;
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -20,11 +21,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use nuage_model::Limits;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Facet;
 use crate::request_id::RequestIds;
 use crate::serve::answer::answer;
+use crate::stopping::Stopping;
 use crate::watch::{Verdict, Watch};
 use crate::wire::Wire;
 
@@ -50,7 +52,8 @@ impl Default for ServeOptions {
     }
 }
 
-/// Serves a door until `stop` completes, then lets requests under way finish.
+/// Serves a door until `stop` completes, then lets requests under way finish, and tells streams
+/// to end.
 ///
 /// When it returns, all connections are closed; those that did not finish within the time to
 /// drain were dropped.
@@ -82,8 +85,7 @@ pub async fn serve(
         }
     }
     drop(listener);
-    server.stopping.store(true, Ordering::SeqCst);
-    server.stopped.notify_waiters();
+    server.stopping.tell();
     // Connections drop themselves at the end of that time; the rest is for doing so.
     let patience = drain + Duration::from_secs(1);
     let all = u32::try_from(connections).unwrap_or(u32::MAX);
@@ -111,8 +113,7 @@ struct Server {
     http: http1::Builder,
     started: Instant,
     request_ids: RequestIds,
-    stopping: AtomicBool,
-    stopped: Notify,
+    stopping: Stopping,
 }
 
 impl Server {
@@ -130,8 +131,7 @@ impl Server {
             started: Instant::now(),
             request_ids: RequestIds::new(),
             body_bytes: AtomicUsize::new(0),
-            stopping: AtomicBool::new(false),
-            stopped: Notify::new(),
+            stopping: Stopping::default(),
         }
     }
 }
@@ -164,7 +164,7 @@ async fn connection(
     let mut http = server.http.serve_connection(wire, service);
 
     let mut timer = Timer::new(&link.watch);
-    let mut stopped = pin!(server.stopped.notified());
+    let mut stopped = pin!(server.stopping.told());
     let mut waker: Option<Waker> = None;
     let mut draining = false;
     let ended = poll_fn(|cx| {
@@ -172,9 +172,11 @@ async fn connection(
         let known = waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
         if !known {
             waker = Some(cx.waker().clone());
-            let _ = stopped.as_mut().poll(cx);
+            if !draining {
+                let _ = stopped.as_mut().poll(cx);
+            }
         }
-        if !draining && server.stopping.load(Ordering::SeqCst) {
+        if !draining && server.stopping.is_told() {
             draining = true;
             Pin::new(&mut http).graceful_shutdown();
             timer.end_ms = link.watch.now_ms().saturating_add(server.options.drain_ms);

@@ -20,6 +20,9 @@ pub(crate) enum Phase {
     Receiving,
     /// Handling a request.
     Handling,
+    /// Sending an answer that has no end of its own. Silence is no fault then, but what there is
+    /// to send must be taken.
+    Streaming,
     /// Answered without reading the whole body: what still comes is thrown away for a moment, for
     /// a close with unread bytes would destroy the answer on its way.
     Lingering,
@@ -76,6 +79,13 @@ impl Watch {
         self.enter(Phase::Waiting, self.now_ms(), self.idle_ms);
     }
 
+    /// Begins to send a stream.
+    pub(crate) fn stream(&self) {
+        let stalled = self.stalled.load(Relaxed);
+        let lasts_ms = if stalled { self.idle_ms } else { u64::MAX };
+        self.enter(Phase::Streaming, self.now_ms(), lasts_ms);
+    }
+
     /// When the phase must have ended.
     pub(crate) fn deadline_ms(&self) -> u64 {
         self.deadline_ms.load(Relaxed)
@@ -93,9 +103,12 @@ impl Watch {
         self.expired.load(Relaxed)
     }
 
-    /// The other side takes no more bytes for now.
+    /// The other side takes no more bytes for now. Of a stream it has to take some in time.
     pub(crate) fn note_stall(&self) {
-        self.stalled.store(true, Relaxed);
+        let went_on = !self.stalled.swap(true, Relaxed);
+        if went_on && self.phase.load(Relaxed) == Phase::Streaming as u8 {
+            self.stream();
+        }
     }
 
     /// The other side took bytes. After a stall, that gives it time for the next ones: a slow line
@@ -103,8 +116,11 @@ impl Watch {
     pub(crate) fn note_progress(&self) {
         if self.stalled.load(Relaxed) {
             self.stalled.store(false, Relaxed);
-            if self.phase.load(Relaxed) == Phase::Waiting as u8 {
+            let phase = self.phase.load(Relaxed);
+            if phase == Phase::Waiting as u8 {
                 self.wait();
+            } else if phase == Phase::Streaming as u8 {
+                self.stream();
             }
         }
     }

@@ -6,9 +6,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -21,6 +25,11 @@ const LINGER_MS: u64 = 2_000;
 /// How much is thrown away. More would pay for what was refused because it is too much.
 const LINGER_BYTES: usize = 32 * 1024 * 1024;
 
+/// How long the other side may leave bytes unacknowledged. Streams send a sign of life now and
+/// then: whoever vanished without a word is noticed by this.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
+
 /// A TCP stream that is watched.
 pub(crate) struct Wire {
     stream: TokioIo<TcpStream>,
@@ -32,6 +41,11 @@ pub(crate) struct Wire {
 impl Wire {
     /// Watches a stream. When `linger` is set at the close, unread bytes are thrown away.
     pub(crate) fn new(stream: TcpStream, watch: Arc<Watch>, linger: Arc<AtomicBool>) -> Self {
+        // Where the system knows no such time, its own is longer.
+        #[cfg(target_os = "linux")]
+        if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED)) {
+            tracing::debug!(%error, "a dead peer will be noticed late");
+        }
         Self { stream: TokioIo::new(stream), watch, linger, closing: None }
     }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPIRES, HOST, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use nuage_http::{Facet, Peer, Pending, Refusal, Request, http_date};
+use nuage_http::{Body, Facet, Peer, Pending, Refusal, Request, http_date};
 use nuage_model::{CollectionPath, Kind, RecordPath, Timestamp};
 use percent_encoding::percent_decode_str;
 
@@ -32,7 +32,7 @@ impl Facet for Kinto {
             let exposed = exposed(request.method(), request.uri().path());
             let mut response = self.enter(request).await;
             self.headers.finish(exposed, origin.as_ref(), response.headers_mut());
-            response
+            response.map(Body::Whole)
         })
     }
 
@@ -49,7 +49,7 @@ impl Facet for Kinto {
         let origin = request.headers.get(http::header::ORIGIN);
         let exposed = exposed(&request.method, request.uri.path());
         self.headers.finish(exposed, origin, response.headers_mut());
-        response
+        response.map(Body::Whole)
     }
 }
 

@@ -11,16 +11,16 @@ use std::task::Poll;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, ORIGIN};
 use http::{HeaderValue, Method, Uri, request};
-use http_body_util::Full;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body as _, Incoming};
 
 use crate::request_id::X_REQUEST_ID;
+use crate::serve::outgoing::{Live, Outgoing, Told};
 use crate::serve::{Link, Server};
 use crate::watch::Phase;
-use crate::{Peer, Refusal, Request, RequestId, Response};
+use crate::{Body, Peer, Refusal, Request, RequestId, Response};
 
 /// Target of the access log's events.
-const ACCESS: &str = "nuage::access";
+pub(super) const ACCESS: &str = "nuage::access";
 
 /// Room made at once for a body in pieces, whatever length it claims.
 const BODY_BYTES_FIRST: usize = 64 * 1024;
@@ -34,7 +34,7 @@ pub(super) struct Aborted;
 pub(super) async fn answer(
     link: Arc<Link>,
     request: http::Request<Incoming>,
-) -> Result<http::Response<Full<Bytes>>, Aborted> {
+) -> Result<http::Response<Outgoing>, Aborted> {
     let server = &*link.server;
     let limits = &server.options.limits;
     let watch = &*link.watch;
@@ -42,6 +42,7 @@ pub(super) async fn answer(
     let (id, id_header) = server.request_ids.of(&parts.headers);
     parts.extensions.insert(Peer(link.peer));
     parts.extensions.insert(id.clone());
+    parts.extensions.insert(server.stopping.clone());
     let started =
         tracing::enabled!(target: ACCESS, tracing::Level::INFO).then(tokio::time::Instant::now);
     let known = Known::of(&parts, id, link.peer);
@@ -66,28 +67,27 @@ pub(super) async fn answer(
         }
         Err(Unreceived::Aborted) => return Err(Aborted),
     };
-    watch.wait();
-    if let Some(started) = started {
-        tracing::info!(
-            target: ACCESS,
-            rid = %known.id,
-            method = %known.method,
-            path = known.uri.path(),
-            status = response.status().as_u16(),
-            ms = started.elapsed().as_micros() as f64 / 1000.0,
-            bytes = response.body().len(),
-        );
-    }
     response.headers_mut().insert(X_REQUEST_ID, id_header);
-    Ok(response.map(Full::new))
+    let mut told = Told { known, started, status: response.status(), bytes: 0 };
+    Ok(response.map(|body| match body {
+        Body::Whole(body) => {
+            watch.wait();
+            told.bytes = body.len() as u64;
+            told.tell();
+            Outgoing::Whole(Some(body))
+        }
+        Body::Stream(stream) => {
+            Outgoing::Stream(Box::new(Live::new(stream, Arc::clone(&link), told)))
+        }
+    }))
 }
 
 /// What is kept of a request while the door has it: enough to refuse it and to log it.
-struct Known {
-    method: Method,
-    uri: Uri,
+pub(super) struct Known {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
     origin: Option<HeaderValue>,
-    id: RequestId,
+    pub(super) id: RequestId,
     peer: std::net::SocketAddr,
 }
 
@@ -148,13 +148,18 @@ enum Outcome {
 }
 
 fn panicked(link: &Link, known: &Known, panic: &(dyn Any + Send)) -> Response {
-    let said = panic
+    let panic = said(panic);
+    tracing::error!(rid = %known.id, path = known.uri.path(), panic, "a request panicked");
+    link.server.facet.refuse(&known.to_parts(), Refusal::Panicked)
+}
+
+/// The message of a panic.
+pub(super) fn said(panic: &(dyn Any + Send)) -> &str {
+    panic
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&'static str>().copied())
-        .unwrap_or("no message");
-    tracing::error!(rid = %known.id, path = known.uri.path(), panic = said, "a request panicked");
-    link.server.facet.refuse(&known.to_parts(), Refusal::Panicked)
+        .unwrap_or("no message")
 }
 
 /// What one request holds of the room that all bodies share.

@@ -1,11 +1,12 @@
 #![allow(clippy::unwrap_used)]
 
+mod streams;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use nuage_model::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -45,10 +46,10 @@ impl Facet for Door {
                 }
                 "/wait" => self.release.notified().await,
                 "/forever" => std::future::pending().await,
-                "/large" => return Response::new(Bytes::from(vec![b'x'; 8 << 20])),
+                "/large" => return Response::new(vec![b'x'; 8 << 20].into()),
                 _ => {}
             }
-            let mut response = Response::new(request.into_body());
+            let mut response = Response::new(request.into_body().into());
             response.headers_mut().insert("x-seen-id", id.0.parse().unwrap());
             response
         })
@@ -65,7 +66,7 @@ impl Facet for Door {
         assert!(request.extensions.get::<RequestId>().is_some());
         let origin = request.headers.get("origin").map_or("-", |o| o.to_str().unwrap());
         let text = format!("{} {} {origin}", request.method, request.uri);
-        http::Response::builder().status(status).body(Bytes::from(text)).unwrap()
+        http::Response::builder().status(status).body(text.into()).unwrap()
     }
 }
 
