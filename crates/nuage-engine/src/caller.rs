@@ -33,6 +33,16 @@ impl Caller {
         &self.principals
     }
 
+    /// The same, to keep.
+    pub(crate) fn shared_principals(&self) -> Arc<HashSet<Principal>> {
+        Arc::clone(&self.principals)
+    }
+
+    /// Whose groups count for the caller: none for a stranger.
+    pub(crate) fn members(&self) -> Vec<Principal> {
+        self.user.iter().cloned().chain(self.user.is_some().then(|| AUTHENTICATED.into())).collect()
+    }
+
     /// Whether the caller counts as this principal.
     pub fn is(&self, principal: &str) -> bool {
         self.principals.contains(principal)

@@ -2,6 +2,8 @@
 //! removals for whoever lost sight of something.
 //!
 //! - `page`: one page, from one moment of the store;
+//! - `run`: the three phases that lead from what a device has to what its person may see;
+//! - `view`: what a person may see, by name;
 //! - `token`: what a device brings back, sealed;
 //! - `follow`: pages one after the other, waiting at rest until something happens;
 //! - `hub`: who waits, and who wakes them.
@@ -15,7 +17,9 @@ mod mutants;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 mod page;
+mod run;
 mod token;
+mod view;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,6 +28,31 @@ use nuage_model::{Principal, Record, RecordId, Seq, Sum};
 
 pub use follow::Follow;
 pub(crate) use hub::Hub;
+#[cfg(not(feature = "mutants"))]
+use mutants::Mutant;
+#[cfg(feature = "mutants")]
+pub use mutants::Mutant;
+use token::{Tokens, ViewName};
+use view::Views;
+
+/// What the engine keeps for feeds.
+pub(crate) struct Feeds {
+    pub(crate) hub: Hub,
+    tokens: Tokens,
+    views: Views,
+}
+
+impl Feeds {
+    /// Tokens are sealed with this secret.
+    pub(crate) fn new(secret: &str) -> Self {
+        Self { hub: Hub::default(), tokens: Tokens::new(secret), views: Views::default() }
+    }
+
+    /// The store was emptied.
+    pub(crate) fn forget(&self) {
+        self.views.forget();
+    }
+}
 
 /// How feeds behave.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -22,6 +22,9 @@ pub struct Ask {
     pub paths: Vec<RecordPath>,
 }
 
+/// The answer to [`Ask`], and the moment that it is of.
+pub type Moment<'a> = (Opening, Box<dyn Snapshot + 'a>);
+
 /// The answer to [`Ask`].
 #[derive(Clone, Debug)]
 pub struct Opening {
@@ -54,6 +57,13 @@ pub struct Standing {
     pub tombstones: u64,
     /// Ended residencies that are kept beside them.
     pub gone: u64,
+}
+
+impl Standing {
+    /// How many rows it has that a feed may tell of.
+    pub fn rows(&self) -> u64 {
+        self.head.live + self.tombstones + self.gone
+    }
 }
 
 /// One moment of a store, for one page of a feed: whatever is read through it is of that moment.

@@ -19,8 +19,8 @@ mod store;
 pub use batch::{ApplyError, Batch, Body, Guard, Outcome, Placement, Slot, Write};
 pub use copy::Rows;
 pub use feed::{
-    Ask, Counted, DIGEST_MODULUS, Fate, Hint, Listener, Opening, Residents, Snapshot, Standing,
-    Sum, Trace, Whose, digest,
+    Ask, Counted, DIGEST_MODULUS, Fate, Hint, Listener, Moment, Opening, Residents, Snapshot,
+    Standing, Sum, Trace, Whose, digest,
 };
 pub use limits::Limits;
 pub use name::{BucketId, CollectionName, CollectionPath, Kind, RecordId, RecordPath};

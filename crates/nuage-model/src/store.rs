@@ -19,8 +19,8 @@ use std::path::Path;
 use std::pin::Pin;
 
 use crate::{
-    ApplyError, Ask, Batch, BucketId, CollectionPath, Head, Kind, Listener, Opening, Outcome, Page,
-    Principal, Query, Record, RecordId, RecordPath, Rows, Seq, Snapshot, Timestamp,
+    ApplyError, Ask, Batch, BucketId, CollectionPath, Head, Kind, Listener, Moment, Outcome, Page,
+    Principal, Query, Record, RecordId, RecordPath, Rows, Seq, Timestamp,
 };
 
 /// A boxed future: the port is used through `dyn Store`.
@@ -63,10 +63,7 @@ pub trait Store: Send + Sync {
     ) -> Pending<'a, Result<Vec<Option<Head>>, StoreError>>;
 
     /// A moment of the store, with what a page of a feed begins with.
-    fn snapshot<'a>(
-        &'a self,
-        ask: &'a Ask,
-    ) -> Pending<'a, Result<(Opening, Box<dyn Snapshot + 'a>), StoreError>>;
+    fn snapshot<'a>(&'a self, ask: &'a Ask) -> Pending<'a, Result<Moment<'a>, StoreError>>;
 
     /// The groups that [`crate::Write::KeepView`] kept for a person under this name.
     fn view<'a>(

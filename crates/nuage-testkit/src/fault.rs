@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nuage_model::copy::{Dump, Progress, Step};
 use nuage_model::{
     ApplyError, Ask, Batch, BucketId, CollectionPath, Finding, GroupPath, Head, Kind, Listener,
-    Opening, Outcome, Page, Pending, Principal, Query, Record, RecordPath, Rows, Seq, Snapshot,
-    Store, StoreError, Tally, Timestamp,
+    Moment, Outcome, Page, Pending, Principal, Query, Record, RecordPath, Rows, Seq, Store,
+    StoreError, Tally, Timestamp,
 };
 
 const NEVER: u64 = u64::MAX;
@@ -101,10 +101,7 @@ impl Store for FaultStore {
         self.pass(|store| store.heads(collections))
     }
 
-    fn snapshot<'a>(
-        &'a self,
-        ask: &'a Ask,
-    ) -> Pending<'a, Result<(Opening, Box<dyn Snapshot + 'a>), StoreError>> {
+    fn snapshot<'a>(&'a self, ask: &'a Ask) -> Pending<'a, Result<Moment<'a>, StoreError>> {
         self.pass(move |store| store.snapshot(ask))
     }
 

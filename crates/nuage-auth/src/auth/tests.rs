@@ -10,9 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nuage_engine::{Engine, World};
 use nuage_model::{
-    ApplyError, Ask, Batch, BucketId, CollectionPath, GroupPath, Head, Kind, Listener, Opening,
-    Outcome, Page, Pending, Principal, Query, Readers, Record, RecordPath, Rows, Seq, Snapshot,
-    State, Store, StoreError, Tally, Timestamp,
+    ApplyError, Ask, Batch, BucketId, CollectionPath, GroupPath, Head, Kind, Listener, Moment,
+    Outcome, Page, Pending, Principal, Query, Readers, Record, RecordPath, Rows, Seq, State, Store,
+    StoreError, Tally, Timestamp,
 };
 
 use crate::{Auth, AuthError, Policy, PolicyKind, Settings, hash_password_blocking};
@@ -87,10 +87,7 @@ impl Store for Accounts {
         closed()
     }
 
-    fn snapshot<'a>(
-        &'a self,
-        _: &'a Ask,
-    ) -> Pending<'a, Result<(Opening, Box<dyn Snapshot + 'a>), StoreError>> {
+    fn snapshot<'a>(&'a self, _: &'a Ask) -> Pending<'a, Result<Moment<'a>, StoreError>> {
         closed()
     }
 

@@ -1,10 +1,24 @@
-//! One page of a feed.
+//! One page of a feed: whether to go on or to begin afresh, and what the page says.
+//!
+//! Everything that decides is read in one snapshot: who the caller counts as, what the bucket
+//! and the collection let them do, where the collection stands. Source: `docs/feed.md`.
 
 use std::sync::Arc;
 
-use nuage_model::StoreError;
+use nuage_model::{
+    Ask, Batch, Kind, Opening, Principal, RecordPath, Seq, Snapshot, Standing, StoreError,
+};
+use sha2::{Digest, Sha256};
 
-use crate::{Engine, EngineError, FeedPage, FeedQuery, Follow};
+use crate::access::Right;
+use crate::authorize::{may_create_directly, reaches};
+use crate::engine::Parent;
+use crate::feed::ViewName;
+use crate::feed::mutants::{self, Mutant};
+use crate::feed::run::Walker;
+use crate::feed::token::{Base, Cursor, Owner, Phase, Run, Token};
+use crate::feed::view::View;
+use crate::{Caller, Engine, EngineError, Entry, FeedPage, FeedQuery, Follow, Interest};
 
 impl Engine {
     /// One page of a feed, after this token or from the beginning.
@@ -15,17 +29,306 @@ impl Engine {
     /// # Errors
     ///
     /// [`EngineError::Forbidden`] where the caller may see nothing of the collection and has
-    /// nothing to forget; [`EngineError::UnknownParent`] where it is gone and the caller may know.
+    /// nothing to forget; [`EngineError::UnknownParent`] where it is gone and the caller may
+    /// know; [`EngineError::TooManyGroups`].
     pub async fn feed(
         self: &Arc<Self>,
-        _query: &FeedQuery,
-        _token: Option<&str>,
+        query: &FeedQuery,
+        token: Option<&str>,
     ) -> Result<FeedPage, EngineError> {
-        Err(StoreError::Unsupported("not built yet".to_owned()).into())
+        let caller = Caller::new(query.user.clone(), std::iter::empty());
+        let person = caller.author();
+        let owner = Owner { person: &person, collection: &query.collection };
+        let token = token.and_then(|token| self.feeds().tokens.open(token, &owner));
+        let groups_max = self.settings().limits.groups_of_person;
+        let ask = Ask {
+            collection: query.collection.clone(),
+            members: caller.members(),
+            groups_max,
+            paths: above(query),
+        };
+        // Only views that a token speaks of and that are not the present ones are looked up.
+        let mut lost = false;
+        loop {
+            let (opening, snapshot) = self.store().snapshot(&ask).await?;
+            if opening.groups.len() > groups_max {
+                return Err(EngineError::TooManyGroups(groups_max));
+            }
+            let present = self.present(query, &opening)?;
+            let from = match self.from(&token, &present, &owner, lost) {
+                Ok(from) => from,
+                Err(name) => {
+                    drop(snapshot);
+                    let bucket = &query.collection.bucket;
+                    let views = &self.feeds().views;
+                    let found = views.look_up(&**self.store(), bucket, &person, name).await?;
+                    lost = found.is_none();
+                    continue;
+                }
+            };
+            let told = self.tell(query, present, from, snapshot).await?;
+            return self.finish(query, told, &owner).await;
+        }
     }
 
     /// A feed that goes on after this token or from the beginning.
     pub fn follow(self: &Arc<Self>, query: FeedQuery, token: Option<String>) -> Follow {
         Follow::new(Arc::clone(self), query, token)
     }
+
+    // Judges the caller, in the moment of the snapshot.
+    fn present(&self, query: &FeedQuery, opening: &Opening) -> Result<Present, EngineError> {
+        let groups: Vec<Principal> =
+            opening.groups.iter().map(|(group, _)| group.principal()).collect();
+        let caller = Caller::new(query.user.clone(), groups.iter().cloned());
+        let mut above = Vec::with_capacity(2);
+        let mut missing: Option<RecordPath> = None;
+        for (path, record) in self::above(query).into_iter().zip(&opening.records) {
+            match record.clone().filter(nuage_model::Record::is_live) {
+                Some(record) => above.push((path, Arc::new(Parent::new(record)?))),
+                None => missing = Some(path),
+            }
+        }
+        let settings = self.settings();
+        let whole = reaches(settings, &caller, Kind::Record, Right::Read, &above).is_some();
+        if let Some(missing) = missing {
+            return Err(match whole {
+                true => EngineError::UnknownParent(missing),
+                false => EngineError::Forbidden,
+            });
+        }
+        let may_create = may_create_directly(settings, &caller, Kind::Record, &above).is_some();
+        let mut hash = Sha256::new();
+        for (group, seq) in &opening.groups {
+            hash.update(group.principal().as_str());
+            hash.update(seq.0.to_be_bytes());
+        }
+        for entered in &opening.entered {
+            hash.update(entered.0.to_be_bytes());
+        }
+        let nowhere = Standing {
+            incarnation: [0; 8],
+            head: nuage_model::Head { seq: Seq(0), timestamp: Seq(0).into(), live: 0 },
+            horizon: Seq(0),
+            tombstones: 0,
+            gone: 0,
+        };
+        let standing = opening.standing.unwrap_or(nowhere);
+        let epoch = first_eight(&Sha256::digest(&opening.epoch));
+        Ok(Present {
+            base: Base { epoch, incarnation: standing.incarnation },
+            standing,
+            view: View::of(caller, whole, &groups),
+            groups,
+            rights: first_eight(&hash.finalize()),
+            is_refusable: !whole && !may_create,
+        })
+    }
+
+    // Where the device stands, if the way from there can be told; the error names a view that
+    // has to be looked up first.
+    fn from(
+        &self,
+        token: &Option<Token>,
+        present: &Present,
+        owner: &Owner<'_>,
+        lost: bool,
+    ) -> Result<Start, [u8; 16]> {
+        let afresh = Start { view: View::nothing(), token: None, is_known: token.is_some() };
+        let Some(token) = token.clone().filter(|token| present.can_go_on(token)) else {
+            return Ok(afresh);
+        };
+        let caller = || Caller::new(present.view.caller.user().cloned(), std::iter::empty());
+        let view = match token.view {
+            ViewName::Nothing => View::nothing(),
+            ViewName::Whole => View::of(caller(), true, &[]),
+            name if name == present.view.name => {
+                View::of(present.view.caller.clone(), false, &present.groups)
+            }
+            ViewName::Alone => View::of(caller(), false, &[]),
+            ViewName::Groups(_) if lost => return Ok(afresh),
+            ViewName::Groups(name) => {
+                let bucket = &owner.collection.bucket;
+                let groups = self.feeds().views.remembered(bucket, owner.person, name);
+                let groups = groups.ok_or(name)?;
+                let user = present.view.caller.user().cloned();
+                View::of(Caller::new(user, groups.iter().cloned()), false, &groups)
+            }
+        };
+        Ok(Start { view, token: Some(token), is_known: true })
+    }
+
+    // Runs the phases as far as one page goes.
+    async fn tell(
+        &self,
+        query: &FeedQuery,
+        present: Present,
+        from: Start,
+        snapshot: Box<dyn Snapshot + '_>,
+    ) -> Result<Told, EngineError> {
+        let head = present.standing.head.seq;
+        let reset = from.token.is_none();
+        let (at, held, run) = match from.token {
+            None => (head, false, None),
+            Some(token) => (token.at, token.holds, token.run),
+        };
+        let is_under_way = run.is_some() || from.view.name != present.view.name;
+        let run = run.unwrap_or_else(|| Run {
+            view: present.view.name,
+            begun: head,
+            rights: present.rights,
+            phase: match from.view.name == present.view.name {
+                true => Phase::Tail(at),
+                false if reset => Phase::Replay(Cursor::START),
+                false => Phase::Retract(Cursor::START),
+            },
+        });
+        let limits = &self.settings().limits;
+        let limit = query.limit.clamp(1, limits.feed_page.max(1));
+        let mut walker = Walker::new(
+            snapshot,
+            (&from.view, at),
+            (&present.view, run.begun),
+            present.standing.rows(),
+            (limit, self.settings().feed.page_bytes),
+        );
+        let next = match run.phase {
+            // Nothing happened since.
+            Phase::Tail(cursor) if cursor >= head => None,
+            phase => walker.go(phase).await?,
+        };
+        let is_at_rest = next.is_none();
+        let is_idle = is_at_rest && walker.entries.is_empty() && !is_under_way;
+        let holds = match present.view.name {
+            ViewName::Whole => true,
+            _ if is_at_rest && !is_idle => walker.sees_any().await?,
+            _ => held,
+        };
+        let sum = match present.view.whose().filter(|_| is_at_rest && query.sum) {
+            Some(whose) => Some(walker.snapshot.sum(whose).await?),
+            None => None,
+        };
+        let entries = std::mem::take(&mut walker.entries);
+        drop(walker);
+        let nothing = is_at_rest && !holds && entries.is_empty() && present.is_refusable;
+        // Whoever brings a token of their own may have something to forget.
+        if nothing && !(reset && from.is_known) {
+            return Err(EngineError::Forbidden);
+        }
+        let token = match next {
+            None => {
+                Token { base: present.base, at: head, view: present.view.name, holds, run: None }
+            }
+            Some(phase) => Token {
+                base: present.base,
+                at,
+                view: from.view.name,
+                holds,
+                run: Some(Run { phase, ..run }),
+            },
+        };
+        Ok(Told { present, reset, entries, token, sum })
+    }
+
+    // Keeps what the token speaks of, and seals it.
+    async fn finish(
+        self: &Arc<Self>,
+        query: &FeedQuery,
+        told: Told,
+        owner: &Owner<'_>,
+    ) -> Result<FeedPage, EngineError> {
+        let Told { present, reset, entries, token, sum } = told;
+        if let ViewName::Groups(name) = present.view.name {
+            let (views, now) = (&self.feeds().views, self.now());
+            let bucket = &query.collection.bucket;
+            let write = views.to_keep(bucket, owner.person, name, &present.groups, now);
+            if let Some(write) = write {
+                let batch = Batch { now, guards: Vec::new(), writes: vec![write.clone()] };
+                self.store().apply(batch).await.map_err(|error| match error {
+                    nuage_model::ApplyError::Store(error) => error,
+                    nuage_model::ApplyError::Conflict => {
+                        StoreError::Unavailable("a view could not be kept".to_owned())
+                    }
+                })?;
+                views.kept(write, now);
+            }
+        }
+        Ok(FeedPage {
+            reset,
+            entries,
+            more: token.run.is_some(),
+            token: self.feeds().tokens.seal(&token, owner),
+            head: present.standing.head.seq,
+            sum,
+            interest: Interest {
+                whole: present.view.name == ViewName::Whole,
+                principals: present.view.caller.shared_principals(),
+            },
+        })
+    }
+}
+
+/// What holds in the moment of a snapshot.
+struct Present {
+    base: Base,
+    standing: Standing,
+    view: View,
+    /// In order.
+    groups: Vec<Principal>,
+    /// Names the state of everything that decides about the view.
+    rights: [u8; 8],
+    /// Whether the caller is refused where nothing is visible.
+    is_refusable: bool,
+}
+
+impl Present {
+    // Whether the way from there to here can be told.
+    fn can_go_on(&self, token: &Token) -> bool {
+        let head = self.standing.head.seq;
+        if token.base != self.base || token.at > head {
+            return false;
+        }
+        let floor = match &token.run {
+            Some(run) if mutants::is(Mutant::CursorInsteadOfFloor) => run.phase.position(),
+            _ => token.at,
+        };
+        if floor < self.standing.horizon && !mutants::is(Mutant::NoHorizonCheck) {
+            return false;
+        }
+        let Some(run) = &token.run else { return true };
+        let same_view = run.view == self.view.name || mutants::is(Mutant::ViewChangeInRunIgnored);
+        let same_rights = run.rights == self.rights
+            || mutants::is(Mutant::NoMembershipCounter)
+            || mutants::is(Mutant::ViewChangeInRunIgnored);
+        same_view && same_rights && run.phase.position() <= head
+    }
+}
+
+/// What a run starts from.
+struct Start {
+    view: View,
+    /// `None`: begin afresh.
+    token: Option<Token>,
+    /// Whether the caller brought a token of theirs.
+    is_known: bool,
+}
+
+/// What a page says.
+struct Told {
+    present: Present,
+    reset: bool,
+    entries: Vec<Entry>,
+    token: Token,
+    sum: Option<nuage_model::Sum>,
+}
+
+// The records that rights come from, nearest first.
+fn above(query: &FeedQuery) -> Vec<RecordPath> {
+    std::iter::successors(query.collection.owner(), |path| path.collection.owner()).collect()
+}
+
+fn first_eight(hash: &[u8]) -> [u8; 8] {
+    let mut eight = [0; 8];
+    eight.copy_from_slice(&hash[..8]);
+    eight
 }

@@ -1,0 +1,236 @@
+//! Who is to be woken for what, in one collection: from principals to subscriptions.
+//!
+//! What a write costs here follows from whom it concerns, not from how many watch. A subscription
+//! costs a few hundred bytes: principals are shared between those who count as the same.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use foldhash::{HashMap, HashMapExt};
+use nuage_model::{BucketId, Principal};
+use tokio::sync::Notify;
+
+use crate::Interest;
+
+/// What wakes one subscription. Rung once or often comes to the same.
+#[derive(Default)]
+pub(super) struct Bell {
+    rung: AtomicBool,
+    notify: Notify,
+}
+
+impl Bell {
+    /// Wakes; false if it rang already.
+    fn ring(&self) -> bool {
+        let first = !self.rung.swap(true, Ordering::SeqCst);
+        if first {
+            self.notify.notify_one();
+        }
+        first
+    }
+
+    /// Forgets that it rang.
+    pub(super) fn silence(&self) {
+        self.rung.store(false, Ordering::SeqCst);
+    }
+
+    /// Completes once it rang.
+    pub(super) async fn rung(&self) {
+        while !self.rung.load(Ordering::SeqCst) {
+            self.notify.notified().await;
+        }
+    }
+}
+
+/// Names a subscription in its collection.
+pub(super) type Key = u32;
+
+/// The subscriptions of one collection.
+#[derive(Default)]
+pub(super) struct Index {
+    entries: Vec<Option<Entry>>,
+    free: Vec<Key>,
+    /// Those that all changes concern, in order.
+    whole: Vec<Key>,
+    /// Those of whom it is not known as whom they count, in order.
+    nameless: Vec<Key>,
+    /// Who counts as a principal, in order.
+    holders: HashMap<Principal, Vec<Key>>,
+    /// The buckets of the groups among these principals, and how many of each.
+    group_buckets: BTreeMap<BucketId, usize>,
+}
+
+struct Entry {
+    bell: Arc<Bell>,
+    /// Whether an interest was told.
+    is_told: bool,
+    is_whole: bool,
+    principals: Box<[Principal]>,
+}
+
+impl Index {
+    /// Adds one that everything concerns, until its interest is told.
+    pub(super) fn add(&mut self, bell: Arc<Bell>) -> Key {
+        let entry = Entry { bell, is_told: false, is_whole: true, principals: Box::default() };
+        let key = match self.free.pop() {
+            Some(key) => {
+                self.entries[key as usize] = Some(entry);
+                key
+            }
+            None => {
+                self.entries.push(Some(entry));
+                Key::try_from(self.entries.len() - 1).expect("there are not so many connections")
+            }
+        };
+        insert(&mut self.whole, key);
+        insert(&mut self.nameless, key);
+        key
+    }
+
+    pub(super) fn remove(&mut self, key: Key) {
+        let Some(entry) = self.entries.get_mut(key as usize).and_then(Option::take) else {
+            return;
+        };
+        self.unlist(key, &entry);
+        self.free.push(key);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.len() == self.free.len()
+    }
+
+    /// Notes what concerns a subscription; false if that is as it was.
+    pub(super) fn set_interest(&mut self, key: Key, interest: &Interest) -> bool {
+        let Some(mut entry) = self.entries.get_mut(key as usize).and_then(Option::take) else {
+            return false;
+        };
+        let is_same = entry.is_told
+            && entry.is_whole == interest.whole
+            && entry.principals.len() == interest.principals.len()
+            && entry.principals.iter().all(|principal| interest.principals.contains(principal));
+        if !is_same {
+            self.unlist(key, &entry);
+            entry.is_told = true;
+            entry.is_whole = interest.whole;
+            entry.principals = interest.principals.iter().map(|it| self.list(key, it)).collect();
+            if entry.is_whole {
+                insert(&mut self.whole, key);
+            }
+            if entry.principals.is_empty() {
+                insert(&mut self.nameless, key);
+            }
+        }
+        self.entries[key as usize] = Some(entry);
+        !is_same
+    }
+
+    /// Wakes all, and gives how many.
+    pub(super) fn ring_all(&self) -> u64 {
+        self.entries.iter().flatten().map(|entry| u64::from(entry.bell.ring())).sum()
+    }
+
+    /// Wakes one.
+    pub(super) fn ring(&self, key: Key) -> u64 {
+        match self.entries.get(key as usize) {
+            Some(Some(entry)) => u64::from(entry.bell.ring()),
+            _ => 0,
+        }
+    }
+
+    /// Wakes those that all changes concern.
+    pub(super) fn ring_whole(&self) -> u64 {
+        self.ring_each(&self.whole)
+    }
+
+    /// Wakes those of whom it is not known as whom they count.
+    pub(super) fn ring_nameless(&self) -> u64 {
+        self.ring_each(&self.nameless)
+    }
+
+    /// Wakes those who count as one of these.
+    pub(super) fn ring_holders(&self, principals: &foldhash::HashSet<Principal>) -> u64 {
+        if principals.len() <= self.holders.len() {
+            let found = principals.iter().filter_map(|principal| self.holders.get(principal));
+            found.map(|keys| self.ring_each(keys)).sum()
+        } else {
+            let found = self.holders.iter().filter(|(holder, _)| principals.contains(*holder));
+            found.map(|(_, keys)| self.ring_each(keys)).sum()
+        }
+    }
+
+    /// Wakes those who count as a group of this bucket.
+    pub(super) fn ring_groups_of(&self, bucket: &BucketId) -> u64 {
+        if !self.group_buckets.contains_key(bucket) {
+            return 0;
+        }
+        let is_one = |holder: &Principal| bucket_of_group(holder) == Some(bucket.as_str());
+        let found = self.holders.iter().filter(|(holder, _)| is_one(holder));
+        found.map(|(_, keys)| self.ring_each(keys)).sum()
+    }
+
+    /// The buckets of the groups that somebody here counts as.
+    pub(super) fn group_buckets(&self) -> impl Iterator<Item = &BucketId> {
+        self.group_buckets.keys()
+    }
+
+    fn ring_each(&self, keys: &[Key]) -> u64 {
+        keys.iter().map(|key| self.ring(*key)).sum()
+    }
+
+    // The principal is given back as it is kept, so that equal ones share their text.
+    fn list(&mut self, key: Key, principal: &Principal) -> Principal {
+        if let Some((kept, _)) = self.holders.get_key_value(principal) {
+            let kept = kept.clone();
+            insert(self.holders.entry(kept.clone()).or_default(), key);
+            return kept;
+        }
+        self.holders.insert(principal.clone(), vec![key]);
+        if let Some(bucket) = bucket_of_group(principal) {
+            *self.group_buckets.entry(bucket.into()).or_default() += 1;
+        }
+        principal.clone()
+    }
+
+    fn unlist(&mut self, key: Key, entry: &Entry) {
+        remove(&mut self.whole, key);
+        remove(&mut self.nameless, key);
+        for principal in &entry.principals {
+            let Some(keys) = self.holders.get_mut(principal) else { continue };
+            remove(keys, key);
+            if !keys.is_empty() {
+                continue;
+            }
+            self.holders.remove(principal);
+            let Some(bucket) = bucket_of_group(principal).map(BucketId::from) else { continue };
+            if let Some(count) = self.group_buckets.get_mut(&bucket) {
+                *count -= 1;
+                if *count == 0 {
+                    self.group_buckets.remove(&bucket);
+                }
+            }
+        }
+        if self.holders.is_empty() {
+            self.holders = HashMap::new();
+        }
+    }
+}
+
+/// The bucket of a principal that is a group.
+fn bucket_of_group(principal: &Principal) -> Option<&str> {
+    let rest = principal.as_str().strip_prefix("/buckets/")?;
+    let (bucket, rest) = rest.split_once('/')?;
+    rest.starts_with("groups/").then_some(bucket)
+}
+
+fn insert(keys: &mut Vec<Key>, key: Key) {
+    if let Err(at) = keys.binary_search(&key) {
+        keys.insert(at, key);
+    }
+}
+
+fn remove(keys: &mut Vec<Key>, key: Key) {
+    if let Ok(at) = keys.binary_search(&key) {
+        keys.remove(at);
+    }
+}

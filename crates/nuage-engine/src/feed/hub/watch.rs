@@ -1,0 +1,178 @@
+//! One watched collection: who watches, up to where it was looked, and whether it moved since.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use foldhash::HashSet;
+use nuage_model::{BucketId, CollectionPath, Principal, Seq};
+
+use crate::Interest;
+use crate::feed::hub::index::{Bell, Index, Key};
+
+/// A collection that somebody watches.
+pub(super) struct Watch {
+    pub(super) collection: CollectionPath,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    index: Index,
+    /// Up to where it is known whom changes concern.
+    seen: Option<Moment>,
+    /// How often somebody was woken by the index, or nobody: whoever was not in it then, or for
+    /// something else, must look by itself.
+    rings: u64,
+    errand: Errand,
+}
+
+/// Up to where a collection was looked at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Moment {
+    pub(super) seq: Seq,
+    /// Of which life of the store and of the collection; unknown at first.
+    pub(super) life: Option<Life>,
+}
+
+/// Positions of one life have nothing to do with those of another one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Life {
+    pub(super) epoch: String,
+    pub(super) incarnation: Option<[u8; 8]>,
+}
+
+/// Whom changes concern.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Whom {
+    /// Nobody.
+    Nobody,
+    /// Whoever counts as one of these, or sees the whole collection.
+    Holders(HashSet<Principal>),
+    /// Perhaps anybody.
+    Everybody,
+}
+
+/// Whether somebody looks at a collection that moved.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Errand {
+    #[default]
+    None,
+    Queued,
+    Running,
+    /// It moved again since this one began.
+    RunningLate,
+}
+
+impl Watch {
+    pub(super) fn new(collection: CollectionPath) -> Self {
+        Self { collection, inner: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, bell: Arc<Bell>) -> Key {
+        self.lock().index.add(bell)
+    }
+
+    /// True if nobody is left.
+    pub(super) fn remove(&self, key: Key) -> bool {
+        let mut inner = self.lock();
+        inner.index.remove(key);
+        inner.index.is_empty()
+    }
+
+    /// What [`Watch::set_interest`] is given later of a page that begins now.
+    pub(super) fn rings(&self) -> u64 {
+        self.lock().rings
+    }
+
+    /// Notes what concerns a subscription, as told by a page that began after so many rings and
+    /// shows this head. Wakes it if others were woken meanwhile whom this interest is not among.
+    pub(super) fn set_interest(&self, key: Key, interest: &Interest, rings: u64, head: Seq) -> u64 {
+        let mut inner = self.lock();
+        let is_new = inner.index.set_interest(key, interest);
+        let seen = inner.seen.get_or_insert(Moment { seq: head, life: None }).seq;
+        if is_new && (inner.rings != rings || seen > head) { inner.index.ring(key) } else { 0 }
+    }
+
+    /// Up to where it was looked.
+    pub(super) fn seen(&self) -> Option<Moment> {
+        self.lock().seen.clone()
+    }
+
+    /// Wakes whom the changes up to this moment concern.
+    pub(super) fn ring_changes(&self, whom: &Whom, up_to: Moment) -> u64 {
+        let mut inner = self.lock();
+        inner.rings += 1;
+        inner.seen = Some(up_to);
+        match whom {
+            Whom::Nobody => 0,
+            Whom::Holders(principals) => {
+                inner.index.ring_whole() + inner.index.ring_holders(principals)
+            }
+            Whom::Everybody => inner.index.ring_all(),
+        }
+    }
+
+    pub(super) fn ring_all(&self) -> u64 {
+        let mut inner = self.lock();
+        inner.rings += 1;
+        inner.index.ring_all()
+    }
+
+    /// Wakes whom a change of a group concerns: who counts as one of these.
+    pub(super) fn ring_members(&self, principals: &HashSet<Principal>) -> u64 {
+        let mut inner = self.lock();
+        inner.rings += 1;
+        inner.index.ring_nameless() + inner.index.ring_holders(principals)
+    }
+
+    /// Wakes who counts as a group of this bucket.
+    pub(super) fn ring_groups_of(&self, bucket: &BucketId) -> u64 {
+        let mut inner = self.lock();
+        inner.rings += 1;
+        inner.index.ring_nameless() + inner.index.ring_groups_of(bucket)
+    }
+
+    /// The buckets of the groups that watchers count as.
+    pub(super) fn group_buckets(&self) -> Vec<BucketId> {
+        self.lock().index.group_buckets().cloned().collect()
+    }
+
+    /// Whether there is something after what was looked at.
+    pub(super) fn is_behind(&self, head: Option<Seq>) -> bool {
+        match &self.lock().seen {
+            Some(seen) => seen.seq != head.unwrap_or_default(),
+            None => true,
+        }
+    }
+
+    /// Notes that it moved; true if it must be queued for an errand.
+    pub(super) fn moved(&self) -> bool {
+        let mut inner = self.lock();
+        match inner.errand {
+            Errand::None => {
+                inner.errand = Errand::Queued;
+                true
+            }
+            Errand::Running => {
+                inner.errand = Errand::RunningLate;
+                false
+            }
+            Errand::Queued | Errand::RunningLate => false,
+        }
+    }
+
+    pub(super) fn begin_errand(&self) {
+        self.lock().errand = Errand::Running;
+    }
+
+    /// True if it moved since, and must be queued again.
+    pub(super) fn end_errand(&self) -> bool {
+        let mut inner = self.lock();
+        let late = inner.errand == Errand::RunningLate;
+        inner.errand = if late { Errand::Queued } else { Errand::None };
+        late
+    }
+}

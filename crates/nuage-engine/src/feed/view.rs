@@ -1,0 +1,173 @@
+//! Views: what a person may see of a collection, and the names by which tokens speak of them.
+//!
+//! A view follows from the person, the person's groups, and whether the whole collection may be
+//! read. Only the groups need to be kept for as long as tokens speak of them, under a name that
+//! is a hash of them; a person without groups needs nothing to be kept.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use foldhash::HashMap;
+use nuage_model::{BucketId, Principal, Store, StoreError, Timestamp, Whose, Write};
+use sha2::{Digest, Sha256};
+
+use crate::Caller;
+use crate::feed::token::ViewName;
+
+/// Views remembered, beyond which all are forgotten; those of active people come back.
+const REMEMBERED_MAX: usize = 10_000;
+/// How long a view that was kept is not kept again.
+const KEPT_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// What a person may see.
+pub(super) struct View {
+    pub(super) name: ViewName,
+    /// All that the person counts as, and the same as a list.
+    pub(super) caller: Caller,
+    principals: Vec<Principal>,
+}
+
+impl View {
+    /// That of a device without anything.
+    pub(super) fn nothing() -> Self {
+        let caller = Caller::new(None, std::iter::empty());
+        Self { name: ViewName::Nothing, caller, principals: Vec::new() }
+    }
+
+    /// That of a caller.
+    pub(super) fn of(caller: Caller, whole: bool, groups: &[Principal]) -> Self {
+        let name = if whole { ViewName::Whole } else { name_of(groups) };
+        let principals = caller.principals().iter().cloned().collect();
+        Self { name, caller, principals }
+    }
+
+    /// Whether a record with these readers may be seen.
+    pub(super) fn sees(&self, readers: &[Principal]) -> bool {
+        match self.name {
+            ViewName::Nothing => false,
+            ViewName::Whole => true,
+            ViewName::Alone | ViewName::Groups(_) => {
+                readers.iter().any(|reader| self.caller.is(reader.as_str()))
+            }
+        }
+    }
+
+    /// Whether what it sees depends on who the readers are.
+    pub(super) fn is_choosy(&self) -> bool {
+        matches!(self.name, ViewName::Alone | ViewName::Groups(_))
+    }
+
+    /// Whose signatures it sees, if any.
+    pub(super) fn whose(&self) -> Option<Whose<'_>> {
+        match self.name {
+            ViewName::Nothing => None,
+            ViewName::Whole => Some(Whose::All),
+            ViewName::Alone | ViewName::Groups(_) => Some(Whose::Of(&self.principals)),
+        }
+    }
+}
+
+// The groups are in order.
+fn name_of(groups: &[Principal]) -> ViewName {
+    if groups.is_empty() {
+        return ViewName::Alone;
+    }
+    let mut hash = Sha256::new();
+    for group in groups {
+        hash.update((group.as_str().len() as u64).to_be_bytes());
+        hash.update(group.as_str());
+    }
+    let mut name = [0; 16];
+    name.copy_from_slice(&hash.finalize()[..16]);
+    ViewName::Groups(name)
+}
+
+/// The groups that names stand for, as far as they were used lately.
+#[derive(Default)]
+pub(super) struct Views(Mutex<HashMap<Key, Known>>);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    bucket: BucketId,
+    person: Principal,
+    name: [u8; 16],
+}
+
+#[derive(Clone)]
+struct Known {
+    groups: Arc<[Principal]>,
+    /// When the store was last told to keep it, if it was from here.
+    kept: Option<Timestamp>,
+}
+
+impl Views {
+    /// The groups under a name, if they are remembered here.
+    pub(super) fn remembered(
+        &self,
+        bucket: &BucketId,
+        person: &Principal,
+        name: [u8; 16],
+    ) -> Option<Arc<[Principal]>> {
+        let key = Key { bucket: bucket.clone(), person: person.clone(), name };
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&key).map(|known| Arc::clone(&known.groups))
+    }
+
+    /// The groups under a name as the store kept them; `None` if it does not any more.
+    pub(super) async fn look_up(
+        &self,
+        store: &dyn Store,
+        bucket: &BucketId,
+        person: &Principal,
+        name: [u8; 16],
+    ) -> Result<Option<Arc<[Principal]>>, StoreError> {
+        let Some(groups) = store.view(bucket, person, name).await? else { return Ok(None) };
+        let groups: Arc<[Principal]> = groups.into();
+        let key = Key { bucket: bucket.clone(), person: person.clone(), name };
+        self.remember(key, Known { groups: Arc::clone(&groups), kept: None });
+        Ok(Some(groups))
+    }
+
+    /// The write that keeps these groups, unless it was made a short while ago.
+    pub(super) fn to_keep(
+        &self,
+        bucket: &BucketId,
+        person: &Principal,
+        name: [u8; 16],
+        groups: &[Principal],
+        now: Timestamp,
+    ) -> Option<Write> {
+        let key = Key { bucket: bucket.clone(), person: person.clone(), name };
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = known.get(&key).and_then(|known| known.kept);
+        if kept.is_some_and(|kept| now.0 < kept.0.saturating_add(KEPT_MS)) {
+            return None;
+        }
+        Some(Write::KeepView {
+            bucket: bucket.clone(),
+            person: person.clone(),
+            name,
+            groups: groups.to_vec(),
+        })
+    }
+
+    /// Takes note that a view was kept.
+    pub(super) fn kept(&self, write: Write, now: Timestamp) {
+        if let Write::KeepView { bucket, person, name, groups } = write {
+            let known = Known { groups: groups.into(), kept: Some(now) };
+            self.remember(Key { bucket, person, name }, known);
+        }
+    }
+
+    /// Forgets all, which the store did too.
+    pub(super) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn remember(&self, key: Key, known: Known) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= REMEMBERED_MAX {
+            all.clear();
+        }
+        all.insert(key, known);
+    }
+}
