@@ -9,6 +9,8 @@ mod checkpoint;
 mod copy;
 mod deadline;
 mod errors;
+mod feed;
+mod foreign;
 mod heads;
 mod migrations;
 mod open;
@@ -26,7 +28,7 @@ use std::collections::BTreeMap;
 use std::future::ready;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
@@ -36,11 +38,13 @@ use nuage_model::{
     Store, StoreError, Tally, Timestamp,
 };
 use rusqlite::Connection;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::Options;
 use crate::sqlite::deadline::Deadline;
 use crate::sqlite::errors::Fault;
+use crate::sqlite::feed::Moment;
+use crate::sqlite::foreign::Foreign;
 use crate::sqlite::heads::Heads;
 use crate::sqlite::query::Pace;
 use crate::sqlite::readers::Readers;
@@ -51,7 +55,7 @@ pub(crate) struct SqliteStore {
     shared: Arc<Shared>,
     jobs: SyncSender<Job>,
     heads: Arc<Heads>,
-    foreign_writes: Arc<AtomicU64>,
+    foreign: Arc<Foreign>,
     closed: AtomicBool,
 }
 
@@ -61,19 +65,29 @@ struct Shared {
     options: Options,
     quick: Readers,
     patient: Readers,
-    // As many as there are patient readers, so that no thread waits for one.
+    // As many as there are readers in the pool, so that no thread waits for one.
     slots: Arc<Semaphore>,
+    feeds: Readers,
+    feed_slots: Arc<Semaphore>,
     list_ms: u64,
+}
+
+impl Shared {
+    async fn slot(&self, slots: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, StoreError> {
+        let slot = slots.clone().acquire_owned();
+        let slot = tokio::time::timeout(Duration::from_millis(self.list_ms), slot).await;
+        slot.map_err(|_| StoreError::TooSlow)?.map_err(|_| StoreError::Closed)
+    }
 }
 
 impl SqliteStore {
     /// Opens the file and starts the writer.
     pub(crate) fn open(path: &Path, options: &Options) -> Result<Self, StoreError> {
         let heads = Arc::new(Heads::default());
-        let foreign_writes = Arc::new(AtomicU64::new(0));
+        let foreign = Arc::new(Foreign::default());
         let (jobs, queue) = sync_channel(options.queued_writes.max(1));
         let writer =
-            Writer::open(path.to_owned(), options.clone(), heads.clone(), foreign_writes.clone())?;
+            Writer::open(path.to_owned(), options.clone(), heads.clone(), foreign.clone())?;
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run(&queue))
@@ -84,16 +98,18 @@ impl SqliteStore {
             quick: Readers::new(path, options.readers),
             patient: Readers::new(path, options.readers),
             slots: Arc::new(Semaphore::new(options.readers.max(1))),
+            feeds: Readers::new(path, options.readers),
+            feed_slots: Arc::new(Semaphore::new(options.readers.max(1))),
             list_ms: options.list_ms,
         });
-        Ok(Self { shared, jobs, heads, foreign_writes, closed: AtomicBool::new(false) })
+        Ok(Self { shared, jobs, heads, foreign, closed: AtomicBool::new(false) })
     }
 
     fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
         Ok(self.shared.quick.read(read)?)
     }
 
-    fn snapshot<T>(
+    fn at_once<T>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
@@ -106,9 +122,7 @@ impl SqliteStore {
         read: impl FnOnce(&Connection, &Deadline) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = self.shared.clone();
-        let slot = shared.slots.clone().acquire_owned();
-        let slot = tokio::time::timeout(Duration::from_millis(shared.list_ms), slot).await;
-        let slot = slot.map_err(|_| StoreError::TooSlow)?;
+        let slot = shared.slot(&shared.slots).await?;
         let read = tokio::task::spawn_blocking(move || {
             let _slot = slot;
             let deadline = Deadline::after_ms(shared.list_ms);
@@ -126,7 +140,7 @@ impl SqliteStore {
         read: impl FnOnce(&Connection, &Deadline) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
         let deadline = Deadline::after_ms(self.shared.list_ms);
-        self.snapshot(|connection| read(connection, &deadline))
+        self.at_once(|connection| read(connection, &deadline))
     }
 
     fn read_head(&self, collection: &CollectionPath) -> Result<Option<Head>, StoreError> {
@@ -163,20 +177,23 @@ impl SqliteStore {
         })
     }
 
-    async fn keep_text(&self, name: &str, value: &str) -> Result<String, StoreError> {
+    // Waits in the queue of the writer for an answer of its own kind.
+    async fn ask_writer<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
+    ) -> Result<T, StoreError> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(StoreError::Closed);
         }
         let (reply, answer) = oneshot::channel();
-        let job = Job::Keep { name: name.to_owned(), value: value.to_owned(), reply };
-        self.jobs.try_send(job).map_err(|error| match error {
+        self.jobs.try_send(job(reply)).map_err(|error| match error {
             TrySendError::Full(_) => {
                 StoreError::Unavailable("too many writes wait for the disk".to_owned())
             }
             TrySendError::Disconnected(_) => StoreError::Closed,
         })?;
         answer.await.unwrap_or_else(|_| {
-            Err(StoreError::Unavailable("the writer gave up before this text".to_owned()))
+            Err(StoreError::Unavailable("the writer gave up before it answered".to_owned()))
         })
     }
 }
@@ -191,7 +208,7 @@ impl Store for SqliteStore {
                 paths.iter().map(|path| scan::get(connection, path)).collect()
             };
             // One statement is a snapshot by itself.
-            if paths.len() > 1 { self.snapshot(get_all) } else { self.read(get_all) }
+            if paths.len() > 1 { self.at_once(get_all) } else { self.read(get_all) }
         })
     }
 
@@ -235,59 +252,71 @@ impl Store for SqliteStore {
         &'a self,
         members: &'a [Principal],
     ) -> Pending<'a, Result<Vec<GroupPath>, StoreError>> {
-        Box::pin(async move { self.snapshot(|c| places::groups_of(c, members)) })
+        Box::pin(async move { self.at_once(|c| places::groups_of(c, members)) })
     }
 
     fn heads<'a>(
         &'a self,
-        _collections: &'a [CollectionPath],
+        collections: &'a [CollectionPath],
     ) -> Pending<'a, Result<Vec<Option<Head>>, StoreError>> {
-        crate::unfinished()
+        Box::pin(async move { collections.iter().map(|path| self.read_head(path)).collect() })
     }
 
     fn snapshot<'a>(
         &'a self,
-        _ask: &'a Ask,
+        ask: &'a Ask,
     ) -> Pending<'a, Result<(Opening, Box<dyn Snapshot + 'a>), StoreError>> {
-        crate::unfinished()
+        Box::pin(async move {
+            let slot = self.shared.slot(&self.shared.feed_slots).await?;
+            let reader = self.shared.feeds.moment()?;
+            let (opening, moment) = Moment::open(reader, slot, ask, self.shared.list_ms)?;
+            Ok((opening, Box::new(moment) as Box<dyn Snapshot>))
+        })
     }
 
     fn view<'a>(
         &'a self,
-        _bucket: &'a BucketId,
-        _person: &'a Principal,
-        _name: [u8; 16],
+        bucket: &'a BucketId,
+        person: &'a Principal,
+        name: [u8; 16],
     ) -> Pending<'a, Result<Option<Vec<Principal>>, StoreError>> {
-        crate::unfinished()
+        Box::pin(async move { self.read(|c| feed::view(c, bucket, person, name)) })
     }
 
     fn overdue<'a>(
         &'a self,
-        _collection: &'a CollectionPath,
-        _before: Seq,
-        _keep: u64,
-        _limit: usize,
+        collection: &'a CollectionPath,
+        before: Seq,
+        keep: u64,
+        limit: usize,
     ) -> Pending<'a, Result<Option<Seq>, StoreError>> {
-        crate::unfinished()
+        let path = collection.clone();
+        let overdue = move |c: &Connection, deadline: &Deadline| {
+            feed::overdue(c, &path, before, keep, limit, deadline)
+        };
+        Box::pin(self.patiently(overdue))
     }
 
     fn lease<'a>(
         &'a self,
-        _chore: &'a str,
-        _holder: &'a str,
-        _now: Timestamp,
-        _until: Timestamp,
+        chore: &'a str,
+        holder: &'a str,
+        now: Timestamp,
+        until: Timestamp,
     ) -> Pending<'a, Result<bool, StoreError>> {
-        crate::unfinished()
+        let (chore, holder) = (chore.to_owned(), holder.to_owned());
+        Box::pin(self.ask_writer(move |reply| Job::Lease { chore, holder, now, until, reply }))
     }
 
-    fn listen(&self, _listener: Listener) {}
+    fn listen(&self, listener: Listener) {
+        self.foreign.listen(listener);
+    }
 
     fn collections_of<'a>(
         &'a self,
         principals: &'a [Principal],
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
-        Box::pin(async move { self.snapshot(|c| places::collections_of(c, principals)) })
+        Box::pin(async move { self.at_once(|c| places::collections_of(c, principals)) })
     }
 
     fn collections<'a>(
@@ -304,7 +333,7 @@ impl Store for SqliteStore {
     }
 
     fn foreign_writes(&self) -> u64 {
-        self.foreign_writes.load(Ordering::SeqCst)
+        self.foreign.count()
     }
 
     fn tally(&self) -> Pending<'_, Result<BTreeMap<Kind, Tally>, StoreError>> {
@@ -344,7 +373,8 @@ impl Store for SqliteStore {
         name: &'a str,
         value: &'a str,
     ) -> Pending<'a, Result<String, StoreError>> {
-        Box::pin(self.keep_text(name, value))
+        let (name, value) = (name.to_owned(), value.to_owned());
+        Box::pin(self.ask_writer(|reply| Job::Keep { name, value, reply }))
     }
 
     fn rows(&self) -> &dyn Rows {
@@ -358,6 +388,7 @@ impl Store for SqliteStore {
             }
             self.shared.quick.close();
             self.shared.patient.close();
+            self.shared.feeds.close();
             let (reply, closed) = oneshot::channel();
             let jobs = self.jobs.clone();
             let asked = tokio::task::spawn_blocking(move || jobs.send(Job::Close(reply)).is_ok());

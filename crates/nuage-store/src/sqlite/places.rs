@@ -7,7 +7,8 @@ use rusqlite::Connection;
 
 use crate::sqlite::errors::Fault;
 
-const GROUPS: &str = "
+/// The groups that have a member.
+pub(super) const GROUPS: &str = "
     SELECT members.bucket, members.grp FROM directory_groups
     CROSS JOIN members ON members.bucket = directory_groups.bucket
         AND members.member = directory_groups.member

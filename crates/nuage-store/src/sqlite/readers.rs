@@ -1,7 +1,8 @@
 //! Connections that only read, lent to one caller at a time.
 //!
-//! There are two pools of them: short reads run on the thread of whoever asks and must never
-//! wait behind long ones, which run on threads that may block.
+//! There are three pools of them: short reads run on the thread of whoever asks and must never
+//! wait behind long ones, which run on threads that may block, nor behind feeds, which keep a
+//! reader for several reads of one moment.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -25,8 +26,8 @@ struct State {
     closed: bool,
 }
 
-/// A reader on loan; goes back when dropped.
-struct Reader<'a> {
+/// A reader on loan; goes back when dropped, and what it was in the middle of is undone.
+pub(super) struct Reader<'a> {
     pool: &'a Readers,
     connection: Option<Connection>,
     spoilt: bool,
@@ -45,10 +46,7 @@ impl Readers {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let mut reader = self.get()?;
-        let answer = read(reader.connection()?);
-        reader.spoilt = answer.as_ref().is_err_and(Fault::spoils_connection);
-        answer
+        self.get()?.read(read)
     }
 
     /// The same, and everything that `read` reads is of one moment.
@@ -57,11 +55,19 @@ impl Readers {
         read: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         self.read(|connection| {
-            connection.prepare_cached("BEGIN")?.execute([])?;
+            begin(connection)?;
             let answer = read(connection)?;
             connection.prepare_cached("COMMIT")?.execute([])?;
             Ok(answer)
         })
+    }
+
+    /// Lends one of them in a transaction; waits if all are lent. What it reads, from the first
+    /// read on, is of one moment.
+    pub(super) fn moment(&self) -> Result<Reader<'_>, Fault> {
+        let mut reader = self.get()?;
+        reader.read(begin)?;
+        Ok(reader)
     }
 
     fn get(&self) -> Result<Reader<'_>, Fault> {
@@ -115,9 +121,21 @@ impl<'a> Reader<'a> {
         Self { pool, connection: Some(connection), spoilt: false }
     }
 
-    fn connection(&self) -> Result<&Connection, Fault> {
-        self.connection.as_ref().ok_or(StoreError::Closed.into())
+    /// Reads with it. One that the disk has failed is not lent again.
+    pub(super) fn read<T>(
+        &mut self,
+        read: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let connection = self.connection.as_ref().ok_or(StoreError::Closed)?;
+        let answer = read(connection);
+        self.spoilt |= answer.as_ref().is_err_and(Fault::spoils_connection);
+        answer
     }
+}
+
+fn begin(connection: &Connection) -> Result<(), Fault> {
+    connection.prepare_cached("BEGIN")?.execute([])?;
+    Ok(())
 }
 
 impl Drop for Reader<'_> {

@@ -8,11 +8,10 @@
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use nuage_model::{ApplyError, Batch, Outcome, StoreError};
+use nuage_model::{ApplyError, Batch, Outcome, StoreError, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -20,6 +19,7 @@ use crate::Options;
 use crate::rules::{Ledger, Transaction};
 use crate::sqlite::checkpoint::Checkpoints;
 use crate::sqlite::errors::Fault;
+use crate::sqlite::foreign::Foreign;
 use crate::sqlite::heads::Heads;
 use crate::sqlite::open;
 use crate::sqlite::tables::Open;
@@ -39,6 +39,13 @@ const KEEP: &str =
     "INSERT INTO meta (key, value) VALUES ('kept.' || ?1, ?2) ON CONFLICT (key) DO NOTHING";
 const KEPT: &str = "SELECT value FROM meta WHERE key = 'kept.' || ?1";
 
+// The value is the end of the lease, a space, and who has it.
+const LEASE: &str = "
+    INSERT INTO meta (key, value) VALUES ('lease.' || ?1, ?4 || ' ' || ?2)
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value
+    WHERE substr(value, instr(value, ' ') + 1) = ?2
+        OR CAST(substr(value, 1, instr(value, ' ')) AS INTEGER) <= ?3";
+
 /// What a batch comes to.
 pub(super) type Answer = Result<Vec<Outcome>, ApplyError>;
 
@@ -48,6 +55,14 @@ pub(super) enum Job {
     Apply(Option<Batch>, oneshot::Sender<Answer>),
     /// To keep a text under a name, unless one is kept there already.
     Keep { name: String, value: String, reply: oneshot::Sender<Result<String, StoreError>> },
+    /// To take or prolong the right to do a chore.
+    Lease {
+        chore: String,
+        holder: String,
+        now: Timestamp,
+        until: Timestamp,
+        reply: oneshot::Sender<Result<bool, StoreError>>,
+    },
     /// To finish what came before and end.
     Close(oneshot::Sender<()>),
     /// To let a test meddle.
@@ -66,7 +81,7 @@ pub(super) struct Writer {
     data_version: Option<i64>,
     ledger: Ledger,
     heads: Arc<Heads>,
-    foreign_writes: Arc<AtomicU64>,
+    foreign: Arc<Foreign>,
 }
 
 impl Writer {
@@ -75,7 +90,7 @@ impl Writer {
         path: PathBuf,
         options: Options,
         heads: Arc<Heads>,
-        foreign_writes: Arc<AtomicU64>,
+        foreign: Arc<Foreign>,
     ) -> Result<Self, Fault> {
         let mut connection = open::writer(&path, &options)?;
         let checkpoints = Checkpoints::watch(&mut connection)?;
@@ -88,7 +103,7 @@ impl Writer {
             data_version,
             ledger: Ledger::default(),
             heads,
-            foreign_writes,
+            foreign,
         })
     }
 
@@ -131,6 +146,10 @@ impl Writer {
                 Some(Job::Keep { name, value, reply }) => {
                     // Whoever asked may have stopped waiting.
                     let _ = reply.send(self.keep(&name, &value).map_err(StoreError::from));
+                }
+                Some(Job::Lease { chore, holder, now, until, reply }) => {
+                    let lease = self.lease(&chore, &holder, now, until);
+                    let _ = reply.send(lease.map_err(StoreError::from));
                 }
                 #[cfg(test)]
                 Some(Job::Meddle(meddle)) => {
@@ -201,8 +220,8 @@ impl Writer {
             return Err(StoreError::Unavailable("the file is not open".to_owned()).into());
         };
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let (heads, count) = (&self.heads, &self.foreign_writes);
-        if note_foreign_writes(connection, &mut self.data_version, heads, count)? {
+        let (heads, foreign) = (&self.heads, &self.foreign);
+        if note_foreign_writes(connection, &mut self.data_version, heads, foreign)? {
             self.ledger.forget();
         }
         let mut answers = Vec::with_capacity(tasks.len());
@@ -227,14 +246,28 @@ impl Writer {
     }
 
     fn keep(&mut self, name: &str, value: &str) -> Result<String, Fault> {
+        let connection = self.connected()?;
+        connection.execute(KEEP, (name, value))?;
+        Ok(connection.query_row(KEPT, (name,), |row| row.get(0))?)
+    }
+
+    fn lease(
+        &mut self,
+        chore: &str,
+        holder: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool, Fault> {
+        let lease = (chore, holder, now.0, until.0);
+        Ok(self.connected()?.execute(LEASE, lease)? == 1)
+    }
+
+    fn connected(&mut self) -> Result<&Connection, Fault> {
         if self.connection.is_none() {
             self.connect()?;
         }
-        let Some(connection) = &self.connection else {
-            return Err(StoreError::Unavailable("the file is not open".to_owned()).into());
-        };
-        connection.execute(KEEP, (name, value))?;
-        Ok(connection.query_row(KEPT, (name,), |row| row.get(0))?)
+        let is_closed = || StoreError::Unavailable("the file is not open".to_owned()).into();
+        self.connection.as_ref().ok_or_else(is_closed)
     }
 
     // Whether the connection can go on.
@@ -265,8 +298,8 @@ impl Writer {
 
     fn rest(&mut self) {
         let Some(connection) = &self.connection else { return self.reopen() };
-        let (heads, count) = (&self.heads, &self.foreign_writes);
-        match note_foreign_writes(connection, &mut self.data_version, heads, count) {
+        let (heads, foreign) = (&self.heads, &self.foreign);
+        match note_foreign_writes(connection, &mut self.data_version, heads, foreign) {
             Ok(false) => {}
             Ok(true) => self.ledger.forget(),
             Err(fault) => {
@@ -303,14 +336,14 @@ fn note_foreign_writes(
     connection: &Connection,
     known: &mut Option<i64>,
     heads: &Heads,
-    count: &AtomicU64,
+    foreign: &Foreign,
 ) -> Result<bool, Fault> {
     let present = data_version(connection)?;
     let moved = *known != Some(present);
     *known = Some(present);
     if moved {
         heads.forget();
-        count.fetch_add(1, Ordering::SeqCst);
+        foreign.note();
     }
     Ok(moved)
 }
