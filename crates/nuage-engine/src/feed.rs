@@ -22,6 +22,7 @@ mod token;
 mod view;
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 
 use nuage_model::{Principal, Record, RecordId, Seq, Sum};
@@ -55,7 +56,7 @@ impl Feeds {
 }
 
 /// How feeds behave.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct FeedSettings {
     /// What tokens are sealed with: the same in all processes on the same data. Empty: tokens are
     /// good as long as the process lives.
@@ -74,6 +75,19 @@ pub struct FeedSettings {
     /// Time between two looks at the heads of watched collections, in milliseconds, for what no
     /// hint told of.
     pub look_ms: u64,
+}
+
+impl fmt::Debug for FeedSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FeedSettings")
+            .field("horizon_ms", &self.horizon_ms)
+            .field("kept_min", &self.kept_min)
+            .field("kept_factor", &self.kept_factor)
+            .field("compact_ms", &self.compact_ms)
+            .field("page_bytes", &self.page_bytes)
+            .field("look_ms", &self.look_ms)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for FeedSettings {

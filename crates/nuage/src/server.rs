@@ -61,6 +61,7 @@ pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()>
         World { clock: Box::new(now), ids: Box::new(|| Uuid::new_v4().hyphenated().to_string()) };
     let limits = settings.engine.limits.clone();
     let engine = Engine::new(Arc::clone(&store), settings.engine.clone(), world);
+    let housekeeping = tokio::spawn(Arc::clone(&engine).keep_house());
     let auth = Auth::new(Arc::clone(&engine), settings.auth.clone());
     let auth = auth.map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
     let kinto = Kinto::new(engine, Arc::new(auth), settings.kinto.clone());
@@ -69,6 +70,7 @@ pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()>
     greeting.show(begun.elapsed());
     let options = ServeOptions { limits, drain_ms: DRAIN_MS };
     nuage_http::serve(listener, Arc::new(kinto), options, signals.first()).await;
+    housekeeping.abort();
     store.close().await;
     tracing::info!("stopped");
     Ok(())

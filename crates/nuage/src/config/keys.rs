@@ -153,6 +153,13 @@ static KEYS: &[Key] = &[
     key("kinto.heartbeat_timeout_s", Kind::Whole(1), "10", "how long the storage may take to answer a heartbeat"),
     key("kinto.version_json_path", Kind::Text, "version.json", "file served as /__version__"),
 
+    key("feed.horizon_days", Kind::Whole(1), "90", "how long deletions and lost rights are remembered; a device that was away for longer starts afresh"),
+    key("feed.kept_min", Kind::Whole(0), "10000", "so many of them are remembered in a collection, and"),
+    key("feed.kept_factor", Kind::Whole(0), "4", "so many for each live record, whichever is more"),
+    key("feed.compact_s", Kind::Whole(0), "600", "time between two rounds of forgetting; 0 never forgets"),
+    key("feed.page_bytes", Kind::Whole(1), "1048576", "bytes of bodies in one page, unless a single record is larger"),
+    key("feed.look_ms", Kind::Whole(10), "1000", "how long watchers may miss what no hint of another process told of"),
+
     key("history.enabled", Kind::Switch, "false", "remember every change, /buckets/{id}/history; doubles what a write costs"),
     key("history.exclude_resources", Kind::Words, "", "addresses whose changes are not remembered: /buckets/b, /buckets/b/collections/c"),
     key("history.exclude_users", Kind::Words, "", "people whose changes are not remembered"),

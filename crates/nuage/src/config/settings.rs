@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use nuage_auth::{Policy, PolicyKind, Secret, Throttling};
-use nuage_engine::{Grants, History, Ownership, Trim, Validation};
+use nuage_engine::{FeedSettings, Grants, History, Ownership, Trim, Validation};
 use nuage_kinto::{EndOfService, Features, RedirectLifetime};
 use nuage_model::{EVERYONE, Principal};
 use nuage_store::{Address, Options, Synchronous};
@@ -113,7 +113,7 @@ impl Settings {
                     false => Validation::Off,
                 },
                 history: history(config),
-                feed: nuage_engine::FeedSettings::default(),
+                feed: feed(config),
             },
             kinto,
         };
@@ -307,6 +307,20 @@ fn grants(config: &Config, errors: &mut Vec<String>) -> Grants {
         grants.set(kind, verb, principals);
     }
     grants
+}
+
+fn feed(config: &Config) -> FeedSettings {
+    let days = i64::try_from(config.whole("feed.horizon_days")).unwrap_or(i64::MAX);
+    FeedSettings {
+        // That of the page tokens, once it is known.
+        secret: String::new(),
+        horizon_ms: days.saturating_mul(24 * 60 * 60 * 1_000),
+        kept_min: config.whole("feed.kept_min"),
+        kept_factor: config.whole("feed.kept_factor"),
+        compact_ms: config.whole("feed.compact_s").saturating_mul(1_000),
+        page_bytes: usize::try_from(config.whole("feed.page_bytes")).unwrap_or(usize::MAX),
+        look_ms: config.whole("feed.look_ms"),
+    }
 }
 
 fn history(config: &Config) -> Option<History> {
