@@ -6,6 +6,7 @@ pub mod client;
 pub mod contract;
 pub mod fault;
 pub mod history;
+pub mod oracle;
 pub mod postgres;
 pub mod random;
 pub mod server;

@@ -1,0 +1,94 @@
+//! Many histories at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+use crate::oracle::choose::{MIXES, Mix, history};
+use crate::oracle::play::{Tally, play};
+use crate::oracle::shrink::shrink;
+use crate::oracle::step::Step;
+use crate::oracle::subject::Stage;
+
+/// Which histories, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Campaign {
+    /// The seed of the first one; the others have the numbers after it.
+    pub seed: u64,
+    /// How many, or without end.
+    pub histories: Option<u64>,
+    /// How many steps each has.
+    pub steps: usize,
+    /// How many are played at a time.
+    pub workers: usize,
+    /// What they are about; one thing after the other if nothing is said.
+    pub mix: Option<Mix>,
+    /// How often `progress` is told of what was tried.
+    pub every: Duration,
+}
+
+impl Campaign {
+    /// The history of a seed.
+    pub fn history(&self, seed: u64) -> Vec<Step> {
+        let mix = self.mix.unwrap_or(MIXES[(seed % MIXES.len() as u64) as usize]);
+        history(seed, mix, self.steps)
+    }
+}
+
+/// Plays them all. The error holds the first one that failed, as short as it can be.
+///
+/// # Errors
+///
+/// What was wrong, after what.
+pub async fn campaign<S: Stage>(
+    stage: Arc<S>,
+    campaign: Campaign,
+    progress: impl Fn(Tally),
+) -> Result<Tally, String> {
+    let next = Arc::new(AtomicU64::new(0));
+    let tally = Arc::new(Mutex::new(Tally::default()));
+    let mut workers = JoinSet::new();
+    for _ in 0..campaign.workers {
+        let (stage, next, tally) = (Arc::clone(&stage), Arc::clone(&next), Arc::clone(&tally));
+        workers.spawn(async move {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if campaign.histories.is_some_and(|histories| number >= histories) {
+                    return None;
+                }
+                let seed = campaign.seed.wrapping_add(number);
+                let mut subject = stage.subject(seed).await;
+                match play(&mut subject, &campaign.history(seed), None).await {
+                    Ok(tried) => tally.lock().await.add(tried),
+                    Err(why) => return Some((seed, why)),
+                }
+            }
+        });
+    }
+    let mut failed: Option<(u64, String)> = None;
+    let mut told = Instant::now();
+    loop {
+        let left = campaign.every.saturating_sub(told.elapsed());
+        match tokio::time::timeout(left, workers.join_next()).await {
+            Ok(None) => break,
+            Ok(Some(Ok(None))) => {}
+            Ok(Some(Ok(Some(found)))) => {
+                failed = Some(failed.map_or(found.clone(), |first| first.min(found)));
+                workers.abort_all();
+            }
+            Ok(Some(Err(error))) if error.is_cancelled() => {}
+            Ok(Some(Err(error))) => return Err(format!("a worker stopped: {error}")),
+            Err(_) => {
+                progress(*tally.lock().await);
+                told = Instant::now();
+            }
+        }
+    }
+    let Some((seed, why)) = failed else { return Ok(*tally.lock().await) };
+    let (shortest, transcript) = shrink(&*stage, seed, campaign.history(seed)).await;
+    let transcript = transcript.join("\n");
+    Err(format!("seed {seed}: {why}\n\nin {} steps:\n{transcript}", shortest.len()))
+}

@@ -1,0 +1,128 @@
+//! What is put to the test: something that takes changes and gives pages.
+
+use std::collections::BTreeSet;
+
+use crate::oracle::step::Who;
+
+/// What a change comes to in the state that it met.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Deed {
+    /// A record gets this content and these readers.
+    Put {
+        /// Which.
+        record: usize,
+        /// Who may read it.
+        readers: BTreeSet<Who>,
+        /// What it holds.
+        content: u64,
+        /// The time wished for.
+        chosen: Option<i64>,
+    },
+    /// A live record is deleted.
+    Delete {
+        /// Which.
+        record: usize,
+        /// The time wished for.
+        chosen: Option<i64>,
+    },
+    /// A group has these members.
+    SetMembers {
+        /// Which.
+        group: usize,
+        /// All that are in it.
+        members: BTreeSet<Who>,
+    },
+    /// A group that was there is deleted.
+    DropGroup(usize),
+    /// The collection has these readers.
+    CollectionReaders(BTreeSet<Who>),
+    /// The bucket has these readers.
+    BucketReaders(BTreeSet<Who>),
+    /// The collection is deleted.
+    DropCollection,
+    /// The bucket is deleted with all that is in it.
+    DropBucket,
+    /// The bucket is made, without readers.
+    CreateBucket,
+    /// The collection is made, without readers.
+    CreateCollection,
+}
+
+/// A request for a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ask<'a> {
+    /// Which person asks; a stranger is beyond the last.
+    pub person: usize,
+    /// What it brings.
+    pub token: Option<&'a str>,
+    /// Most entries.
+    pub limit: usize,
+    /// Whether the sum is asked for.
+    pub sum: bool,
+}
+
+/// What comes back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reply {
+    /// A page.
+    Page(Page),
+    /// There is nothing to see.
+    Refused,
+}
+
+/// One page.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Page {
+    /// Whether the mirror begins anew.
+    pub reset: bool,
+    /// What it tells, in order.
+    pub entries: Vec<Entry>,
+    /// What to bring next time.
+    pub token: String,
+    /// Whether more is to be told already.
+    pub more: bool,
+    /// Where the collection stood, if that is told.
+    pub head: Option<i64>,
+    /// Count and sum of digests, if they are told.
+    pub sum: Option<(u64, u64)>,
+}
+
+/// What is told of a record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Entry {
+    /// Its id, what it holds, its time.
+    Change(String, u64, i64),
+    /// Its id.
+    Removal(String),
+}
+
+/// One collection of one bucket, not yet made.
+pub trait Subject: Send {
+    /// Makes these changes, all at once; gives the time shown of each.
+    fn change(&mut self, deeds: &[Deed]) -> impl Future<Output = Result<Vec<i64>, String>> + Send;
+
+    /// Gives a page.
+    fn page(&mut self, ask: Ask<'_>) -> impl Future<Output = Result<Reply, String>> + Send;
+
+    /// Forgets what ended up to this position, or to the present head, and tells up to where; none
+    /// if it cannot be told to.
+    fn compact(
+        &mut self,
+        up_to: Option<i64>,
+    ) -> impl Future<Output = Result<Option<i64>, String>> + Send;
+
+    /// Joins ended residencies, if it can be told to.
+    fn merge(&mut self) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Forgets kept views, if it can be told to: false if not.
+    fn forget_views(&mut self) -> impl Future<Output = Result<bool, String>> + Send;
+}
+
+/// Gives fresh subjects.
+pub trait Stage: Send + Sync + 'static {
+    /// What it gives.
+    type Subject: Subject;
+
+    /// Another one, with a bucket and people of its own. The seed decides what else differs.
+    fn subject(&self, seed: u64) -> impl Future<Output = Self::Subject> + Send;
+}

@@ -1,0 +1,241 @@
+//! The truth, kept as simply as possible: who may see what, in each moment, and who ever could.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::oracle::step::{Change, GROUPS, PERSONS, Who};
+use crate::oracle::subject::Deed;
+
+/// A live record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Live {
+    pub(crate) readers: BTreeSet<Who>,
+    pub(crate) content: u64,
+    pub(crate) time: i64,
+}
+
+/// What a person's rights stand on: changes whenever anything did that they follow from, also if
+/// it changed back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Rights {
+    whole: bool,
+    groups: Vec<(usize, u64)>,
+    above: (u64, u64),
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct World {
+    bucket: bool,
+    collection: bool,
+    /// Moves with each collection that is made.
+    pub(crate) incarnation: u64,
+    live: BTreeMap<usize, Live>,
+    last_readers: BTreeMap<usize, BTreeSet<Who>>,
+    groups: [Option<BTreeSet<Who>>; GROUPS],
+    group_versions: [u64; GROUPS],
+    collection_readers: BTreeSet<Who>,
+    bucket_readers: BTreeSet<Who>,
+    versions: (u64, u64),
+    /// Records that a person could ever see in this incarnation.
+    seen: [BTreeSet<usize>; PERSONS + 1],
+    contents: u64,
+    latest: i64,
+    /// Up to where it is forgotten what ended.
+    pub(crate) horizon: i64,
+    /// Where pages told that the head was, in this incarnation.
+    pub(crate) heads: Vec<i64>,
+    /// How often views were forgotten.
+    pub(crate) forgotten: u64,
+}
+
+impl World {
+    /// What a change comes to now, if anything.
+    pub(crate) fn resolve(&self, change: &Change) -> Vec<Deed> {
+        let deed = match change {
+            Change::Create => return self.missing(),
+            Change::DropBucket if self.bucket => Deed::DropBucket,
+            Change::BucketReader(who) if self.bucket => {
+                Deed::BucketReaders(toggled(&self.bucket_readers, *who))
+            }
+            Change::Member(group, who) if self.bucket => {
+                let members = self.groups[*group].clone().unwrap_or_default();
+                Deed::SetMembers { group: *group, members: toggled(&members, *who) }
+            }
+            Change::DropGroup(group) if self.bucket && self.groups[*group].is_some() => {
+                Deed::DropGroup(*group)
+            }
+            Change::DropCollection if self.collection => Deed::DropCollection,
+            Change::CollectionReader(who) if self.collection => {
+                Deed::CollectionReaders(toggled(&self.collection_readers, *who))
+            }
+            Change::Put(record, readers, chosen) if self.collection => {
+                let known = || self.last_readers.get(record).cloned().unwrap_or_default();
+                let readers = readers.clone().unwrap_or_else(known);
+                self.put(*record, readers, *chosen)
+            }
+            Change::Share(record, who) => match self.live.get(record) {
+                Some(live) if !live.readers.contains(who) => {
+                    self.put(*record, toggled(&live.readers, *who), None)
+                }
+                _ => return Vec::new(),
+            },
+            Change::Unshare(record, who) => match self.live.get(record) {
+                Some(live) if live.readers.contains(who) => {
+                    self.put(*record, toggled(&live.readers, *who), None)
+                }
+                _ => return Vec::new(),
+            },
+            Change::Delete(record, chosen) if self.live.contains_key(record) => {
+                let chosen = chosen.map(|away| self.latest + away);
+                Deed::Delete { record: *record, chosen }
+            }
+            _ => return Vec::new(),
+        };
+        vec![deed]
+    }
+
+    fn missing(&self) -> Vec<Deed> {
+        match (self.bucket, self.collection) {
+            (_, true) => Vec::new(),
+            (true, false) => vec![Deed::CreateCollection],
+            (false, false) => vec![Deed::CreateBucket, Deed::CreateCollection],
+        }
+    }
+
+    fn put(&self, record: usize, readers: BTreeSet<Who>, chosen: Option<i64>) -> Deed {
+        let chosen = chosen.map(|away| self.latest + away);
+        Deed::Put { record, readers, content: self.contents + 1, chosen }
+    }
+
+    /// Makes a change true. Times are told later.
+    pub(crate) fn apply(&mut self, deed: &Deed) {
+        match deed {
+            Deed::Put { record, readers, content, .. } => {
+                self.contents = *content;
+                self.last_readers.insert(*record, readers.clone());
+                let live = Live { readers: readers.clone(), content: *content, time: 0 };
+                self.live.insert(*record, live);
+            }
+            Deed::Delete { record, .. } => {
+                self.live.remove(record);
+            }
+            Deed::SetMembers { group, members } => {
+                self.group_versions[*group] += 1;
+                self.groups[*group] = Some(members.clone());
+            }
+            Deed::DropGroup(group) => {
+                self.group_versions[*group] += 1;
+                self.groups[*group] = None;
+            }
+            Deed::CollectionReaders(readers) => {
+                self.versions.0 += 1;
+                self.collection_readers.clone_from(readers);
+            }
+            Deed::BucketReaders(readers) => {
+                self.versions.1 += 1;
+                self.bucket_readers.clone_from(readers);
+            }
+            Deed::DropCollection => self.end(),
+            Deed::DropBucket => {
+                self.end();
+                self.bucket = false;
+                self.bucket_readers.clear();
+                self.groups = Default::default();
+                self.group_versions.iter_mut().for_each(|version| *version += 1);
+            }
+            Deed::CreateBucket => self.bucket = true,
+            Deed::CreateCollection => self.collection = true,
+        }
+        for person in 0..=PERSONS {
+            let visible: Vec<usize> = self.visible(person).map(|(record, _)| record).collect();
+            self.seen[person].extend(visible);
+        }
+    }
+
+    fn end(&mut self) {
+        if !self.collection {
+            return;
+        }
+        let kept = Self {
+            bucket: self.bucket,
+            incarnation: self.incarnation + 1,
+            groups: self.groups.clone(),
+            group_versions: self.group_versions,
+            bucket_readers: self.bucket_readers.clone(),
+            versions: (self.versions.0 + 1, self.versions.1 + 1),
+            contents: self.contents,
+            latest: self.latest,
+            forgotten: self.forgotten,
+            ..Self::default()
+        };
+        *self = kept;
+    }
+
+    /// Takes note of the time that a change is shown under.
+    pub(crate) fn stamp(&mut self, deed: &Deed, time: i64) {
+        if let Deed::Put { record, content, .. } = deed
+            && let Some(live) = self.live.get_mut(record)
+            && live.content == *content
+        {
+            live.time = time;
+        }
+        self.latest = self.latest.max(time);
+    }
+
+    /// All that a person counts as.
+    fn closure(&self, person: usize) -> BTreeSet<Who> {
+        let mut all = BTreeSet::from([Who::Everyone]);
+        if person < PERSONS {
+            all.extend([Who::Person(person), Who::Authenticated]);
+            loop {
+                let before = all.len();
+                for (group, members) in self.groups.iter().enumerate() {
+                    if members.as_ref().is_some_and(|members| !members.is_disjoint(&all)) {
+                        all.insert(Who::Group(group));
+                    }
+                }
+                if all.len() == before {
+                    break;
+                }
+            }
+        }
+        all
+    }
+
+    /// Whether a person may see all of the collection, as far as there is one.
+    pub(crate) fn sees_whole(&self, person: usize) -> bool {
+        let who = self.closure(person);
+        self.collection
+            && !(who.is_disjoint(&self.collection_readers) && who.is_disjoint(&self.bucket_readers))
+    }
+
+    /// What a person may see.
+    pub(crate) fn visible(&self, person: usize) -> impl Iterator<Item = (usize, &Live)> {
+        let (who, whole) = (self.closure(person), self.sees_whole(person));
+        let shown = move |live: &Live| whole || !live.readers.is_disjoint(&who);
+        self.live.iter().map(|(record, live)| (*record, live)).filter(move |(_, live)| shown(live))
+    }
+
+    /// Whether a person could ever see a record of this incarnation.
+    pub(crate) fn could_see(&self, person: usize, record: usize) -> bool {
+        self.seen[person].contains(&record)
+    }
+
+    /// What the rights of a person stand on at present.
+    pub(crate) fn rights(&self, person: usize) -> Rights {
+        let closure = self.closure(person);
+        let groups = closure.iter().filter_map(|who| match who {
+            Who::Group(group) => Some((*group, self.group_versions[*group])),
+            _ => None,
+        });
+        let groups = groups.collect();
+        Rights { whole: self.sees_whole(person), groups, above: self.versions }
+    }
+}
+
+fn toggled(all: &BTreeSet<Who>, who: Who) -> BTreeSet<Who> {
+    let mut all = all.clone();
+    if !all.remove(&who) {
+        all.insert(who);
+    }
+    all
+}
