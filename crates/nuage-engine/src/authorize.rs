@@ -2,7 +2,8 @@
 //!
 //! Opening a record or a list answers whether the caller may; what comes of it is a proof that
 //! the verbs ask for. That something exists is told only to whoever may read it, or may read the
-//! place where it would be.
+//! place where it would be. What decides gives the reason, so that whoever explains a decision
+//! asks the very function that made it.
 
 use std::sync::Arc;
 
@@ -61,10 +62,50 @@ impl OpenedList {
     }
 }
 
+/// The records above a place, nearest first, with their permissions.
+pub(crate) type Above = [(RecordPath, Arc<Parent>)];
+
 /// The records above a place, nearest first, or the one that is missing.
 enum Chain {
     Whole(Vec<(RecordPath, Arc<Parent>)>),
     Broken { above: Vec<(RecordPath, Arc<Parent>)>, missing: RecordPath },
+}
+
+/// Why somebody has a right: by what, and as whom.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Grant<'a> {
+    /// By what.
+    pub(crate) by: By<'a>,
+    /// The principal of the caller that holds it.
+    pub(crate) holder: &'a Principal,
+}
+
+/// What gives a right.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum By<'a> {
+    /// A permission on the record itself, or on one above it.
+    Permission {
+        /// On which record.
+        object: &'a RecordPath,
+        /// Its name.
+        name: &'static str,
+    },
+    /// The operator, on all objects of a kind.
+    Operator {
+        /// The kind, as settings spell it.
+        kind: &'a str,
+        /// What may be done with them.
+        verb: &'a str,
+    },
+}
+
+/// One record that is judged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Judged<'a> {
+    /// Which.
+    pub(crate) path: &'a RecordPath,
+    /// Its own permissions; `None` if it is not alive.
+    pub(crate) permissions: Option<&'a Permissions>,
 }
 
 impl Session {
@@ -81,16 +122,8 @@ impl Session {
             (Intent::Delete, _) => Right::Delete,
             (Intent::Create, _) | (Intent::Put | Intent::CreateOrRead, false) => Right::Create,
         };
-        let unknown = live.is_none() && matches!(right, Right::Write | Right::Delete);
-        let allowed = if unknown && kind != Kind::Bucket && kind != Kind::Account {
-            // Whoever may read the place is told that there is nothing to change.
-            self.reaches(kind, Right::Read, &above)
-        } else {
-            let names = own(kind, right);
-            names.iter().any(|name| permissions.grants(name, &|p| self.caller.is(p)))
-                || self.reaches(kind, right, &above)
-        };
-        if !allowed {
+        let judged = Judged { path: &path, permissions: live.is_some().then_some(&permissions) };
+        if judge(self.engine.settings(), &self.caller, judged, right, &above).is_none() {
             return Err(EngineError::Forbidden);
         }
         Ok(Opened { path, record, permissions, parents: above })
@@ -154,7 +187,21 @@ impl Session {
     pub async fn may_read_past(&mut self, collection: &CollectionPath) -> Result<bool, StoreError> {
         let (Chain::Whole(above) | Chain::Broken { above, .. }) =
             self.climb(collection.owner()).await?;
-        Ok(inherits(&self.caller, collection.kind(), Right::Read, &above))
+        Ok(inherits(&self.caller, collection.kind(), Right::Read, &above).is_some())
+    }
+
+    /// Whether the caller has a right to one record, which was read without judging.
+    pub(crate) async fn has_right(
+        &mut self,
+        path: &RecordPath,
+        record: Option<&Record>,
+        right: Right,
+    ) -> Result<bool, StoreError> {
+        let (Chain::Whole(above) | Chain::Broken { above, .. }) =
+            self.climb(path.collection.owner()).await?;
+        let permissions = record.map(read_permissions).transpose()?;
+        let judged = Judged { path, permissions: permissions.as_ref() };
+        Ok(judge(self.engine.settings(), &self.caller, judged, right, &above).is_some())
     }
 
     /// Whether a bucket or a collection is there, without judging.
@@ -200,73 +247,105 @@ impl Session {
     }
 
     /// Whether a permission further up, or one given by the operator, grants the right.
-    fn reaches(&self, kind: Kind, right: Right, above: &[(RecordPath, Arc<Parent>)]) -> bool {
-        reaches(self.engine.settings(), &self.caller, kind, right, above)
+    fn reaches(&self, kind: Kind, right: Right, above: &Above) -> bool {
+        reaches(self.engine.settings(), &self.caller, kind, right, above).is_some()
     }
 
     /// Whether the operator gives the permission on all objects of a kind to the caller.
     pub fn granted(&self, kind: &str, verb: &str) -> bool {
-        granted(self.engine.settings(), &self.caller, kind, verb)
+        granted(self.engine.settings(), &self.caller, kind, verb).is_some()
     }
 
     /// Whether the caller may add to a list without any other right to it, and so may see that
     /// none of it is shared.
-    fn may_create_directly(&self, kind: Kind, above: &[(RecordPath, Arc<Parent>)]) -> bool {
-        may_create_directly(self.engine.settings(), &self.caller, kind, above)
+    fn may_create_directly(&self, kind: Kind, above: &Above) -> bool {
+        may_create_directly(self.engine.settings(), &self.caller, kind, above).is_some()
     }
 }
 
-/// Whether a permission further up, or one given by the operator, grants the right.
-pub(crate) fn reaches(
-    settings: &Settings,
+/// What gives the right to one record: its own permissions, those further up, or the operator.
+pub(crate) fn judge<'a>(
+    settings: &'a Settings,
     caller: &Caller,
-    kind: Kind,
+    Judged { path, permissions }: Judged<'a>,
     right: Right,
-    above: &[(RecordPath, Arc<Parent>)],
-) -> bool {
-    inherits(caller, kind, right, above)
-        || granted_verbs(kind, right)
-            .iter()
-            .any(|verb| granted(settings, caller, kind.as_str(), verb))
+    above: &'a Above,
+) -> Option<Grant<'a>> {
+    let kind = path.kind();
+    let unknown = permissions.is_none() && matches!(right, Right::Write | Right::Delete);
+    if unknown && kind != Kind::Bucket && kind != Kind::Account {
+        // Whoever may read the place is told that there is nothing to change.
+        return reaches(settings, caller, kind, Right::Read, above);
+    }
+    permissions
+        .and_then(|permissions| held(caller, path, permissions, own(kind, right)))
+        .or_else(|| reaches(settings, caller, kind, right, above))
 }
 
-/// Whether a permission further up grants the right.
-fn inherits(
+/// What gives the right from further up: a permission there, or the operator.
+pub(crate) fn reaches<'a>(
+    settings: &'a Settings,
     caller: &Caller,
     kind: Kind,
     right: Right,
-    above: &[(RecordPath, Arc<Parent>)],
-) -> bool {
-    above.iter().any(|(path, parent)| {
-        inherited(kind, right, path.kind())
-            .iter()
-            .any(|name| parent.permissions.grants(name, &|p| caller.is(p)))
+    above: &'a Above,
+) -> Option<Grant<'a>> {
+    inherits(caller, kind, right, above).or_else(|| {
+        let verbs = granted_verbs(kind, right);
+        verbs.iter().find_map(|verb| granted(settings, caller, kind.as_str(), verb))
     })
 }
 
-fn granted(settings: &Settings, caller: &Caller, kind: &str, verb: &str) -> bool {
-    let holders = settings.grants.holders(kind, verb);
-    holders.is_some_and(|holders| holders.iter().any(|p| caller.is(p.as_str())))
+/// The permission further up that gives the right.
+fn inherits<'a>(caller: &Caller, kind: Kind, right: Right, above: &'a Above) -> Option<Grant<'a>> {
+    above.iter().find_map(|(path, parent)| {
+        held(caller, path, &parent.permissions, inherited(kind, right, path.kind()))
+    })
 }
 
-/// Whether the caller may add to a list without any other right to it, and so may see that none of
-/// it is shared. Accounts are added by strangers, who are told nothing of them.
-pub(crate) fn may_create_directly(
-    settings: &Settings,
+/// The first of these permissions on one record that the caller holds.
+fn held<'a>(
+    caller: &Caller,
+    object: &'a RecordPath,
+    permissions: &'a Permissions,
+    names: &'static [&'static str],
+) -> Option<Grant<'a>> {
+    names.iter().find_map(|name| {
+        let holder = permissions.holders(name).find(|holder| caller.is(holder.as_str()))?;
+        Some(Grant { by: By::Permission { object, name }, holder })
+    })
+}
+
+fn granted<'a>(
+    settings: &'a Settings,
+    caller: &Caller,
+    kind: &'a str,
+    verb: &'a str,
+) -> Option<Grant<'a>> {
+    let holders = settings.grants.holders(kind, verb)?;
+    let holder = holders.iter().find(|holder| caller.is(holder.as_str()))?;
+    Some(Grant { by: By::Operator { kind, verb }, holder })
+}
+
+/// What lets the caller add to a list without any other right to it, and so see that none of it is
+/// shared. Accounts are added by strangers, who are told nothing of them.
+pub(crate) fn may_create_directly<'a>(
+    settings: &'a Settings,
     caller: &Caller,
     kind: Kind,
-    above: &[(RecordPath, Arc<Parent>)],
-) -> bool {
-    let name = match kind {
-        Kind::Record => "record:create",
-        Kind::Collection => "collection:create",
-        Kind::Group => "group:create",
-        Kind::Account if caller.user().is_none() => return false,
-        Kind::Bucket | Kind::Account | Kind::History => "",
+    above: &'a Above,
+) -> Option<Grant<'a>> {
+    let names: &[&str] = match kind {
+        Kind::Record => &["record:create"],
+        Kind::Collection => &["collection:create"],
+        Kind::Group => &["group:create"],
+        Kind::Account if caller.user().is_none() => return None,
+        Kind::Bucket | Kind::Account | Kind::History => &[],
     };
-    let parent = above.first();
-    parent.is_some_and(|(_, parent)| parent.permissions.grants(name, &|p| caller.is(p)))
-        || granted(settings, caller, kind.as_str(), "create")
+    above
+        .first()
+        .and_then(|(path, parent)| held(caller, path, &parent.permissions, names))
+        .or_else(|| granted(settings, caller, kind.as_str(), "create"))
 }
 
 fn intent_right(intent: Intent) -> Right {

@@ -6,15 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use nuage_model::{
-    AUTHENTICATED, ApplyError, Batch, EVERYONE, GroupPath, Guard, Kind, Outcome, Pending,
-    Permissions, Principal, Record, RecordPath, Store, StoreError, Timestamp, Write,
+    ApplyError, Batch, EVERYONE, GroupPath, Guard, Kind, Outcome, Pending, Permissions, Principal,
+    Record, RecordPath, Store, StoreError, Timestamp, Write,
 };
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::cache::Cache;
-use crate::feed::Hub;
+use crate::compact::Housekeeping;
+use crate::feed::{Feeds, Hub};
+use crate::groups::{self, Staged};
 use crate::validate::{ParentSchemas, Schemas};
-use crate::{Caller, Session, Settings};
+use crate::{Caller, EngineError, FeedStatistics, Session, Settings};
 
 /// The doors to what is random and timed, handed in so that tests can hold them.
 pub struct World {
@@ -35,7 +37,9 @@ pub struct Engine {
     locks: Vec<Arc<Mutex<()>>>,
     lock_hasher: RandomState,
     pub(crate) schemas: Schemas,
-    hub: Hub,
+    feeds: Feeds,
+    name: String,
+    housekeeping: Housekeeping,
 }
 
 /// The record of a bucket or a collection, with its permissions read.
@@ -52,6 +56,14 @@ const LOCKS: usize = 1024;
 impl Engine {
     /// An engine over a store.
     pub fn new(store: Arc<dyn Store>, settings: Settings, world: World) -> Arc<Self> {
+        // Without a secret of the operator, tokens are good as long as this engine lives.
+        let secret = match settings.feed.secret.is_empty() {
+            true => (world.ids)(),
+            false => settings.feed.secret.clone(),
+        };
+        let name = (world.ids)();
+        let hub = Hub::new(Arc::clone(&store), settings.feed.look_ms);
+        store.listen(hub.listener());
         Arc::new(Self {
             schemas: Schemas::new(&settings.limits),
             store,
@@ -62,13 +74,35 @@ impl Engine {
             accounts_generation: AtomicU64::new(0),
             locks: (0..LOCKS).map(|_| Arc::default()).collect(),
             lock_hasher: RandomState::new(),
-            hub: Hub::default(),
+            feeds: Feeds::new(&secret, hub),
+            name,
+            housekeeping: Housekeeping::default(),
         })
+    }
+
+    /// By which leases know this engine.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What was forgotten in the background.
+    pub fn housekeeping(&self) -> &Housekeeping {
+        &self.housekeeping
+    }
+
+    /// What it keeps for feeds.
+    pub(crate) fn feeds(&self) -> &Feeds {
+        &self.feeds
     }
 
     /// Who waits for changes.
     pub(crate) fn hub(&self) -> &Hub {
-        &self.hub
+        &self.feeds.hub
+    }
+
+    /// What feeds are doing: for metrics and tests.
+    pub fn feed_statistics(&self) -> FeedStatistics {
+        self.hub().statistics()
     }
 
     /// How the operator wants it to behave.
@@ -102,20 +136,34 @@ impl Engine {
         self.accounts_generation.load(Ordering::Acquire).wrapping_add(self.store.foreign_writes())
     }
 
-    /// The closure of a user's principals.
-    pub async fn caller(&self, user: Option<Principal>) -> Result<Caller, StoreError> {
+    /// The closure of a user's principals: groups, the groups that those are in, and so on.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::TooManyGroups`] beyond the limit of groups that one person may be in.
+    pub async fn caller(&self, user: Option<Principal>) -> Result<Caller, EngineError> {
         let key = user.clone().unwrap_or_else(|| EVERYONE.into());
         let age = match self.callers.get(&key, self.store.foreign_writes()) {
             Ok(caller) => return Ok(caller),
             Err(age) => age,
         };
         let groups = match &user {
-            Some(user) => self.store.groups_of(&[user.clone(), AUTHENTICATED.into()]).await?,
+            Some(user) => self.groups(user, None).await?,
             None => Vec::new(),
         };
         let caller = Caller::new(user, groups.iter().map(GroupPath::principal));
         self.callers.put(&age, key, caller.clone());
         Ok(caller)
+    }
+
+    /// The groups that somebody is in, directly or not, looked up now.
+    pub(crate) async fn groups(
+        &self,
+        user: &Principal,
+        staged: Option<Staged<'_>>,
+    ) -> Result<Vec<GroupPath>, EngineError> {
+        let groups_max = self.settings.limits.groups_of_person;
+        groups::closure(self.store.as_ref(), user, staged, groups_max).await
     }
 
     /// The record of a bucket or a collection, if it is alive.
@@ -166,11 +214,11 @@ impl Engine {
         let engine = Arc::clone(self);
         let work = async move {
             let changed: Vec<_> = batch.writes.iter().filter_map(Changed::of).collect();
-            let applied = batch.clone();
+            let news = engine.hub().news(&batch);
             let outcomes = engine.store.apply(batch).await;
-            engine.hub.applied(&applied);
             // Also after a failure: it may have been applied all the same.
             engine.forget(&changed);
+            engine.hub().applied(news);
             drop(locks);
             outcomes
         };
@@ -205,6 +253,7 @@ impl Engine {
                 }
                 Changed::Groups => self.callers.forget(|_| true),
                 Changed::Everything => {
+                    self.feeds.forget();
                     self.parents.forget(|_| true);
                     self.callers.forget(|_| true);
                     self.accounts_generation.fetch_add(1, Ordering::AcqRel);

@@ -8,6 +8,9 @@
 //!   own changes before they are applied;
 //! - `access`: the one table of which permission grants what;
 //! - `authorize`: the one path by which reads, lists, counts and writes are judged;
+//! - `groups`: which groups somebody is in, directly or through other groups;
+//! - `explain`: why somebody may or may not do something;
+//! - `compact`: forgetting, in the background, what feeds need not tell any more;
 //! - `feed`: what changed since a token, filtered by what the caller may see;
 //! - `write`: the path of a change, with its consequences: history, memberships, cascades.
 
@@ -15,11 +18,14 @@ mod access;
 mod authorize;
 mod cache;
 mod caller;
+mod compact;
 mod deadline;
 mod engine;
 mod erase;
 mod error;
+mod explain;
 mod feed;
+mod groups;
 mod history;
 mod list;
 mod session;
@@ -30,9 +36,11 @@ mod write;
 pub use access::{Intent, ListIntent, permission_names, readers};
 pub use authorize::{Opened, OpenedList};
 pub use caller::Caller;
+pub use compact::Housekeeping;
 pub use engine::{Attempts, Engine, World};
 pub use error::{CommitError, EngineError, Invalid};
-pub use feed::{Entry, FeedPage, FeedQuery, FeedSettings, Follow, Interest};
+pub use explain::{Answer, Explanation, Level, Source, Verdict};
+pub use feed::{Entry, FeedPage, FeedQuery, FeedSettings, FeedStatistics, Follow, Interest};
 #[cfg(feature = "mutants")]
 pub use feed::mutants;
 pub use session::{Resolved, Session};

@@ -14,7 +14,8 @@ use nuage_model::{
 use tokio::sync::OwnedMutexGuard;
 
 use crate::engine::{Engine, Parent};
-use crate::{Caller, CommitError};
+use crate::groups::Staged;
+use crate::{Caller, CommitError, EngineError};
 
 /// One unit of work.
 pub struct Session {
@@ -66,26 +67,27 @@ impl Session {
     }
 
     /// Goes on as somebody else, counting the groups as this unit of work leaves them.
-    pub async fn act_as(&mut self, user: Option<Principal>) -> Result<(), StoreError> {
-        let caller = self.engine.caller(user.clone()).await?;
-        if self.members.is_empty() && self.dropped_buckets.is_empty() {
-            self.caller = caller;
-            return Ok(());
-        }
-        let mut groups: Vec<Principal> = caller.principals().iter().cloned().collect();
-        for bucket in &self.dropped_buckets {
-            let prefix = format!("/buckets/{bucket}/groups/");
-            groups.retain(|group| !group.as_str().starts_with(&prefix));
-        }
-        for (group, members) in &self.members {
-            let principal = group.principal();
-            groups.retain(|held| *held != principal);
-            if user.is_some() && members.iter().any(|m| caller.is(m.as_str())) {
-                groups.push(principal);
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::TooManyGroups`] beyond the limit of groups that one person may be in; the
+    /// unit of work then goes on as before.
+    pub async fn act_as(&mut self, user: Option<Principal>) -> Result<(), EngineError> {
+        let staged = self.staged_groups();
+        self.caller = match &user {
+            Some(user) if staged.is_some() => {
+                let groups = self.engine.groups(user, staged).await?;
+                Caller::new(Some(user.clone()), groups.iter().map(GroupPath::principal))
             }
-        }
-        self.caller = Caller::new(user, groups.into_iter());
+            _ => self.engine.caller(user).await?,
+        };
         Ok(())
+    }
+
+    /// What this unit of work itself says about groups, if anything.
+    pub(crate) fn staged_groups(&self) -> Option<Staged<'_>> {
+        let changed = !(self.members.is_empty() && self.dropped_buckets.is_empty());
+        changed.then_some(Staged { members: &self.members, dropped_buckets: &self.dropped_buckets })
     }
 
     /// Whether it would change anything.
@@ -112,7 +114,7 @@ impl Session {
     }
 
     /// What this unit of work itself says about a record, if anything.
-    fn own(&self, path: &RecordPath) -> Option<Option<Record>> {
+    pub(crate) fn own(&self, path: &RecordPath) -> Option<Option<Record>> {
         if self.writes.is_empty() {
             return None;
         }

@@ -221,7 +221,8 @@ fn group_path(path: &RecordPath) -> GroupPath {
     GroupPath { bucket: path.collection.bucket.clone(), group: path.id.clone() }
 }
 
-fn members_of(body: &str, members_max: usize) -> Result<Vec<Principal>, EngineError> {
+/// The members that the body of a group names, each once.
+pub(crate) fn members_of(body: &str, members_max: usize) -> Result<Vec<Principal>, EngineError> {
     let invalid = |description: String| {
         EngineError::Invalid(Invalid { field: "data.members".to_owned(), description })
     };

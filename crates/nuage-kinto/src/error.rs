@@ -179,6 +179,14 @@ impl Error {
             .say("This user cannot access this resource.")
     }
 
+    /// 403 for somebody who is in so many groups that they cannot be counted.
+    pub(crate) fn too_many_groups(limit: usize) -> Self {
+        Self::new(StatusCode::FORBIDDEN, 121, "Forbidden").say(format!(
+            "More than {limit} groups, directly or through other groups, are more than one user \
+             may be in (limits.groups_of_person)."
+        ))
+    }
+
     /// 404 for a path that leads nowhere.
     pub(crate) fn unknown_route() -> Self {
         Self::new(StatusCode::NOT_FOUND, 111, "Not Found")

@@ -61,7 +61,7 @@ impl Kinto {
         };
         loop {
             let caller = self.engine.caller(user.clone()).await;
-            let caller = caller.map_err(|error| self.failure(error))?;
+            let caller = caller.map_err(|error| self.refusal_to(user.as_ref(), error))?;
             let mut session = self.engine.session(caller, &attempts).await;
             let answers = match &subrequests {
                 None => Answers::One(Box::new(self.reply(&mut session, call).await)),
@@ -104,9 +104,10 @@ impl Kinto {
             let (path, method, reply) = match call {
                 Ok(call) => {
                     let user = self.identify(call).await?;
-                    let acting = session.act_as(user).await;
-                    acting.map_err(|error| self.failure(error))?;
-                    let reply = self.reply(session, call).await;
+                    let reply = match session.act_as(user.clone()).await {
+                        Ok(()) => self.reply(session, call).await,
+                        Err(error) => Reply::Error(self.refusal_to(user.as_ref(), error)),
+                    };
                     (call.path.clone(), call.method.clone(), reply)
                 }
                 Err((path, error)) => (path.clone(), Method::GET, Reply::Error(error.clone())),
@@ -167,10 +168,13 @@ impl Kinto {
 
     /// The engine's answer in the words of this protocol.
     pub(crate) fn refusal(&self, session: &Session, error: EngineError) -> Error {
+        self.refusal_to(session.caller().user(), error)
+    }
+
+    /// The same, where there is no unit of work.
+    pub(crate) fn refusal_to(&self, user: Option<&Principal>, error: EngineError) -> Error {
         match error {
-            EngineError::Forbidden if session.caller().user().is_none() => {
-                Error::unauthorized(&self.challenges)
-            }
+            EngineError::Forbidden if user.is_none() => Error::unauthorized(&self.challenges),
             EngineError::Forbidden => Error::forbidden(),
             EngineError::Unknown(path) => {
                 Error::unknown_object(path.id.as_str(), path.kind().as_str())
@@ -179,7 +183,7 @@ impl Kinto {
             EngineError::Invalid(invalid) => {
                 Error::invalid_one(Invalid::body(invalid.field, invalid.description))
             }
-            EngineError::TooManyGroups(_) => Error::forbidden(),
+            EngineError::TooManyGroups(limit) => Error::too_many_groups(limit),
             EngineError::Store(error) => self.failure(error),
         }
     }

@@ -1,0 +1,152 @@
+//! As whom somebody counts, and through which groups.
+//!
+//! The groups are those that requests count. Which member leads into which group is read from the
+//! groups themselves, as far as the asker may read them.
+
+use foldhash::HashMap;
+use std::collections::{HashSet, VecDeque};
+
+use nuage_model::{
+    AUTHENTICATED, CollectionPath, EVERYONE, GroupPath, Principal, Record, RecordPath, StoreError,
+};
+
+use super::{Level, Sight};
+use crate::access::Right;
+use crate::write::members_of;
+use crate::{Caller, EngineError, Session};
+
+/// Groups read at a time.
+const STEP: usize = 100;
+
+/// Somebody, as far as the asker may know.
+pub(super) struct People {
+    pub(super) caller: Caller,
+    /// To each principal the one by which somebody counts as it.
+    via: HashMap<Principal, Principal>,
+}
+
+impl People {
+    /// From somebody to a principal that they count as.
+    pub(super) fn chain(&self, to: &Principal) -> Vec<Principal> {
+        let steps = std::iter::successors(Some(to), |principal| self.via.get(principal.as_str()));
+        let mut chain: Vec<_> = steps.cloned().collect();
+        chain.reverse();
+        chain
+    }
+}
+
+impl Session {
+    /// As whom somebody counts, through groups that the asker may look into.
+    pub(super) async fn people(
+        &mut self,
+        principal: &Principal,
+        sight: Sight,
+    ) -> Result<People, EngineError> {
+        if principal.as_str() == EVERYONE {
+            let caller = Caller::new(None, std::iter::empty());
+            return Ok(People { caller, via: HashMap::default() });
+        }
+        let groups = self.engine.groups(principal, self.staged_groups()).await?;
+        let ways = self.ways(principal, &groups, sight).await?;
+        let mut via = HashMap::default();
+        let mut found: VecDeque<Principal> = VecDeque::from([principal.clone()]);
+        for everybody in [AUTHENTICATED, EVERYONE].map(Principal::from) {
+            if everybody != *principal {
+                via.insert(everybody.clone(), principal.clone());
+                found.push_back(everybody);
+            }
+        }
+        let mut groups = Vec::new();
+        while let Some(member) = found.pop_front() {
+            for group in ways.get(&member).into_iter().flatten() {
+                if group != principal && !via.contains_key(group) {
+                    via.insert(group.clone(), member.clone());
+                    groups.push(group.clone());
+                    found.push_back(group.clone());
+                }
+            }
+        }
+        let caller = Caller::new(Some(principal.clone()), groups.into_iter());
+        Ok(People { caller, via })
+    }
+
+    /// Which of these groups has somebody, everybody who is logged in, or another of the groups
+    /// among its members: from member to groups.
+    async fn ways(
+        &mut self,
+        principal: &Principal,
+        groups: &[GroupPath],
+        sight: Sight,
+    ) -> Result<HashMap<Principal, Vec<Principal>>, EngineError> {
+        let mut known: HashSet<Principal> = groups.iter().map(GroupPath::principal).collect();
+        known.extend([principal.clone(), AUTHENTICATED.into()]);
+        let mut ways: HashMap<Principal, Vec<Principal>> = HashMap::default();
+        for groups in groups.chunks(STEP) {
+            let paths: Vec<_> = groups.iter().map(path_of).collect();
+            let records = self.look_all(&paths).await?;
+            for ((group, path), record) in groups.iter().zip(&paths).zip(records) {
+                let Some(record) = record.filter(Record::is_live) else { continue };
+                if sight == Sight::OfCaller
+                    && !self.has_right(path, Some(&record), Right::Read).await?
+                {
+                    continue;
+                }
+                for member in members_of(record.body(), usize::MAX)? {
+                    if known.contains(&member) {
+                        ways.entry(member).or_default().push(group.principal());
+                    }
+                }
+            }
+        }
+        Ok(ways)
+    }
+
+    /// Whether one of the holders is a group that the caller may not look into, or has such a
+    /// group among its members, directly or not. Says nothing about who is in it.
+    pub(super) async fn hides(&mut self, levels: &[Level]) -> Result<bool, EngineError> {
+        let groups_max = self.engine.settings().limits.groups_of_person;
+        let holders = levels.iter().filter_map(|level| level.holders.as_ref()).flatten().flatten();
+        let mut seen: HashSet<GroupPath> = holders.filter_map(group_of).collect();
+        let mut next: Vec<GroupPath> = seen.iter().cloned().collect();
+        while !next.is_empty() {
+            if seen.len() > groups_max {
+                return Ok(true);
+            }
+            let later = next.split_off(next.len().min(STEP));
+            let paths: Vec<_> = next.iter().map(path_of).collect();
+            let records = self.look_all(&paths).await?;
+            next = later;
+            for (path, record) in paths.iter().zip(records) {
+                let record = record.filter(Record::is_live);
+                if !self.has_right(path, record.as_ref(), Right::Read).await? {
+                    return Ok(true);
+                }
+                let Some(record) = record else { continue };
+                for member in members_of(record.body(), usize::MAX)? {
+                    let group = group_of(&member);
+                    next.extend(group.filter(|group| seen.insert(group.clone())));
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Records as this unit of work leaves them, with one question to the store.
+    async fn look_all(&self, paths: &[RecordPath]) -> Result<Vec<Option<Record>>, StoreError> {
+        let found = self.engine.store().get(paths).await?;
+        let looked = paths.iter().zip(found).map(|(path, stored)| self.own(path).unwrap_or(stored));
+        Ok(looked.collect())
+    }
+}
+
+fn path_of(group: &GroupPath) -> RecordPath {
+    CollectionPath::groups(group.bucket.clone()).record(group.group.clone())
+}
+
+/// The group that a principal is, if it is one.
+fn group_of(principal: &Principal) -> Option<GroupPath> {
+    let (bucket, group) = principal.as_str().strip_prefix("/buckets/")?.split_once("/groups/")?;
+    let is_name = |name: &str| !name.is_empty() && !name.contains('/');
+    (is_name(bucket) && is_name(group))
+        .then(|| GroupPath { bucket: bucket.into(), group: group.into() })
+}
