@@ -10,31 +10,65 @@ pub struct Follow {
     engine: Arc<Engine>,
     query: FeedQuery,
     token: Option<String>,
-    at_rest: bool,
+    state: State,
     subscription: Subscription,
+}
+
+/// What comes before the next page.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing: there is more to tell, or it is not known.
+    Reading,
+    /// Something must happen.
+    AtRest,
+    /// The same, and the caller was refused.
+    Refused,
 }
 
 impl Follow {
     pub(crate) fn new(engine: Arc<Engine>, query: FeedQuery, token: Option<String>) -> Self {
         let subscription = engine.hub().subscribe(&query.collection);
-        Self { engine, query, token, at_rest: false, subscription }
+        Self { engine, query, token, state: State::Reading, subscription }
     }
 
-    /// The token of the last page.
+    /// The token of the last page, or the one that it began with.
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
+    /// Whether the last page had no more to tell, and nothing happened since that was seen.
+    pub fn is_at_rest(&self) -> bool {
+        self.state == State::AtRest
+    }
+
     /// The next page. At rest it waits until there may be something to tell, and what it then
     /// gives may still be an empty page. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Engine::feed`]. One may go on after each: a refusal is followed by a page, or
+    /// another refusal, when it may have ended (the collection came back, or the right to it);
+    /// whatever else failed is tried again at once, so whoever goes on should wait a little.
     pub async fn next(&mut self) -> Result<FeedPage, EngineError> {
-        if self.at_rest {
+        if self.state != State::Reading {
             self.subscription.woken().await;
         }
-        let page = self.engine.feed(&self.query, self.token.as_deref()).await?;
-        self.subscription.set_interest(&page.interest);
-        self.token = Some(page.token.clone());
-        self.at_rest = !page.more;
-        Ok(page)
+        // From here on, being dropped means to read again.
+        self.state = State::Reading;
+        self.subscription.begin_page();
+        match self.engine.feed(&self.query, self.token.as_deref()).await {
+            Ok(page) => {
+                self.subscription.set_interest(&page.interest, page.head);
+                self.token = Some(page.token.clone());
+                self.state = if page.more { State::Reading } else { State::AtRest };
+                Ok(page)
+            }
+            Err(error) => {
+                if matches!(error, EngineError::Forbidden | EngineError::UnknownParent(_)) {
+                    self.state = State::Refused;
+                }
+                Err(error)
+            }
+        }
     }
 }

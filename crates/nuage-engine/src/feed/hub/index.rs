@@ -35,6 +35,11 @@ impl Bell {
         self.rung.store(false, Ordering::SeqCst);
     }
 
+    #[cfg(test)]
+    pub(super) fn has_rung(&self) -> bool {
+        self.rung.load(Ordering::SeqCst)
+    }
+
     /// Completes once it rang.
     pub(super) async fn rung(&self) {
         while !self.rung.load(Ordering::SeqCst) {

@@ -82,6 +82,10 @@ impl Watch {
         inner.index.is_empty()
     }
 
+    pub(super) fn is_deserted(&self) -> bool {
+        self.lock().index.is_empty()
+    }
+
     /// What [`Watch::set_interest`] is given later of a page that begins now.
     pub(super) fn rings(&self) -> u64 {
         self.lock().rings

@@ -1,0 +1,137 @@
+//! Compares heads, now and then and when another process says so: for what no hint told of.
+//!
+//! Beside those of the watched collections, the heads of what decides about them are compared:
+//! the buckets, the collections and groups of their buckets, and the groups of other buckets that
+//! watchers count as. Not seen so is who joins a group of a bucket that no watcher has to do with
+//! yet: that is found when a subscription runs out of patience.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+use nuage_model::{
+    BucketId, CollectionPath, GroupPath, Kind, Principal, RecordId, RecordPath, Seq, StoreError,
+};
+use tokio::time::Instant;
+
+use crate::feed::hub::Shared;
+use crate::feed::hub::errands::changed_records;
+use crate::feed::hub::news::Piece;
+use crate::write::members_of;
+
+/// Heads that are asked for in one question.
+const HEADS_MAX: usize = 20_000;
+/// Groups that are read to find whom their change concerns; beyond that it is all who may be in
+/// groups of the bucket.
+const GROUPS_MAX: usize = 100;
+/// Time between two looks, however many hints come.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Looks for ever.
+pub(super) async fn run(shared: &Arc<Shared>) {
+    let mut looker = Looker { known: HashMap::new() };
+    loop {
+        let begun = Instant::now();
+        if let Err(error) = looker.look(shared).await {
+            tracing::warn!(error = %error, "watched collections cannot be looked at");
+        }
+        shared.count_look();
+        tokio::select! {
+            () = tokio::time::sleep_until(begun + shared.look) => {}
+            () = shared.look_asked.notified() => {}
+        }
+        tokio::time::sleep_until(begun + PAUSE).await;
+    }
+}
+
+struct Looker {
+    /// Heads of built-in collections.
+    known: HashMap<CollectionPath, Option<Seq>>,
+}
+
+impl Looker {
+    async fn look(&mut self, shared: &Arc<Shared>) -> Result<(), StoreError> {
+        let watches = shared.watches();
+        let mut built_in = BTreeSet::from([CollectionPath::buckets()]);
+        for watch in &watches {
+            let bucket = &watch.collection.bucket;
+            built_in.insert(CollectionPath::collections(bucket.clone()));
+            built_in.insert(CollectionPath::groups(bucket.clone()));
+            built_in.extend(watch.group_buckets().into_iter().map(CollectionPath::groups));
+        }
+        self.known.retain(|collection, _| built_in.contains(collection));
+        let built_in: Vec<CollectionPath> = built_in.into_iter().collect();
+        let mut paths = built_in.clone();
+        paths.extend(watches.iter().map(|watch| watch.collection.clone()));
+        let mut heads = Vec::with_capacity(paths.len());
+        for paths in paths.chunks(HEADS_MAX) {
+            heads.extend(shared.store.heads(paths).await?);
+        }
+        let mut heads = heads.into_iter().map(|head| head.map(|head| head.seq));
+        for collection in built_in {
+            let head = heads.next().flatten();
+            let before = self.known.insert(collection.clone(), head);
+            if before != Some(head) {
+                moved(shared, &collection, before.flatten()).await;
+            }
+        }
+        for watch in watches {
+            if watch.is_behind(heads.next().flatten()) {
+                shared.moved(&watch);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Wakes those whom the changes of a built-in collection concern, since this position if it was
+/// known before.
+async fn moved(shared: &Arc<Shared>, collection: &CollectionPath, after: Option<Seq>) {
+    let bucket = &collection.bucket;
+    let changed = match after {
+        Some(after) => changed_records(shared, collection, after).await.unwrap_or_default(),
+        None => None,
+    };
+    match (collection.kind(), changed) {
+        (Kind::Bucket, Some(buckets)) => {
+            for bucket in buckets {
+                shared.ring_bucket(&BucketId::from(bucket.as_str()));
+            }
+        }
+        (Kind::Bucket, None) => shared.ring_everybody(),
+        (Kind::Group, Some(groups)) if groups.len() <= GROUPS_MAX => {
+            match concerned(shared, bucket, groups).await {
+                Ok(principals) => shared.note(&Piece::Members(principals)),
+                Err(_) => shared.ring_members_in(bucket),
+            }
+        }
+        (Kind::Group, _) => shared.ring_members_in(bucket),
+        (_, Some(collections)) => {
+            for name in collections {
+                shared.ring_collection(&CollectionPath::new(bucket.clone(), name.as_str()));
+            }
+        }
+        (_, None) => shared.ring_bucket(bucket),
+    }
+}
+
+/// What the members of these groups count as, and who is in them now.
+async fn concerned(
+    shared: &Shared,
+    bucket: &BucketId,
+    groups: Vec<RecordId>,
+) -> Result<HashSet<Principal>, StoreError> {
+    let collection = CollectionPath::groups(bucket.clone());
+    let paths: Vec<RecordPath> =
+        groups.iter().map(|group| collection.record(group.clone())).collect();
+    let mut concerned = HashSet::new();
+    for record in shared.store.get(&paths).await?.iter().flatten() {
+        // What is no list of members made nobody a member.
+        concerned.extend(members_of(record.body(), usize::MAX).unwrap_or_default());
+    }
+    for group in groups {
+        concerned.insert(GroupPath { bucket: bucket.clone(), group }.principal());
+    }
+    Ok(concerned)
+}

@@ -1,0 +1,80 @@
+//! What of a batch may concern watchers: the little that is taken out before it is applied.
+
+use foldhash::HashSet;
+use nuage_model::{Batch, BucketId, CollectionPath, Kind, Principal, Write};
+
+/// What a batch does that may concern watchers.
+pub(crate) struct News(Option<Vec<Piece>>);
+
+/// What one write does.
+pub(super) enum Piece {
+    /// Records of this collection changed.
+    Moved(CollectionPath),
+    /// Who may see this collection, or whether it is there.
+    Collection(CollectionPath),
+    /// The same of all collections of this bucket.
+    Bucket(BucketId),
+    /// Who belongs to a group: what its members count as, and those who are in it from now on.
+    Members(HashSet<Principal>),
+    /// All that belonged to groups of this bucket do so no more.
+    Groups(BucketId),
+    /// Everything.
+    Everything,
+}
+
+impl News {
+    /// Of a batch that nobody watched when it was begun.
+    pub(super) fn unknown() -> Self {
+        Self(None)
+    }
+
+    /// Of a batch that is to be applied.
+    pub(super) fn of(batch: &Batch) -> Self {
+        let mut pieces = Vec::new();
+        for write in &batch.writes {
+            match write {
+                // Nothing is left that could tell whom it concerns.
+                Write::Erase { path } if path.kind() == Kind::Record => {
+                    pieces.push(Piece::Collection(path.collection.clone()));
+                }
+                Write::Put { path, .. } | Write::Delete { path, .. } | Write::Erase { path } => {
+                    match path.kind() {
+                        Kind::Record => match pieces.last() {
+                            Some(Piece::Moved(last)) if *last == path.collection => {}
+                            _ => pieces.push(Piece::Moved(path.collection.clone())),
+                        },
+                        Kind::Bucket => pieces.push(Piece::Bucket(path.id.as_str().into())),
+                        Kind::Collection => {
+                            pieces.extend(path.collection_below().map(Piece::Collection));
+                        }
+                        Kind::Group | Kind::Account | Kind::History => {}
+                    }
+                }
+                Write::DropCollection { collection } => {
+                    pieces.push(Piece::Collection(collection.clone()));
+                }
+                Write::DropBucket { bucket } => {
+                    pieces.push(Piece::Bucket(bucket.clone()));
+                    pieces.push(Piece::Groups(bucket.clone()));
+                }
+                Write::SetMembers { group, members } => {
+                    let mut concerned: HashSet<Principal> = members.iter().cloned().collect();
+                    concerned.insert(group.principal());
+                    pieces.push(Piece::Members(concerned));
+                }
+                Write::Flush => pieces.push(Piece::Everything),
+                Write::Touch { .. }
+                | Write::Compact { .. }
+                | Write::Merge { .. }
+                | Write::KeepView { .. }
+                | Write::ForgetViews { .. } => {}
+            }
+        }
+        Self(Some(pieces))
+    }
+
+    /// Piece by piece, unless it is not known.
+    pub(super) fn pieces(self) -> Option<Vec<Piece>> {
+        self.0
+    }
+}
