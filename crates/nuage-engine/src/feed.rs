@@ -28,6 +28,7 @@ use std::sync::Arc;
 use nuage_model::{Principal, Record, RecordId, Seq, Sum};
 
 pub use follow::Follow;
+pub use hub::FeedStatistics;
 pub(crate) use hub::Hub;
 #[cfg(not(feature = "mutants"))]
 use mutants::Mutant;
@@ -45,8 +46,8 @@ pub(crate) struct Feeds {
 
 impl Feeds {
     /// Tokens are sealed with this secret.
-    pub(crate) fn new(secret: &str) -> Self {
-        Self { hub: Hub::default(), tokens: Tokens::new(secret), views: Views::default() }
+    pub(crate) fn new(secret: &str, hub: Hub) -> Self {
+        Self { hub, tokens: Tokens::new(secret), views: Views::default() }
     }
 
     /// The store was emptied.
