@@ -6,6 +6,7 @@
 mod asking;
 mod build;
 pub mod law;
+mod moments;
 mod placing;
 mod racing;
 mod removing;
@@ -43,6 +44,7 @@ const CASES: &[(&str, Case)] = cases![
     placing::the_time_of_the_head_counts_as_next,
     placing::a_taken_time_is_raised_to_a_free_one,
     placing::a_record_may_keep_its_own_past_time,
+    placing::a_time_is_free_once_its_record_is_gone_or_elsewhere,
     placing::a_time_beyond_all_bounds_counts_as_next,
     placing::the_first_time_of_a_collection_is_its_head,
     placing::exact_places_are_kept_and_must_lie_ahead,
@@ -64,6 +66,19 @@ const CASES: &[(&str, Case)] = cases![
     asking::collections_are_found_by_their_readers,
     asking::collections_are_listed_in_order_and_tallied,
     asking::names_with_a_character_0_are_of_nothing,
+    moments::a_moment_says_where_its_collection_stands,
+    moments::a_collection_of_the_same_name_is_another_incarnation,
+    moments::an_emptied_store_is_of_another_epoch,
+    moments::a_moment_stays_as_it_was,
+    moments::moments_are_dropped_wherever_they_are,
+    moments::groups_in_groups_are_found_once_each,
+    moments::groups_without_a_record_have_no_position,
+    moments::of_too_many_groups_one_more_than_wanted_is_given,
+    moments::heads_of_several_collections_are_told_in_order,
+    moments::views_are_kept_by_bucket_person_and_name,
+    moments::what_is_overdue_is_the_oldest,
+    moments::a_chore_is_done_by_one_at_a_time,
+    moments::feeds_end_with_the_store,
     racing::concurrent_writes_get_positions_of_their_own,
     racing::of_two_that_read_the_same_one_is_turned_down,
     racing::what_is_acknowledged_is_seen,

@@ -107,6 +107,28 @@ pub(super) async fn a_record_may_keep_its_own_past_time(store: Arc<dyn Store>) {
     }
 }
 
+pub(super) async fn a_time_is_free_once_its_record_is_gone_or_elsewhere(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let (old, new) = (posts.record("z"), posts.record("a"));
+    let take = || put_at(&new, "{}", at(5));
+    let ways = [
+        vec![put(&old, "{}"), take()],
+        vec![put_at(&old, "{}", at(9)), take()],
+        vec![delete(&old), take()],
+        vec![Write::Erase { path: old.clone() }, take()],
+        vec![Write::Erase { path: old.clone() }, put(&old, "{}"), take()],
+        vec![Write::Erase { path: old.clone() }, put_at(&old, "{}", at(9)), take()],
+    ];
+    for writes in ways {
+        apply(&store, NOW, vec![Write::DropCollection { collection: posts.clone() }]).await;
+        apply(&store, NOW, vec![put(&posts.record("head"), "{}")]).await;
+        apply(&store, NOW, vec![put_at(&old, "{}", at(5))]).await;
+        let outcomes = apply(&store, NOW, writes).await;
+        assert_eq!(outcomes.last().map(|outcome| outcome.timestamp), Some(Timestamp(5)));
+    }
+    assert_eq!(store.check().await.expect("it can be checked"), []);
+}
+
 pub(super) async fn a_time_beyond_all_bounds_counts_as_next(store: Arc<dyn Store>) {
     let posts = founded(&store, "blog", "posts").await;
     apply(&store, NOW, vec![put(&posts.record("a"), "{}")]).await;

@@ -105,6 +105,8 @@ pub(super) async fn dropped_requests_do_no_harm(store: Arc<dyn Store>) {
         });
         tokio::task::yield_now().await;
         task.abort();
+        // It may still be handing in its batch.
+        let _ = task.await;
     }
     let last = apply(&store, NOW, vec![put(&posts.record("last"), "{}")]).await;
     assert_eq!(head(&store, &posts).await.map(|head| head.seq), Some(last[0].seq));
