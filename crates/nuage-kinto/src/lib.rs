@@ -15,6 +15,7 @@
 //! | default bucket (14) | `default_bucket` |
 //! | history and snapshots (16) | the engine's `history`; `snapshot` |
 //! | accounts (17) | `accounts` |
+//! | why somebody may or may not do something: ours | `explain` |
 //! | utilities (20) | `utilities`, `openapi` |
 //!
 //! This crate translates; rules are the engine's, and who is asking is found out by `nuage-auth`.
@@ -25,6 +26,7 @@ mod call;
 mod default_bucket;
 mod envelope;
 mod error;
+mod explain;
 mod fields;
 mod front;
 #[cfg(feature = "fuzzing")]

@@ -80,6 +80,9 @@ pub(crate) fn document(title: &str, features: Features, address: Address<'_>) ->
     for resource in resources() {
         paths.insert(resource.list.to_owned(), list_path(resource));
         paths.insert(format!("{}/{{id}}", resource.list), object_path(resource));
+        if resource.kind != Kind::Account {
+            paths.insert(format!("{}/{{id}}/explain", resource.list), explain_path(resource));
+        }
     }
     add_utilities(&mut paths);
     if features.history {
@@ -268,6 +271,31 @@ fn object_path(resource: &Resource) -> Value {
         "put": secured(put, with_body(reference("definitions", one), &CONDITIONS)),
         "patch": secured(patch, with_body(reference("definitions", "change"), &changes)),
         "delete": secured(delete, named(&CONDITIONS)),
+    })
+}
+
+fn explain_path(resource: &Resource) -> Value {
+    let Resource { kind, tag, parents, .. } = resource;
+    let one = kind.as_str();
+    let explanation = json!({
+        "description": "What the principal may do with it, and why.",
+        "schema": reference("definitions", "explanation"),
+    });
+    let answers = json!({
+        "200": explanation,
+        "400": reference("responses", "400"),
+        "401": reference("responses", "401"),
+        "403": reference("responses", "403"),
+        "404": reference("responses", "404"),
+        "default": error_ref(),
+    });
+    let summary =
+        format!("Tell who may do what with a {one}, and why, to those who may change it.");
+    let explain = operation(tag, &format!("explain_{one}"), &summary, answers);
+    let names: Vec<&str> = parents.iter().chain(&["id"]).copied().collect();
+    json!({
+        "parameters": path_parameters(&names),
+        "get": secured(explain, named(&["principal"])),
     })
 }
 

@@ -211,6 +211,21 @@ pub(crate) fn parse_object(
     Ok(params)
 }
 
+/// Reads the query string of an explanation: about whom.
+pub(crate) fn parse_explain(raw: Option<&str>, limits: &Limits) -> Result<String, Error> {
+    let pairs = decode(raw.unwrap_or_default())?;
+    let mut principal = None;
+    for (name, values) in group(&pairs, limits)? {
+        match (name, values.as_slice()) {
+            ("principal", [""]) => return Err(invalid(name, "Whom to explain it for is missing")),
+            ("principal", [one]) => principal = Some((*one).to_owned()),
+            ("principal", _) => return Err(invalid(name, "Only one principal can be explained")),
+            _ => return Err(invalid(name, "Unknown parameter")),
+        }
+    }
+    principal.ok_or_else(|| invalid("principal", "Required"))
+}
+
 fn deletion_time(values: &[&str]) -> Result<Timestamp, Error> {
     let number = match values {
         [value] => filters::integer(value).ok().flatten(),

@@ -36,6 +36,8 @@ pub(crate) enum Endpoint {
     List(CollectionPath),
     /// One object of such a list.
     Object(RecordPath),
+    /// An object, `/explain`: no identifier holds a slash, so that nothing else has this path.
+    Explain(RecordPath),
     /// `/buckets/b/snapshot/collections/c@timestamp`
     Snapshot {
         /// The collection.
@@ -110,6 +112,15 @@ impl Endpoint {
 
     /// Follows what comes after `/buckets/{id}/`.
     pub(crate) fn in_bucket(bucket: BucketId, path: &str, features: Features) -> Option<Self> {
+        if path == "explain" {
+            return Some(Self::Explain(RecordPath::bucket(bucket)));
+        }
+        // What is called `explain` in a list is an object like others.
+        if let Some(object) = path.strip_suffix("/explain")
+            && let Some(Self::Object(object)) = Self::in_bucket(bucket.clone(), object, features)
+        {
+            return Some(Self::Explain(object));
+        }
         let mut steps = path.split('/');
         let found = match (steps.next()?, steps.next(), steps.next(), steps.next()) {
             ("collections", None, ..) => Self::List(CollectionPath::collections(bucket)),
@@ -161,6 +172,7 @@ impl Endpoint {
             | Self::OpenApi
             | Self::Contribute
             | Self::Counters
+            | Self::Explain(_)
             | Self::Snapshot { .. } => READ,
         }
     }
@@ -178,6 +190,7 @@ impl Endpoint {
                 | Self::List(_)
                 | Self::Default { .. }
                 | Self::Permissions
+                | Self::Explain(_)
                 | Self::Snapshot { .. }
         )
     }

@@ -136,6 +136,7 @@ impl Kinto {
             Endpoint::List(collection) => self.list(session, call, collection).await,
             Endpoint::Default { path, .. } => self.default_bucket(session, call, path).await,
             Endpoint::Permissions => self.permissions(session, call).await,
+            Endpoint::Explain(path) => self.explain(session, call, path).await,
             Endpoint::Snapshot { collection, at } => self.snapshot(session, collection, at).await,
             Endpoint::Hello => self.hello(session, &call.headers).await,
             Endpoint::Heartbeat => self.heartbeat().await,

@@ -99,6 +99,12 @@ impl Kinto {
             });
             all.insert("basicauth".to_owned(), told);
         }
+        let told = json!({
+            "description": "Why somebody may or may not do something with an object is told to \
+                            those who may change it: GET on the object's path and /explain.",
+            "url": self.settings.project_docs,
+        });
+        all.insert("explain".to_owned(), told);
         if let Some(accounts) = all.get_mut("accounts") {
             accounts["validation_enabled"] = false.into();
         }

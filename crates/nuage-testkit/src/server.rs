@@ -199,6 +199,14 @@ impl Server {
         number.expect("the system tells how much memory is resident")
     }
 
+    /// Another verb of the program on the same data, with the same settings.
+    pub fn tool(&self, verb: &str) -> Command {
+        let mut command = clean_command(&self.setup.binary);
+        command.arg(verb).args(self.place()).args(&self.setup.arguments);
+        command.envs(self.setup.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
     /// What the program's own check finds in the data: its exit code and its words.
     pub fn check(&self) -> (Option<i32>, String) {
         let mut command = clean_command(&self.setup.binary);

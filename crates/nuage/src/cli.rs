@@ -95,6 +95,8 @@ pub(crate) enum Verb {
     /// Copies of the data
     #[command(subcommand)]
     Backup(BackupVerb),
+    /// Tell who may do what with an object, and why
+    Explain(ExplainArguments),
     /// Write everything as lines of JSON, to a file or to the standard output
     Export {
         /// Where to
@@ -110,6 +112,19 @@ pub(crate) enum Verb {
     Copy(CopyArguments),
     /// Tell the version
     Version,
+}
+
+/// What is explained, and for whom.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ExplainArguments {
+    /// Path of a bucket, a collection, a group, a record or an account:
+    /// /buckets/blog/collections/posts/records/1
+    #[arg(value_name = "PATH")]
+    pub(crate) path: String,
+    /// Whom to explain it for: a user id (account:bob), a group (/buckets/blog/groups/editors),
+    /// system.Authenticated or system.Everyone
+    #[arg(long, value_name = "PRINCIPAL")]
+    pub(crate) principal: String,
 }
 
 /// From where to where. Each is a data folder, a SQLite file, sqlite:///absolute/file.db or

@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod copy;
 mod data;
+mod explain;
 mod failure;
 mod greeting;
 mod kinto_ini;
@@ -74,6 +75,7 @@ fn run(cli: Cli) -> Result<()> {
             }
             Verb::Check => check::perform(&settings, json).await,
             Verb::Backup(verb) => backup::perform(verb, &settings, json).await,
+            Verb::Explain(arguments) => explain::perform(&arguments, &settings, json).await,
             Verb::Export { file } => transfer::export::perform(file.as_deref(), &settings).await,
             Verb::Import { file } => {
                 transfer::import::perform(file.as_deref(), &settings, json).await

@@ -13,6 +13,7 @@ mod kinto_protocol;
 mod lost_database;
 mod lost_pages;
 mod moves;
+mod nested_groups;
 mod programs;
 mod rough_ends;
 mod several_processes;

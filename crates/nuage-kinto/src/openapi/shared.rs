@@ -40,6 +40,11 @@ pub(super) fn parameters() -> Value {
         "_fields": list("_fields", "Fields to show; dots reach into objects."),
         "id": text("id", "Only the object with this identifier."),
         "last_modified": number("last_modified", "Only what changed at this time."),
+        "principal": {
+            "name": "principal", "in": "query", "type": "string", "required": true,
+            "description": "Whom to explain it for: a user id, a group, system.Authenticated or \
+                            system.Everyone.",
+        },
         "If-Match": condition("If-Match", "Only if nothing changed since."),
         "If-None-Match": condition("If-None-Match", "Only if something changed, or is missing."),
         "Response-Behavior": {
@@ -94,6 +99,7 @@ pub(super) fn definitions<'a>(resources: impl Iterator<Item = &'a Resource>) -> 
             },
             "required": ["code", "errno", "error"],
         },
+        "explanation": explanation_definition(),
         "list": {
             "type": "object",
             "properties": { "data": { "type": "array", "items": { "type": "object" } } },
@@ -136,6 +142,41 @@ pub(super) fn definitions<'a>(resources: impl Iterator<Item = &'a Resource>) -> 
         definitions[resource.kind.as_str()] = object_definition(resource.kind);
     }
     definitions
+}
+
+fn explanation_definition() -> Value {
+    let text = json!({ "type": "string" });
+    let texts = json!({ "type": "array", "items": text });
+    let right = json!({
+        "type": "object",
+        "properties": {
+            "right": text,
+            "allowed": {
+                "type": "boolean",
+                "x-nullable": true,
+                "description": "null where it depends on a group that you may not look into",
+            },
+            "sentence": text,
+            "grant": { "type": "object" },
+            "chain": texts,
+            "looked_at": { "type": "array", "items": { "type": "object" } },
+        },
+        "required": ["right", "sentence"],
+    });
+    json!({
+        "type": "object",
+        "properties": {
+            "data": {
+                "type": "object",
+                "properties": {
+                    "object": text,
+                    "principal": text,
+                    "rights": { "type": "array", "items": right },
+                },
+                "required": ["object", "principal", "rights"],
+            },
+        },
+    })
 }
 
 fn object_definition(kind: Kind) -> Value {

@@ -34,6 +34,7 @@ fn names_the_operations_that_clients_call() {
         ] {
             assert!(ids.contains(&id), "{id}");
         }
+        assert_eq!(ids.contains(&format!("explain_{one}")), one != "account");
     }
     for id in [
         "batch",

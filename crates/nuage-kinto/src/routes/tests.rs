@@ -2,7 +2,7 @@
 
 use nuage_model::{CollectionPath, RecordPath};
 
-use super::{Endpoint, LIST, OBJECT};
+use super::{Endpoint, LIST, OBJECT, READ};
 use crate::Features;
 
 fn check(path: &str, expected: Option<Endpoint>) {
@@ -30,6 +30,32 @@ fn paths_lead_to_their_endpoints() {
     check("/buckets/default", Some(default("", OBJECT)));
     check("/buckets/default/collections", Some(default("collections", LIST)));
     check("/__user_data__/account:a", Some(Endpoint::UserData("account:a".to_owned())));
+}
+
+#[test]
+fn what_is_explained_is_never_taken_for_an_object() {
+    let collections = CollectionPath::collections("blog".into());
+    let posts = CollectionPath::new("blog", "posts");
+    let explain = |path| Some(Endpoint::Explain(path));
+    check("/buckets/blog/explain", explain(RecordPath::bucket("blog".into())));
+    check("/buckets/blog/collections/posts/explain", explain(collections.record("posts")));
+    let group = CollectionPath::groups("blog".into()).record("explain");
+    check("/buckets/blog/groups/explain", Some(Endpoint::Object(group.clone())));
+    check("/buckets/blog/groups/explain/explain", explain(group));
+    let records = "/buckets/blog/collections/posts/records";
+    check(&format!("{records}/a/explain"), explain(posts.record("a")));
+    let record = Some(Endpoint::Object(posts.record("explain")));
+    check(&format!("{records}/explain"), record);
+    check(
+        "/buckets/blog/collections/explain",
+        Some(Endpoint::Object(collections.record("explain"))),
+    );
+    for path in ["/explain", "/buckets/explain/explain/explain", "/buckets/blog/history/explain"] {
+        check(path, None);
+    }
+    check(&format!("{records}/a/explain/explain"), None);
+    let default = |path: &str| Endpoint::Default { path: path.to_owned(), methods: READ };
+    check("/buckets/default/explain", Some(default("explain")));
 }
 
 #[test]

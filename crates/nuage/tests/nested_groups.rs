@@ -1,0 +1,256 @@
+//! Rights do not pass through groups in groups, pass through too many, or stay after a group in
+//! the middle lost its member.
+
+use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
+use nuage_testkit::client::{Answer, Call, Client};
+use nuage_testkit::server::Server;
+use serde_json::{Value, json};
+
+use crate::programs::{open_server, program, write_settings};
+
+both_databases!(
+    rights_pass_through_groups_in_groups,
+    a_loss_in_the_middle_takes_the_right_away_at_once,
+    groups_of_everybody_may_be_in_groups,
+    a_batch_counts_the_groups_that_it_changes,
+    nobody_is_in_more_groups_than_may_be,
+);
+
+const OWNER: &str = "owner:1";
+const GUEST: &str = "guest:1";
+const OTHER: &str = "other:1";
+const RECORD: &str = "/v1/buckets/b/collections/c/records/r";
+
+/// A record that the last of three groups may read; each holds the one before, the first the
+/// guest. The second is in a bucket of its own.
+struct Scene {
+    client: Client,
+    guest: String,
+}
+
+const GROUPS: [&str; 3] =
+    ["/v1/buckets/b/groups/first", "/v1/buckets/other/groups/second", "/v1/buckets/b/groups/third"];
+
+impl Scene {
+    fn on(server: &Server) -> Self {
+        let mut client = server.client();
+        let guest = id_of(&mut client, GUEST);
+        let mut scene = Self { client, guest };
+        for path in ["/v1/buckets/b", "/v1/buckets/other", "/v1/buckets/b/collections/c"] {
+            assert_eq!(scene.owner(Call::put(path, &json!({}))).status, 201);
+        }
+        for number in 0..GROUPS.len() {
+            let member = scene.member(number);
+            assert_eq!(scene.fill(GROUPS[number], &[&member]).status, 201);
+        }
+        let readers = json!({"permissions": {"read": [principal(GROUPS[2])]}});
+        assert_eq!(scene.owner(Call::put(RECORD, &readers)).status, 201);
+        scene
+    }
+
+    /// Who is in the group of this number.
+    fn member(&self, number: usize) -> String {
+        match number {
+            0 => self.guest.clone(),
+            number => principal(GROUPS[number - 1]),
+        }
+    }
+
+    fn owner(&mut self, call: Call) -> Answer {
+        send(&mut self.client, call, OWNER)
+    }
+
+    fn fill(&mut self, group: &str, members: &[&str]) -> Answer {
+        self.owner(Call::put(group, &json!({"data": {"members": members}})))
+    }
+
+    /// What the guest is answered, which must be the same by every way.
+    fn seen(&mut self) -> u16 {
+        let one = send(&mut self.client, Call::get(RECORD), GUEST);
+        let list = "/v1/buckets/b/collections/c/records";
+        let all = send(&mut self.client, Call::get(list), GUEST);
+        let count = send(&mut self.client, Call::new("HEAD", list), GUEST);
+        match one.status {
+            200 => {
+                assert_eq!(all.json()["data"][0]["id"], "r", "{all}");
+                assert_eq!(count.header("Total-Records"), Some("1"));
+            }
+            _ => assert_eq!((all.status, count.status), (403, 403), "{all} {count}"),
+        }
+        one.status
+    }
+
+    fn principals(&mut self) -> Vec<String> {
+        let hello = send(&mut self.client, Call::get("/v1/"), GUEST).json();
+        let principals = hello["user"]["principals"].as_array().unwrap();
+        principals.iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn rights_pass_through_groups_in_groups(backend: Backend) {
+    let server = open_server(backend);
+    let mut scene = Scene::on(&server);
+    assert_eq!(scene.seen(), 200);
+    let told = scene.principals();
+    for group in GROUPS {
+        assert!(told.contains(&principal(group)), "{told:?}");
+    }
+    // Round in circles, and each in itself.
+    let guest = scene.guest.clone();
+    let [first, second, third] = GROUPS.map(principal);
+    for (group, before) in [(GROUPS[0], &guest), (GROUPS[1], &first), (GROUPS[2], &second)] {
+        let members = [before.as_str(), &first, &second, &third];
+        assert_eq!(scene.fill(group, &members).status, 200);
+    }
+    assert_eq!(scene.seen(), 200);
+    assert_eq!(scene.principals().len(), told.len());
+    // A circle that nobody is in gives nothing to anybody.
+    assert_eq!(scene.fill(GROUPS[0], &[&first, &second, &third]).status, 200);
+    assert_eq!(scene.seen(), 403);
+    assert_eq!(scene.principals().len(), told.len() - GROUPS.len());
+}
+
+fn a_loss_in_the_middle_takes_the_right_away_at_once(backend: Backend) {
+    let server = open_server(backend);
+    let mut scene = Scene::on(&server);
+    assert_eq!(scene.seen(), 200);
+    for (number, group) in GROUPS.into_iter().enumerate() {
+        let member = scene.member(number);
+        // Emptied, and filled again.
+        assert_eq!(scene.fill(group, &[]).status, 200);
+        assert_eq!(scene.seen(), 403, "{group} is empty");
+        assert_eq!(scene.fill(group, &[&member]).status, 200);
+        assert_eq!(scene.seen(), 200, "{group} is filled again");
+        // Deleted, and made again.
+        assert_eq!(scene.owner(Call::delete(group)).status, 200);
+        assert_eq!(scene.seen(), 403, "{group} is deleted");
+        assert_eq!(scene.fill(group, &[&member]).status, 201);
+        assert_eq!(scene.seen(), 200, "{group} is made again");
+    }
+    // With its bucket; what is made again under that name has no members.
+    let bucket = "/v1/buckets/other";
+    assert_eq!(scene.owner(Call::delete(bucket)).status, 200);
+    assert_eq!(scene.seen(), 403, "the bucket of {} is deleted", GROUPS[1]);
+    assert_eq!(scene.owner(Call::put(bucket, &json!({}))).status, 201);
+    assert_eq!(scene.seen(), 403, "a bucket of that name is made");
+    let member = scene.member(1);
+    assert_eq!(scene.fill(GROUPS[1], &[&member]).status, 201);
+    assert_eq!(scene.seen(), 200, "the whole chain is there again");
+}
+
+fn groups_of_everybody_may_be_in_groups(backend: Backend) {
+    let server = open_server(backend);
+    let mut scene = Scene::on(&server);
+    assert_eq!(send(&mut scene.client, Call::get(RECORD), OTHER).status, 403);
+    assert_eq!(scene.fill(GROUPS[0], &["system.Authenticated"]).status, 200);
+    assert_eq!(scene.seen(), 200);
+    assert_eq!(send(&mut scene.client, Call::get(RECORD), OTHER).status, 200);
+    assert_eq!(scene.client.send(&Call::get(RECORD)).unwrap().status, 401);
+}
+
+fn a_batch_counts_the_groups_that_it_changes(backend: Backend) {
+    let server = open_server(backend);
+    let mut scene = Scene::on(&server);
+    let guest = scene.guest.clone();
+    let [first, second, _] = GROUPS.map(principal);
+    let fill = |group: &str, members: &[&str]| {
+        json!({"method": "PUT", "path": group, "body": {"data": {"members": members}}})
+    };
+    let look = json!({"path": RECORD, "headers": {"Authorization": authorization(GUEST)}});
+    let delete = |path: &str| json!({"method": "DELETE", "path": path});
+    let requests = [
+        (look.clone(), 200),
+        (fill(GROUPS[1], &[]), 200),
+        (look.clone(), 403),
+        (fill(GROUPS[1], &[&first]), 200),
+        (look.clone(), 200),
+        (delete(GROUPS[0]), 200),
+        (look.clone(), 403),
+        // Two changes that give something only together, in the order from above.
+        (fill(GROUPS[0], &[&second]), 201),
+        (look.clone(), 403),
+        (fill(GROUPS[1], &[&guest]), 200),
+        (look.clone(), 200),
+        (delete("/v1/buckets/other"), 200),
+        (look.clone(), 403),
+        (json!({"method": "PUT", "path": "/v1/buckets/other"}), 201),
+        (look.clone(), 403),
+        (fill(GROUPS[1], &[&guest]), 201),
+        (look, 200),
+    ];
+    let (requests, expected): (Vec<Value>, Vec<u16>) = requests.into_iter().unzip();
+    let answer = scene.owner(Call::post("/v1/batch", &batch(requests)));
+    assert_eq!(statuses(&answer), expected, "{answer}");
+    assert_eq!(scene.seen(), 200, "as the batch left it");
+}
+
+fn nobody_is_in_more_groups_than_may_be(backend: Backend) {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = write_settings(folder.path(), nuage_testkit::history::SETTINGS);
+    let data = folder.path().join("data");
+    let setup = program().on(backend).argument("--kinto-ini").argument(settings);
+    let setup = setup.argument("--set").argument("limits.groups_of_person=3");
+    let server = setup.start_on(data, folder);
+    let mut scene = Scene::on(&server);
+    assert_eq!(scene.seen(), 200, "three groups are as many as may be");
+    let one_more = "/v1/buckets/b/groups/fourth";
+    assert_eq!(scene.fill(one_more, &[&principal(GROUPS[2])]).status, 201);
+    for path in [RECORD, "/v1/", "/v1/buckets/default"] {
+        let refused = send(&mut scene.client, Call::get(path), GUEST);
+        assert_eq!(refused.status, 403, "{refused}");
+        let body = refused.json();
+        assert_eq!(body["errno"], 121);
+        let message = body["message"].as_str().unwrap();
+        assert!(message.contains("More than 3 groups"), "{message}");
+        assert!(message.contains("limits.groups_of_person"), "{message}");
+    }
+    // In a batch only the requests of that person are refused.
+    let as_whom = |path: &str, who: &str| {
+        json!({"path": path, "headers": {"Authorization": authorization(who)}})
+    };
+    let requests = vec![as_whom(RECORD, OWNER), as_whom(RECORD, GUEST), as_whom(RECORD, OWNER)];
+    let answer = scene.owner(Call::post("/v1/batch", &batch(requests)));
+    assert_eq!(statuses(&answer), [200, 403, 200], "{answer}");
+    // Also where the batch itself goes beyond the limit, and comes back.
+    let fifth = "/v1/buckets/b/groups/fifth";
+    let requests = vec![
+        json!({"method": "DELETE", "path": one_more}),
+        as_whom(RECORD, GUEST),
+        json!({"method": "PUT", "path": fifth, "body": {"data": {"members": [scene.guest]}}}),
+        as_whom(RECORD, GUEST),
+        json!({"method": "DELETE", "path": fifth}),
+        as_whom(RECORD, GUEST),
+    ];
+    let answer = scene.owner(Call::post("/v1/batch", &batch(requests)));
+    assert_eq!(statuses(&answer), [200, 200, 201, 403, 200, 200], "{answer}");
+    assert_eq!(scene.seen(), 200);
+}
+
+fn principal(group: &str) -> String {
+    group.trim_start_matches("/v1").to_owned()
+}
+
+fn batch(requests: Vec<Value>) -> Value {
+    json!({"requests": requests, "defaults": {"headers": {"Authorization": authorization(OWNER)}}})
+}
+
+fn statuses(answer: &Answer) -> Vec<u16> {
+    let answers = answer.json()["responses"].as_array().cloned().unwrap_or_default();
+    answers.iter().map(|one| one["status"].as_u64().unwrap() as u16).collect()
+}
+
+fn authorization(user: &str) -> String {
+    Call::get("/").login(user).headers.remove(0).1
+}
+
+fn id_of(client: &mut Client, user: &str) -> String {
+    let hello = send(client, Call::get("/v1/"), user).json();
+    hello["user"]["id"].as_str().unwrap().to_owned()
+}
+
+fn send(client: &mut Client, call: Call, user: &str) -> Answer {
+    let answer = client.send(&call.login(user)).unwrap();
+    assert!(answer.status < 500, "{answer}");
+    answer
+}
