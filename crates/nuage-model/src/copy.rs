@@ -69,6 +69,8 @@ pub enum Table {
     DirectoryGroups,
     /// In which collections to look for records.
     DirectoryCollections,
+    /// Which groups a person was in.
+    Views,
 }
 
 /// A column of a table.
@@ -101,7 +103,7 @@ const fn column(name: &'static str, form: Form) -> Column {
 
 impl Table {
     /// All of them, in the order in which they are copied.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Collections,
         Self::Records,
         Self::Gone,
@@ -110,6 +112,7 @@ impl Table {
         Self::Members,
         Self::DirectoryGroups,
         Self::DirectoryCollections,
+        Self::Views,
     ];
 
     /// Its name.
@@ -123,6 +126,7 @@ impl Table {
             Self::Members => "members",
             Self::DirectoryGroups => "directory_groups",
             Self::DirectoryCollections => "directory_collections",
+            Self::Views => "views",
         }
     }
 
@@ -147,6 +151,7 @@ impl Table {
                         column("live", Whole),
                         column("tombstones", Whole),
                         column("chosen", Whole),
+                        column("gone", Whole),
                         column("dropped", Flag),
                     ]
                 }
@@ -186,6 +191,7 @@ impl Table {
                         column("collection", Text),
                         column("signature", Bytes),
                         column("live", Whole),
+                        column("digest", Whole),
                     ]
                 }
             }
@@ -206,6 +212,17 @@ impl Table {
             Self::DirectoryCollections => {
                 const { &[column("principal", Text), column("bucket", Text), column("collection", Text)] }
             }
+            Self::Views => {
+                const {
+                    &[
+                        column("bucket", Text),
+                        column("person", Text),
+                        column("name", Bytes),
+                        column("groups", Text),
+                        column("used", Whole),
+                    ]
+                }
+            }
         }
     }
 
@@ -213,7 +230,11 @@ impl Table {
     pub fn key(self) -> &'static [Column] {
         let columns = match self {
             Self::Collections | Self::DirectoryGroups => 2,
-            Self::Records | Self::Signatures | Self::Members | Self::DirectoryCollections => 3,
+            Self::Records
+            | Self::Signatures
+            | Self::Members
+            | Self::DirectoryCollections
+            | Self::Views => 3,
             Self::Gone | Self::SignaturePrincipals => 4,
         };
         &self.columns()[..columns]

@@ -41,14 +41,15 @@ const FIT: &str = concat!(
             IS DISTINCT FROM (k.timestamp, k.signature, k.entered, k.dead)
     ) AND NOT EXISTS (
         SELECT 1 FROM unnest($9::text[], $10::text[], $11::bytea[], $12::bigint[], $13::bigint[],
-            $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[])
-            AS k (bucket, collection, incarnation, seq, timestamp, gc_seq, live, tombstones, chosen)
+            $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[])
+            AS k (bucket, collection, incarnation, seq, timestamp, gc_seq, live, tombstones,
+                chosen, gone)
         LEFT JOIN LATERAL (SELECT * FROM collections
             WHERE bucket = k.bucket AND collection = k.collection AND NOT dropped LIMIT 1) c
             ON true
-        WHERE (c.incarnation, c.seq, c.timestamp, c.gc_seq, c.live, c.tombstones, c.chosen)
+        WHERE (c.incarnation, c.seq, c.timestamp, c.gc_seq, c.live, c.tombstones, c.chosen, c.gone)
             IS DISTINCT FROM
-            (k.incarnation, k.seq, k.timestamp, k.gc_seq, k.live, k.tombstones, k.chosen)
+            (k.incarnation, k.seq, k.timestamp, k.gc_seq, k.live, k.tombstones, k.chosen, k.gone)
     ) THEN 'yes' ELSE 'no' END, true)"
 );
 
@@ -248,10 +249,10 @@ pub(super) async fn commit(
     let shown: Vec<Option<i64>> =
         guess.sequences.iter().map(|(_, sequence)| sequence.shown()).collect();
     let (seq, gc_seq) = (of(|one| one.seq.0), of(|one| one.gc_seq.0));
-    let (live, tombstones, chosen) =
-        (of(|one| one.live), of(|one| one.tombstones), of(|one| one.chosen));
+    let (live, tombstones) = (of(|one| one.live), of(|one| one.tombstones));
+    let (chosen, gone) = (of(|one| one.chosen), of(|one| one.gone));
     let lock_parameters: [&(dyn ToSql + Sync); 2] = [&buckets, &collections];
-    let fit_parameters: [&(dyn ToSql + Sync); 17] = [
+    let fit_parameters: [&(dyn ToSql + Sync); 18] = [
         &names.buckets,
         &names.collections,
         &names.ids,
@@ -269,6 +270,7 @@ pub(super) async fn commit(
         &live,
         &tombstones,
         &chosen,
+        &gone,
     ];
     // Joined futures send in their order, without waiting for each other's answers.
     let (begun, locked, fits, written) = tokio::join!(

@@ -4,20 +4,25 @@
 //! migrations that were applied, `store` a random name. Migrations only go forward; a database of
 //! a newer form is refused, and so is one of another program, both untouched.
 
-use nuage_model::StoreError;
+use std::collections::BTreeMap;
+
+use nuage_model::{DIGEST_MODULUS, RecordId, StoreError, Timestamp, digest};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, GenericClient};
+use tokio_postgres::{Client, GenericClient, Transaction};
 
 use crate::postgres::connect::Target;
 use crate::postgres::errors::Fault;
 use crate::postgres::start::refuse;
 
 /// In order; number N brings a database from form N to form N + 1. Published ones never change.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_first.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_feeds.sql")];
+/// The number of the migration after which digests are computed, which SQL cannot do.
+const FEEDS: usize = 1;
 
 /// The tables of the present form.
-pub(super) const TABLES: [&str; 9] = [
+pub(super) const TABLES: [&str; 10] = [
     "meta",
     "collections",
     "records",
@@ -27,6 +32,7 @@ pub(super) const TABLES: [&str; 9] = [
     "members",
     "directory_groups",
     "directory_collections",
+    "views",
 ];
 
 /// "Nuag". Whoever migrates holds this lock until the end of the transaction, since there may be
@@ -45,6 +51,15 @@ const NAME: &str = "INSERT INTO meta (key, value) VALUES ('application', 'nuage'
      ('store', replace(gen_random_uuid()::text, '-', ''))";
 const FORM: &str = "INSERT INTO meta (key, value) VALUES ('form', $1) \
      ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+
+/// Rows of which digests are computed at a time.
+const PAGE_ROWS: i32 = 5_000;
+const LIVE_RECORDS: &str = "SELECT bucket, collection, signature, id, coalesce(timestamp, seq) \
+     FROM records WHERE NOT dead";
+const ADD_DIGESTS: &str = "UPDATE signatures s SET digest = (s.digest + k.digest) % (1::bigint << 48) \
+     FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[]) \
+     AS k (bucket, collection, signature, digest) \
+     WHERE s.bucket = k.bucket AND s.collection = k.collection AND s.signature = k.signature";
 
 /// What a database is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,8 +102,11 @@ async fn migrate_locked(client: &mut Client, target: &Target, schema: &str) -> R
     if applied == MIGRATIONS.len() {
         return Ok(()); // Another process did it while this one waited.
     }
-    for step in &MIGRATIONS[applied..] {
+    for (number, step) in MIGRATIONS.iter().enumerate().skip(applied) {
         transaction.batch_execute(step).await?;
+        if number == FEEDS && applied > 0 {
+            fill_digests(&transaction).await?;
+        }
     }
     if applied == 0 {
         transaction.batch_execute(NAME).await?;
@@ -98,6 +116,32 @@ async fn migrate_locked(client: &mut Client, target: &Target, schema: &str) -> R
     transaction.commit().await?;
     tracing::info!(form = MIGRATIONS.len(), from = applied, "the tables are made");
     Ok(())
+}
+
+// A page of records after the other, so that memory for one is enough.
+async fn fill_digests(transaction: &Transaction<'_>) -> Result<(), Fault> {
+    let live = transaction.prepare(LIVE_RECORDS).await?;
+    let add = transaction.prepare(ADD_DIGESTS).await?;
+    let portal = transaction.bind(&live, &[]).await?;
+    loop {
+        let page = transaction.query_portal(&portal, PAGE_ROWS).await?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        let mut sums: BTreeMap<(&str, &str, &[u8]), u64> = BTreeMap::new();
+        for row in &page {
+            let key = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            let id = RecordId::from(row.try_get::<_, &str>(3)?);
+            let sum = sums.entry(key).or_default();
+            *sum = (*sum + digest(&id, Timestamp(row.try_get(4)?))) % DIGEST_MODULUS;
+        }
+        let buckets: Vec<&str> = sums.keys().map(|key| key.0).collect();
+        let collections: Vec<&str> = sums.keys().map(|key| key.1).collect();
+        let signatures: Vec<&[u8]> = sums.keys().map(|key| key.2).collect();
+        let sums = sums.values().map(|sum| i64::try_from(*sum).expect("less than 2^48"));
+        let sums: Vec<i64> = sums.collect();
+        transaction.execute(&add, &[&buckets, &collections, &signatures, &sums]).await?;
+    }
 }
 
 /// Says what the database is, or why it is refused. Changes nothing.

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use foldhash::HashMap;
 use nuage_model::{
-    BucketId, CollectionPath, GroupPath, Readers, RecordId, RecordPath, Seq, Signature,
+    BucketId, CollectionPath, GroupPath, Readers, RecordId, RecordPath, Seq, Signature, Timestamp,
 };
 
 use crate::postgres::errors::Fault;
-use crate::rules::{New, Old, Place, Sequence, Tables};
+use crate::rules::{New, Old, Place, Residents, Sequence, Tables};
 
 /// A row of `records` without its texts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,9 +65,8 @@ pub(super) struct Effects {
     /// Rows of `records`.
     pub(super) written: BTreeMap<RecordPath, Written>,
     pub(super) gone: Vec<Gone>,
-    /// What is added to the number of live records of these signatures, which are made if they
-    /// are missing.
-    pub(super) signatures: BTreeMap<(CollectionPath, Signature), i64>,
+    /// What is added to the live records of these signatures, which are made if they are missing.
+    pub(super) signatures: BTreeMap<(CollectionPath, Signature), Residents>,
     /// Principals of signatures that may be new.
     pub(super) principals: BTreeMap<(CollectionPath, Signature), Readers>,
     pub(super) joined: BTreeSet<(GroupPath, String)>,
@@ -168,7 +167,10 @@ impl Overlay {
 
     fn write(&mut self, path: &RecordPath, row: Row, permissions: &str, body: &str) {
         self.replace(path, Some(row));
-        self.effects.erased.remove(path);
+        if self.effects.erased.remove(path) {
+            // Its row stays, and another may get the time that it shows before it is written to.
+            self.effects.freed.insert(path.clone());
+        }
         let (permissions, body) = (permissions.to_owned(), body.to_owned());
         self.effects.written.insert(path.clone(), Written { row, permissions, body });
     }
@@ -209,7 +211,7 @@ impl Tables for Overlay {
         Ok(self.records.get(path).map(|row| Old {
             row: (),
             seq: row.seq,
-            has_chosen: row.chosen.is_some(),
+            chosen: row.chosen.map(Timestamp),
             signature: row.signature,
             entered: row.entered,
             dead: row.dead,
@@ -277,9 +279,9 @@ impl Tables for Overlay {
         &mut self,
         path: &CollectionPath,
         signature: Signature,
-        more: i64,
+        more: Residents,
     ) -> Result<(), Fault> {
-        *self.effects.signatures.entry((path.clone(), signature)).or_default() += more;
+        self.effects.signatures.entry((path.clone(), signature)).or_default().add(more);
         Ok(())
     }
 

@@ -48,12 +48,15 @@ const GET_ALL: &str = concat!(
     ") AS r"
 );
 const SEQUENCE: &str = "
-    SELECT incarnation, seq, timestamp, gc_seq, live, tombstones, chosen, dropped
+    SELECT incarnation, seq, timestamp, gc_seq, live, tombstones, chosen, gone, dropped
     FROM collections WHERE bucket = $1 AND collection = $2";
+// Not `principal = own.principal`: the index that begins with signatures would do as well then,
+// to the planner.
 const SIGNATURES: &str = "
     SELECT p.signature, s.live FROM unnest($3::text[]) AS own (principal)
     CROSS JOIN LATERAL (SELECT signature FROM signature_principals
-        WHERE bucket = $1 AND collection = $2 AND principal = own.principal OFFSET 0) AS p
+        WHERE bucket = $1 AND collection = $2 AND principal >= own.principal
+            AND principal <= own.principal ORDER BY principal OFFSET 0) AS p
     LEFT JOIN LATERAL (SELECT live FROM signatures
         WHERE bucket = $1 AND collection = $2 AND signature = p.signature LIMIT 1) AS s ON true";
 

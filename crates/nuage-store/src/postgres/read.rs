@@ -14,7 +14,7 @@ use crate::postgres::rows::{self, one_record, one_record_to_lock};
 macro_rules! sequence_columns {
     () => {
         "c.bucket, c.collection, c.incarnation, c.seq, c.timestamp, c.gc_seq, c.live, \
-         c.tombstones, c.chosen, c.dropped"
+         c.tombstones, c.chosen, c.gone, c.dropped"
     };
 }
 /// One after the other in the order of the names given, which is the order of locks.
@@ -34,8 +34,8 @@ const LOCK_ALL: &str = "LOCK TABLE collections IN EXCLUSIVE MODE";
 /// A row without a collection, so that there is something to lock.
 const MAKE: &str = "
     INSERT INTO collections (bucket, collection, incarnation, seq, timestamp, gc_seq, live,
-        tombstones, chosen, dropped)
-    SELECT bucket, collection, '\\x0000000000000000', 0, NULL, 0, 0, 0, 0, true
+        tombstones, chosen, gone, dropped)
+    SELECT bucket, collection, '\\x0000000000000000', 0, NULL, 0, 0, 0, 0, 0, true
     FROM unnest($1::text[], $2::text[]) AS k (bucket, collection)
     ON CONFLICT (bucket, collection) DO NOTHING";
 macro_rules! old {

@@ -97,13 +97,10 @@ pub(super) fn signature(row: &Row, index: usize) -> Result<Signature, Fault> {
     Ok(Signature(bytes))
 }
 
-/// The sequence in the row: incarnation, seq, timestamp, gc_seq, live, tombstones, chosen and
-/// dropped, from this index on.
+/// The sequence in the row: incarnation, seq, timestamp, gc_seq, live, tombstones, chosen, gone
+/// and dropped, from this index on.
 pub(super) fn sequence(row: &Row, from: usize) -> Result<Sequence, Fault> {
-    let incarnation: &[u8] = value(row, from)?;
-    let incarnation = incarnation.try_into().map_err(|_| {
-        StoreError::Corrupt(format!("an incarnation has {} bytes", incarnation.len()))
-    })?;
+    let incarnation = incarnation(value(row, from)?)?;
     let seq = Seq(value(row, from + 1)?);
     let timestamp: Option<i64> = value(row, from + 2)?;
     Ok(Sequence {
@@ -114,7 +111,15 @@ pub(super) fn sequence(row: &Row, from: usize) -> Result<Sequence, Fault> {
         live: value(row, from + 4)?,
         tombstones: value(row, from + 5)?,
         chosen: value(row, from + 6)?,
-        dropped: value(row, from + 7)?,
+        gone: value(row, from + 7)?,
+        dropped: value(row, from + 8)?,
+    })
+}
+
+/// By which collections of one name differ.
+pub(super) fn incarnation(bytes: &[u8]) -> Result<[u8; 8], Fault> {
+    bytes.try_into().map_err(|_| {
+        StoreError::Corrupt(format!("an incarnation has {} bytes", bytes.len())).into()
     })
 }
 

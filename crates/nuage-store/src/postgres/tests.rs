@@ -27,14 +27,15 @@ const ALL_CHOSEN: &str = "
 /// What lies around the records, and what the server knows of it.
 const REST: &str = "
     INSERT INTO collections SELECT bucket, collection, '\\x00', max(seq), NULL, 0,
-        count(*) FILTER (WHERE NOT dead), count(*) FILTER (WHERE dead), count(timestamp), false
+        count(*) FILTER (WHERE NOT dead), count(*) FILTER (WHERE dead), count(timestamp), false,
+        0
     FROM records GROUP BY bucket, collection;
-    INSERT INTO collections SELECT 'b' || n, 'd', '\\x00', 1, NULL, 0, 0, 0, 0, false
+    INSERT INTO collections SELECT 'b' || n, 'd', '\\x00', 1, NULL, 0, 0, 0, 0, false, 0
     FROM generate_series(1, 5000) AS n;
     INSERT INTO signature_principals
     SELECT 'b' || n, 'd', 'p' || (n % 9), decode(md5(n::text), 'hex')
     FROM generate_series(1, 5000) AS n;
-    INSERT INTO signatures SELECT bucket, collection, signature, 1 FROM signature_principals;
+    INSERT INTO signatures SELECT bucket, collection, signature, 1, 0 FROM signature_principals;
     INSERT INTO members SELECT 'b' || n, 'm' || (n % 700), 'g' || (n % 9)
     FROM generate_series(1, 5000) AS n;
     INSERT INTO directory_groups SELECT DISTINCT member, bucket FROM members;

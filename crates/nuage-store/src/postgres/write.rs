@@ -14,6 +14,7 @@ use crate::postgres::errors::Fault;
 use crate::postgres::overlay::Effects;
 use crate::postgres::read::{Names, collection_names};
 use crate::postgres::rows::one_record_to_lock;
+use crate::rules::Residents;
 
 /// Nothing is written where a guess was wrong.
 macro_rules! if_fit {
@@ -25,7 +26,8 @@ macro_rules! if_fit {
 const FLUSH: &str = "
     DELETE FROM records; DELETE FROM gone; DELETE FROM signatures;
     DELETE FROM signature_principals; DELETE FROM members; DELETE FROM directory_groups;
-    DELETE FROM directory_collections; DELETE FROM collections";
+    DELETE FROM directory_collections; DELETE FROM collections; DELETE FROM views;
+    UPDATE meta SET value = replace(gen_random_uuid()::text, '-', '') WHERE key = 'store'";
 const DROP_BUCKETS: &[&str] = &[
     "DELETE FROM records WHERE bucket = ANY($1)",
     "DELETE FROM gone WHERE bucket = ANY($1)",
@@ -34,7 +36,8 @@ const DROP_BUCKETS: &[&str] = &[
     "DELETE FROM directory_collections WHERE bucket = ANY($1)",
     "DELETE FROM directory_groups WHERE bucket = ANY($1)",
     "DELETE FROM members WHERE bucket = ANY($1)",
-    "UPDATE collections SET live = 0, tombstones = 0, chosen = 0, dropped = true
+    "DELETE FROM views WHERE bucket = ANY($1)",
+    "UPDATE collections SET live = 0, tombstones = 0, chosen = 0, gone = 0, dropped = true
      WHERE bucket = ANY($1)",
 ];
 macro_rules! drop_collections {
@@ -95,12 +98,13 @@ const DEPART: &str = concat!(
 );
 const COUNT: &str = concat!(
     "
-    INSERT INTO signatures (bucket, collection, signature, live)
-    SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[])",
+    INSERT INTO signatures (bucket, collection, signature, live, digest)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[], $5::bigint[])",
     if_fit!(),
     "
     ON CONFLICT (bucket, collection, signature) DO UPDATE SET
-        live = signatures.live + excluded.live"
+        live = signatures.live + excluded.live,
+        digest = (signatures.digest + excluded.digest) % (1::bigint << 48)"
 );
 const REGISTER: &str = concat!(
     "
@@ -138,15 +142,15 @@ const UNLIST_GROUPS: &str = "
 const SEQUENCES: &str = concat!(
     "
     INSERT INTO collections (bucket, collection, incarnation, seq, timestamp, gc_seq, live,
-        tombstones, chosen, dropped)
+        tombstones, chosen, gone, dropped)
     SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[], $5::bigint[],
-        $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::boolean[])",
+        $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::boolean[])",
     if_fit!(),
     "
     ON CONFLICT (bucket, collection) DO UPDATE SET
         incarnation = excluded.incarnation, seq = excluded.seq, timestamp = excluded.timestamp,
         gc_seq = excluded.gc_seq, live = excluded.live, tombstones = excluded.tombstones,
-        chosen = excluded.chosen, dropped = excluded.dropped"
+        chosen = excluded.chosen, gone = excluded.gone, dropped = excluded.dropped"
 );
 
 /// Writes the effects and commits, in one round trip.
@@ -279,8 +283,8 @@ impl<'a> Steps<'a> {
 
     async fn signatures(&mut self, effects: &'a Effects) -> Result<(), Fault> {
         // A signature that is known, and that as many records got as lost.
-        let is_idle = |key: &(CollectionPath, Signature), more: i64| {
-            more == 0 && !effects.principals.contains_key(key)
+        let is_idle = |key: &(CollectionPath, Signature), more: Residents| {
+            more == Residents::default() && !effects.principals.contains_key(key)
         };
         let counts: Vec<_> =
             effects.signatures.iter().filter(|(key, more)| !is_idle(key, **more)).collect();
@@ -289,7 +293,8 @@ impl<'a> Steps<'a> {
                 column(counts.iter().map(|((path, _), _)| path.bucket.as_str())),
                 column(counts.iter().map(|((path, _), _)| path.name.as_str())),
                 column(counts.iter().map(|((_, signature), _)| &signature.0[..])),
-                column(counts.iter().map(|(_, more)| **more)),
+                column(counts.iter().map(|(_, more)| more.live)),
+                column(counts.iter().map(|(_, more)| more.digest())),
             ];
             self.add(COUNT, parameters).await?;
         }
@@ -356,6 +361,7 @@ impl<'a> Steps<'a> {
             column(rows().map(|one| one.live)),
             column(rows().map(|one| one.tombstones)),
             column(rows().map(|one| one.chosen)),
+            column(rows().map(|one| one.gone)),
             column(rows().map(|one| one.dropped)),
         ];
         self.add(SEQUENCES, parameters).await

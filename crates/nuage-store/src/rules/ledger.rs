@@ -6,7 +6,9 @@
 
 use foldhash::{HashMap, HashSet};
 
-use nuage_model::{BucketId, CollectionPath, Head, Readers, Signature};
+use nuage_model::{
+    BucketId, CollectionPath, DIGEST_MODULUS, Head, Readers, RecordId, Signature, Timestamp, digest,
+};
 
 use crate::rules::{Sequence, Tables};
 
@@ -31,7 +33,29 @@ pub(crate) struct Entry {
     pub(crate) sequence: Option<Sequence>,
     dirty: bool,
     signatures: HashSet<Signature>,
-    live_by_signature: HashMap<Signature, i64>,
+    residents: HashMap<Signature, Residents>,
+}
+
+/// What comes to the live records that have a signature.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Residents {
+    /// So many more.
+    pub(crate) live: i64,
+    /// Added to the sum of their digests, modulo 2^48.
+    pub(crate) digest: u64,
+}
+
+impl Residents {
+    /// Both together.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.live += more.live;
+        self.digest = (self.digest + more.digest) % DIGEST_MODULUS;
+    }
+
+    /// The sum as databases keep it.
+    pub(crate) fn digest(self) -> i64 {
+        i64::try_from(self.digest).expect("less than 2^48")
+    }
 }
 
 /// What a group of writes did to the heads, in order of the fields.
@@ -46,15 +70,22 @@ pub(crate) struct Changes {
 }
 
 impl Entry {
-    /// Adds to the number of live records with a signature.
-    pub(crate) fn count(&mut self, signature: Signature, more: i64) {
-        *self.live_by_signature.entry(signature).or_default() += more;
+    /// A live record has this signature from now on, and shows this time.
+    pub(crate) fn enter(&mut self, signature: Signature, id: &RecordId, shown: Timestamp) {
+        let more = Residents { live: 1, digest: digest(id, shown) };
+        self.residents.entry(signature).or_default().add(more);
+    }
+
+    /// A live record had this signature until now, and showed this time.
+    pub(crate) fn leave(&mut self, signature: Signature, id: &RecordId, shown: Timestamp) {
+        let less = Residents { live: -1, digest: DIGEST_MODULUS - digest(id, shown) };
+        self.residents.entry(signature).or_default().add(less);
     }
 
     /// Forgets the signatures, whose rows were removed.
     pub(crate) fn forget_signatures(&mut self) {
         self.signatures.clear();
-        self.live_by_signature.clear();
+        self.residents.clear();
     }
 }
 
@@ -115,8 +146,10 @@ impl Ledger {
             if let Some(sequence) = &entry.sequence {
                 tables.set_sequence(path, sequence)?;
             }
-            for (signature, more) in entry.live_by_signature.drain().filter(|(_, n)| *n != 0) {
-                tables.count(path, signature, more)?;
+            for (signature, more) in entry.residents.drain() {
+                if more != Residents::default() {
+                    tables.count(path, signature, more)?;
+                }
             }
         }
         Ok(())

@@ -17,7 +17,7 @@ use nuage_model::{
     Readers, RecordPath, Seq, Signature, StoreError, Timestamp, Write,
 };
 
-pub(crate) use ledger::{Changes, Ledger};
+pub(crate) use ledger::{Changes, Ledger, Residents};
 pub(crate) use place::{PROBES_MAX, Place};
 pub(crate) use sequence::Sequence;
 
@@ -77,12 +77,12 @@ pub(crate) trait Tables {
     /// Makes a signature known in a collection, with its principals, unless it is.
     fn register(&mut self, path: &CollectionPath, readers: &Readers) -> Result<(), Self::Fault>;
 
-    /// Adds to the number of live records with a signature that is known.
+    /// Adds to the live records of a signature that is known.
     fn count(
         &mut self,
         path: &CollectionPath,
         signature: Signature,
-        more: i64,
+        more: Residents,
     ) -> Result<(), Self::Fault>;
 
     /// Who is in a group.
@@ -109,10 +109,16 @@ pub(crate) trait Tables {
 pub(crate) struct Old<R> {
     pub(crate) row: R,
     pub(crate) seq: Seq,
-    pub(crate) has_chosen: bool,
+    pub(crate) chosen: Option<Timestamp>,
     pub(crate) signature: Signature,
     pub(crate) entered: Seq,
     pub(crate) dead: bool,
+}
+
+impl<R> Old<R> {
+    fn shown(&self) -> Timestamp {
+        self.chosen.unwrap_or(self.seq.into())
+    }
 }
 
 /// What the row of a record holds from now on.
@@ -268,11 +274,11 @@ impl<'a, T: Tables> Transaction<'a, T> {
         match &old {
             // It left its signature just now.
             Some(old) if !old.dead && old.signature != signature => {
-                self.tables.depart(path, place.seq, old)?;
+                self.depart(path, place.seq, old)?;
             }
             // It left when it was deleted; what the horizon has passed is no longer told.
             Some(old) if old.dead && old.seq > self.horizon(&path.collection)? => {
-                self.tables.depart(path, old.seq, old)?;
+                self.depart(path, old.seq, old)?;
             }
             _ => {}
         }
@@ -280,6 +286,13 @@ impl<'a, T: Tables> Transaction<'a, T> {
         let new = New { place, signature, entered, dead: false, permissions, body };
         self.tables.put(path, old.as_ref(), &new)?;
         self.count_put(path, old.as_ref(), place, content.readers)
+    }
+
+    fn depart(&mut self, path: &RecordPath, left: Seq, old: &Old<T::Row>) -> Result<(), T::Fault> {
+        self.tables.depart(path, left, old)?;
+        let entry = self.ledger.change(&mut self.tables, &path.collection)?;
+        entry.sequence.as_mut().expect("placing a record made the row").gone += 1;
+        Ok(())
     }
 
     fn count_put(
@@ -290,33 +303,31 @@ impl<'a, T: Tables> Transaction<'a, T> {
         readers: &Readers,
     ) -> Result<(), T::Fault> {
         let signature = readers.signature();
-        let was = old.filter(|old| !old.dead).map(|old| old.signature);
-        if was != Some(signature) {
+        let was = old.filter(|old| !old.dead);
+        if was.map(|was| was.signature) != Some(signature) {
             self.ledger.register(&mut self.tables, &path.collection, readers)?;
         }
         let entry = self.ledger.change(&mut self.tables, &path.collection)?;
-        if was != Some(signature) {
-            entry.count(signature, 1);
-            if let Some(was) = was {
-                entry.count(was, -1);
-            }
+        entry.enter(signature, &path.id, place.shown());
+        if let Some(was) = was {
+            entry.leave(was.signature, &path.id, was.shown());
         }
         let sequence = entry.sequence.as_mut().expect("placing a record made the row");
         sequence.live += i64::from(was.is_none());
         sequence.tombstones -= i64::from(old.is_some_and(|old| old.dead));
         sequence.chosen += i64::from(place.chosen.is_some());
-        sequence.chosen -= i64::from(old.is_some_and(|old| old.has_chosen));
+        sequence.chosen -= i64::from(old.is_some_and(|old| old.chosen.is_some()));
         Ok(())
     }
 
     fn bury(&mut self, path: &RecordPath, old: &Old<T::Row>, place: Place) -> Result<(), T::Fault> {
         self.tables.bury(path, old, place)?;
         let entry = self.ledger.change(&mut self.tables, &path.collection)?;
-        entry.count(old.signature, -1);
+        entry.leave(old.signature, &path.id, old.shown());
         let sequence = entry.sequence.as_mut().expect("placing a tombstone made the row");
         sequence.live -= 1;
         sequence.tombstones += 1;
-        sequence.chosen += i64::from(place.chosen.is_some()) - i64::from(old.has_chosen);
+        sequence.chosen += i64::from(place.chosen.is_some()) - i64::from(old.chosen.is_some());
         Ok(())
     }
 
@@ -339,7 +350,7 @@ impl<'a, T: Tables> Transaction<'a, T> {
         self.tables.erase(path, old)?;
         let entry = self.ledger.change(&mut self.tables, &path.collection)?;
         if !old.dead {
-            entry.count(old.signature, -1);
+            entry.leave(old.signature, &path.id, old.shown());
         }
         let Some(sequence) = &mut entry.sequence else {
             let why = format!("{path} lies in a collection without a row of its own");
@@ -350,8 +361,9 @@ impl<'a, T: Tables> Transaction<'a, T> {
         } else {
             sequence.live -= 1;
         }
-        sequence.chosen -= i64::from(old.has_chosen);
+        sequence.chosen -= i64::from(old.chosen.is_some());
         sequence.gc_seq = sequence.seq;
+        sequence.gone = 0;
         let horizon = sequence.gc_seq;
         self.tables.forget_gone(&path.collection, horizon)
     }

@@ -20,7 +20,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn shown(self) -> Timestamp {
+    /// The time shown.
+    pub(crate) fn shown(self) -> Timestamp {
         self.chosen.unwrap_or(self.seq.into())
     }
 

@@ -19,6 +19,8 @@ pub(crate) struct Sequence {
     pub(crate) tombstones: i64,
     /// Rows with a timestamp of their own.
     pub(crate) chosen: i64,
+    /// Ended residencies.
+    pub(crate) gone: i64,
     /// There is no collection, only its position.
     pub(crate) dropped: bool,
 }
@@ -34,6 +36,7 @@ impl Sequence {
             live: 0,
             tombstones: 0,
             chosen: 0,
+            gone: 0,
             dropped: false,
         }
     }
@@ -43,6 +46,7 @@ impl Sequence {
         self.live = 0;
         self.tombstones = 0;
         self.chosen = 0;
+        self.gone = 0;
         self.dropped = true;
     }
 

@@ -6,8 +6,8 @@
 
 use std::path::Path;
 
-use nuage_model::StoreError;
-use rusqlite::{Connection, OptionalExtension};
+use nuage_model::{DIGEST_MODULUS, RecordId, StoreError, Timestamp, digest};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::sqlite::errors::Fault;
 
@@ -15,7 +15,23 @@ use crate::sqlite::errors::Fault;
 const APPLICATION_ID: i64 = 0x4e75_6167;
 
 /// In order; number N brings a file from form N to form N + 1. Published ones never change.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_first.sql")];
+const MIGRATIONS: &[Migration] = &[
+    Migration { sql: include_str!("migrations/0001_first.sql"), rest: |_| Ok(()) },
+    Migration { sql: include_str!("migrations/0002_feeds.sql"), rest: fill_digests },
+];
+
+/// Statements, and what cannot be said in SQL.
+struct Migration {
+    sql: &'static str,
+    rest: fn(&Connection) -> Result<(), Fault>,
+}
+
+const LIVE_RECORDS: &str = "
+    SELECT bucket, collection, signature, id, coalesce(timestamp, seq)
+    FROM records INDEXED BY records_signature WHERE NOT dead
+    ORDER BY bucket, collection, signature";
+const SET_DIGEST: &str = "
+    UPDATE signatures SET digest = ?4 WHERE bucket = ?1 AND collection = ?2 AND signature = ?3";
 
 /// What a file is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,12 +101,36 @@ fn migrate_inside(connection: &Connection, path: &Path) -> Result<(), Fault> {
         Form::Ours { version } => version,
     };
     for step in &MIGRATIONS[version..] {
-        connection.execute_batch(step)?;
+        connection.execute_batch(step.sql)?;
+        (step.rest)(connection)?;
     }
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     let version = i64::try_from(MIGRATIONS.len()).expect("there are few migrations");
     connection.pragma_update(None, "user_version", version)?;
     Ok(())
+}
+
+// One signature after the other, each with its records: nothing else is held in memory.
+fn fill_digests(connection: &Connection) -> Result<(), Fault> {
+    let mut records = connection.prepare(LIVE_RECORDS)?;
+    let mut set = connection.prepare(SET_DIGEST)?;
+    let mut rows = records.query([])?;
+    let mut current: Option<((String, String, [u8; 16]), u64)> = None;
+    loop {
+        let next = rows.next()?;
+        let key = match next {
+            Some(row) => Some((row.get(0)?, row.get(1)?, row.get(2)?)),
+            None => None,
+        };
+        if let Some((done, sum)) = current.take_if(|(done, _)| Some(&*done) != key.as_ref()) {
+            let sum = i64::try_from(sum).expect("less than 2^48");
+            set.execute(params![done.0, done.1, done.2, sum])?;
+        }
+        let (Some(key), Some(row)) = (key, next) else { return Ok(()) };
+        let (_, sum) = current.get_or_insert((key, 0));
+        let id = RecordId::from(row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?);
+        *sum = (*sum + digest(&id, Timestamp(row.get(4)?))) % DIGEST_MODULUS;
+    }
 }
 
 fn pragma(connection: &Connection, sql: &str) -> rusqlite::Result<i64> {

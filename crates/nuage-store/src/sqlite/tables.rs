@@ -7,21 +7,21 @@ use nuage_model::{
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::rules::{New, Old, Place, Sequence, Tables};
+use crate::rules::{New, Old, Place, Residents, Sequence, Tables};
 use crate::sqlite::errors::Fault;
 
 const READ_SEQUENCE: &str = "
-    SELECT incarnation, seq, timestamp, gc_seq, live, tombstones, chosen, dropped
+    SELECT incarnation, seq, timestamp, gc_seq, live, tombstones, chosen, gone, dropped
     FROM collections WHERE bucket = ?1 AND collection = ?2";
 
 const WRITE_SEQUENCE: &str = "
     INSERT INTO collections (bucket, collection, incarnation, seq, timestamp, gc_seq, live,
-        tombstones, chosen, dropped)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+        tombstones, chosen, gone, dropped)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
     ON CONFLICT (bucket, collection) DO UPDATE SET
         incarnation = excluded.incarnation, seq = excluded.seq, timestamp = excluded.timestamp,
         gc_seq = excluded.gc_seq, live = excluded.live, tombstones = excluded.tombstones,
-        chosen = excluded.chosen, dropped = excluded.dropped";
+        chosen = excluded.chosen, gone = excluded.gone, dropped = excluded.dropped";
 const TAKEN: &str = "
     SELECT EXISTS (SELECT 1 FROM records INDEXED BY records_seq
             WHERE bucket = ?1 AND collection = ?2 AND seq = ?3 AND timestamp IS NULL
@@ -30,7 +30,7 @@ const TAKEN: &str = "
             WHERE bucket = ?1 AND collection = ?2 AND timestamp = ?3 AND id <> ?4)";
 
 const OLD: &str = "
-    SELECT rowid, seq, timestamp IS NOT NULL, signature, entered, dead
+    SELECT rowid, seq, timestamp, signature, entered, dead
     FROM records WHERE bucket = ?1 AND collection = ?2 AND id = ?3";
 const INSERT: &str = "
     INSERT INTO records (bucket, collection, id, seq, timestamp, signature, entered, dead,
@@ -65,7 +65,9 @@ const DROP_BUCKET: &[&str] = &[
     "DELETE FROM directory_collections WHERE bucket = ?1",
     "DELETE FROM directory_groups WHERE bucket = ?1",
     "DELETE FROM members WHERE bucket = ?1",
-    "UPDATE collections SET live = 0, tombstones = 0, chosen = 0, dropped = 1 WHERE bucket = ?1",
+    "DELETE FROM views WHERE bucket = ?1",
+    "UPDATE collections SET live = 0, tombstones = 0, chosen = 0, gone = 0, dropped = 1
+     WHERE bucket = ?1",
 ];
 const FLUSH: &str = "
     DELETE FROM records;
@@ -75,7 +77,9 @@ const FLUSH: &str = "
     DELETE FROM members;
     DELETE FROM directory_groups;
     DELETE FROM directory_collections;
-    DELETE FROM collections;";
+    DELETE FROM collections;
+    DELETE FROM views;
+    UPDATE meta SET value = lower(hex(randomblob(16))) WHERE key = 'store';";
 
 const MEMBERS: &str = "SELECT member FROM members WHERE bucket = ?1 AND grp = ?2";
 const ADD_MEMBER: &str = "INSERT INTO members (bucket, member, grp) VALUES (?1, ?2, ?3)";
@@ -88,8 +92,8 @@ const UNLIST_GROUP: &str = "
     AND NOT EXISTS (SELECT 1 FROM members WHERE bucket = ?2 AND member = ?1)";
 
 const REGISTER: &str = "
-    INSERT OR IGNORE INTO signatures (bucket, collection, signature, live)
-    VALUES (?1, ?2, ?3, 0)";
+    INSERT OR IGNORE INTO signatures (bucket, collection, signature, live, digest)
+    VALUES (?1, ?2, ?3, 0, 0)";
 const REGISTER_PRINCIPAL: &str = "
     INSERT OR IGNORE INTO signature_principals (bucket, collection, principal, signature)
     VALUES (?1, ?2, ?3, ?4)";
@@ -97,7 +101,7 @@ const LIST_COLLECTION: &str = "
     INSERT OR IGNORE INTO directory_collections (principal, bucket, collection)
     VALUES (?1, ?2, ?3)";
 const COUNT: &str = "
-    UPDATE signatures SET live = live + ?4
+    UPDATE signatures SET live = live + ?4, digest = (digest + ?5) % (1 << 48)
     WHERE bucket = ?1 AND collection = ?2 AND signature = ?3";
 
 /// A connection with a transaction that is open already.
@@ -122,6 +126,7 @@ impl Tables for Open<'_> {
             sequence.live,
             sequence.tombstones,
             sequence.chosen,
+            sequence.gone,
             sequence.dropped,
         ])?;
         Ok(())
@@ -133,7 +138,7 @@ impl Tables for Open<'_> {
             Ok(Old {
                 row: row.get(0)?,
                 seq: Seq(row.get(1)?),
-                has_chosen: row.get(2)?,
+                chosen: row.get::<_, Option<i64>>(2)?.map(Timestamp),
                 signature: Signature(row.get(3)?),
                 entered: Seq(row.get(4)?),
                 dead: row.get(5)?,
@@ -229,10 +234,11 @@ impl Tables for Open<'_> {
         &mut self,
         path: &CollectionPath,
         signature: Signature,
-        more: i64,
+        more: Residents,
     ) -> Result<(), Fault> {
         let (bucket, name) = (path.bucket.as_str(), path.name.as_str());
-        self.0.prepare_cached(COUNT)?.execute(params![bucket, name, signature.0, more])?;
+        let more = params![bucket, name, signature.0, more.live, more.digest()];
+        self.0.prepare_cached(COUNT)?.execute(more)?;
         Ok(())
     }
 
@@ -298,7 +304,8 @@ fn sequence_of(row: &Row<'_>) -> rusqlite::Result<Sequence> {
         live: row.get(4)?,
         tombstones: row.get(5)?,
         chosen: row.get(6)?,
-        dropped: row.get(7)?,
+        gone: row.get(7)?,
+        dropped: row.get(8)?,
     })
 }
 

@@ -17,8 +17,8 @@ use nuage_testkit::postgres::{Cluster, Database, Durability, database};
 use crate::{apply, found, put};
 
 /// Tables whose rows belong to one bucket each.
-const OF_BUCKETS: [&str; 6] =
-    ["collections", "gone", "members", "records", "signature_principals", "signatures"];
+const OF_BUCKETS: [&str; 7] =
+    ["collections", "gone", "members", "records", "signature_principals", "signatures", "views"];
 /// Small tables that say in which buckets to look. Every machine would have all of them.
 const DIRECTORY: [&str; 2] = ["directory_collections", "directory_groups"];
 /// What is true of the whole database.
