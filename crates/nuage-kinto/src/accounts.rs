@@ -21,6 +21,13 @@ impl Kinto {
         Some(Principal::from(format!("{policy}:{}", path.id)))
     }
 
+    /// The name of the account with which a person logs in, if it has one.
+    pub(crate) fn account_of(&self, user: &Principal) -> Option<String> {
+        let policy = self.settings.account_policy.as_deref()?;
+        let name = user.as_str().strip_prefix(policy)?.strip_prefix(':')?;
+        Some(name.to_owned())
+    }
+
     /// Checks what is asked of an account and replaces its password by a hash. Nothing happens to
     /// other objects.
     pub(crate) async fn prepare_account(

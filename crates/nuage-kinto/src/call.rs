@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+use nuage_http::Stopping;
 
 use crate::routes::Endpoint;
 
@@ -23,6 +24,8 @@ pub(crate) struct Call {
     pub(crate) place: Place,
     /// Another name under which the body may know the object.
     pub(crate) alias: Option<&'static str>,
+    /// Tells whoever waits that the server stops.
+    pub(crate) stopping: Stopping,
     /// The hash of the password in the body: made once, however often a change is attempted.
     pub(crate) hash: OnceLock<String>,
 }
@@ -51,6 +54,7 @@ impl Call {
             peer: self.peer,
             place: self.place,
             alias: Some("default"),
+            stopping: self.stopping.clone(),
             hash,
         }
     }

@@ -17,6 +17,7 @@ use percent_encoding::percent_decode_str;
 use crate::batch::SubRequest;
 use crate::call::{Call, Place};
 use crate::error::Error;
+use crate::feed;
 use crate::headers::exposed;
 use crate::negotiate;
 use crate::object::Object;
@@ -32,7 +33,7 @@ impl Facet for Kinto {
             let exposed = exposed(request.method(), request.uri().path());
             let mut response = self.enter(request).await;
             self.headers.finish(exposed, origin.as_ref(), response.headers_mut());
-            response.map(Body::Whole)
+            response
         })
     }
 
@@ -54,15 +55,15 @@ impl Facet for Kinto {
 }
 
 impl Kinto {
-    async fn enter(&self, request: Request) -> Response<Bytes> {
+    async fn enter(&self, request: Request) -> nuage_http::Response {
         if let Some(gone) = self.end_of_service() {
-            return gone.to_response();
+            return gone.to_response().map(Body::Whole);
         }
         let (parts, body) = request.into_parts();
         match self.route(parts, body) {
             Ok(Route::Call(call)) => self.run(&call).await,
-            Ok(Route::Answer(response)) => response,
-            Err(error) => error.to_response(),
+            Ok(Route::Answer(response)) => response.map(Body::Whole),
+            Err(error) => error.to_response().map(Body::Whole),
         }
     }
 
@@ -103,6 +104,7 @@ impl Kinto {
             endpoint,
             query: query.map(str::to_owned),
             peer: peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip()),
+            stopping: parts.extensions.get().cloned().unwrap_or_default(),
             path: path.into_owned(),
             method: parts.method,
             headers: parts.headers,
@@ -153,6 +155,7 @@ impl Kinto {
                 body,
                 peer: batch.peer,
                 place: Place::InBatch,
+                stopping: batch.stopping.clone(),
                 alias: None,
                 hash: Default::default(),
             }),
@@ -269,6 +272,9 @@ impl Kinto {
 fn negotiate_with(endpoint: &Endpoint, method: &Method, headers: &HeaderMap) -> Result<(), Error> {
     if endpoint.shows_objects() {
         negotiate::accept(headers)?;
+    }
+    if endpoint.is_feed() {
+        feed::ask::negotiate(headers)?;
     }
     if endpoint.reads_body() {
         negotiate::content_type(method, headers)?;

@@ -16,6 +16,7 @@
 //! | history and snapshots (16) | the engine's `history`; `snapshot` |
 //! | accounts (17) | `accounts` |
 //! | why somebody may or may not do something: ours | `explain` |
+//! | feeds: ours | `feed` |
 //! | utilities (20) | `utilities`, `openapi` |
 //!
 //! This crate translates; rules are the engine's, and who is asking is found out by `nuage-auth`.
@@ -27,6 +28,7 @@ mod default_bucket;
 mod envelope;
 mod error;
 mod explain;
+mod feed;
 mod fields;
 mod front;
 #[cfg(feature = "fuzzing")]
@@ -52,7 +54,7 @@ mod snapshot;
 mod token;
 mod utilities;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use http::HeaderValue;
 use nuage_auth::Auth;
@@ -60,35 +62,45 @@ use nuage_engine::Engine;
 
 pub use settings::{EndOfService, Features, RedirectLifetime, Settings};
 
+use crate::feed::Bell;
 use crate::headers::Headers;
 use crate::nonces::Nonces;
 use crate::token::Tokens;
 
 /// The door.
 pub struct Kinto {
+    me: Weak<Self>,
     engine: Arc<Engine>,
     auth: Arc<Auth>,
     settings: Settings,
     headers: Headers,
     tokens: Tokens,
     nonces: Nonces,
+    bell: Arc<Bell>,
     challenges: Vec<HeaderValue>,
 }
 
 impl Kinto {
     /// A door to an engine, mounted at the root of a server.
-    pub fn new(engine: Arc<Engine>, auth: Arc<Auth>, settings: Settings) -> Self {
+    pub fn new(engine: Arc<Engine>, auth: Arc<Auth>, settings: Settings) -> Arc<Self> {
         // Both policies that exist take a name and a password.
         let basic = HeaderValue::from_static("Basic realm=\"Realm\"");
-        let challenges = settings.challenges.iter().map(|_policy| basic.clone());
-        Self {
+        let challenges = settings.challenges.iter().map(|_policy| basic.clone()).collect();
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            bell: Arc::new(Bell::new(Arc::clone(&engine))),
             engine,
             auth,
             headers: Headers::new(&settings),
             tokens: Tokens::new(&settings.token_secret),
             nonces: Nonces::new(settings.pagination_token_validity_s),
-            challenges: challenges.collect(),
+            challenges,
             settings,
-        }
+        })
+    }
+
+    /// The door itself, for work that outlives a request.
+    fn this(&self) -> Arc<Self> {
+        self.me.upgrade().expect("whoever calls it holds it")
     }
 }

@@ -387,7 +387,7 @@ fn read_fields(
 }
 
 /// Names and values of a query string.
-fn decode(raw: &str) -> Result<Vec<(String, String)>, Error> {
+pub(crate) fn decode(raw: &str) -> Result<Vec<(String, String)>, Error> {
     let mut pairs = Vec::new();
     for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

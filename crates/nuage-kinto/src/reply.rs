@@ -11,6 +11,7 @@ use nuage_http::{etag, http_date};
 use nuage_model::{Kind, Record, Timestamp};
 
 use crate::error::{Details, Error};
+use crate::feed::Ask;
 use crate::fields::project;
 use crate::object::{Ending, Object, splice};
 use crate::patch::{Patched, ResponseBehavior};
@@ -35,6 +36,8 @@ pub(crate) enum Reply {
     Text { status: StatusCode, body: Bytes, headers: Vec<(HeaderName, HeaderValue)> },
     /// A condition of the client does not hold.
     Stale { existing: Option<Record>, timestamp: Timestamp },
+    /// What is asked of a feed, which is read once the unit of work is over.
+    Feed(Box<Ask>),
     /// A refusal.
     Error(Error),
 }
@@ -142,6 +145,7 @@ impl Reply {
                 });
                 timed(error.to_response(), resolved.timestamp(timestamp))
             }
+            Self::Feed(_) => unreachable!("a feed is read by whoever runs the request"),
             Self::Error(error) => error.to_response(),
         }
     }

@@ -38,6 +38,8 @@ pub(crate) enum Endpoint {
     Object(RecordPath),
     /// An object, `/explain`: no identifier holds a slash, so that nothing else has this path.
     Explain(RecordPath),
+    /// `/buckets/b/collections/c/feed`
+    Feed(CollectionPath),
     /// `/buckets/b/snapshot/collections/c@timestamp`
     Snapshot {
         /// The collection.
@@ -58,6 +60,7 @@ const OBJECT: &str = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS";
 const LIST: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 const HISTORY: &str = "GET, HEAD, DELETE, OPTIONS";
 const READ: &str = "GET, HEAD, OPTIONS";
+const FEED: &str = "GET, OPTIONS";
 const POST: &str = "POST, OPTIONS";
 const DELETE: &str = "DELETE, OPTIONS";
 
@@ -135,14 +138,14 @@ impl Endpoint {
                 Self::Object(CollectionPath::groups(bucket).record(segment(id)?))
             }
             ("collections", Some(id), Some("records"), record) => {
-                // Names that begin with an underscore are the store's own.
-                let id = segment(id)?;
-                let id = if id.starts_with('_') { format!("/{id}") } else { id.to_owned() };
-                let records = CollectionPath::new(bucket, id);
+                let records = CollectionPath::new(bucket, stored_name(id)?);
                 match record {
                     None => Self::List(records),
                     Some(record) => Self::Object(records.record(segment(record)?)),
                 }
+            }
+            ("collections", Some(id), Some("feed"), None) => {
+                Self::Feed(CollectionPath::new(bucket, stored_name(id)?))
             }
             ("snapshot", Some("collections"), Some(last), None) if features.history => {
                 let (id, at) = last.rsplit_once('@')?;
@@ -165,6 +168,7 @@ impl Endpoint {
             Self::Batch | Self::Flush => POST,
             Self::UserData(_) => DELETE,
             Self::Permissions => READ,
+            Self::Feed(_) => FEED,
             Self::Hello
             | Self::Heartbeat
             | Self::LoadBalancerHeartbeat
@@ -182,17 +186,21 @@ impl Endpoint {
         matches!(self, Self::Object(_) | Self::List(_) | Self::Default { .. } | Self::Batch)
     }
 
-    /// Whether it shows what is stored.
+    /// Whether it shows what is stored, in JSON alone.
     pub(crate) fn shows_objects(&self) -> bool {
         matches!(
             self,
             Self::Object(_)
                 | Self::List(_)
-                | Self::Default { .. }
                 | Self::Permissions
                 | Self::Explain(_)
                 | Self::Snapshot { .. }
-        )
+        ) || matches!(self, Self::Default { methods, .. } if *methods != FEED)
+    }
+
+    /// Whether it shows changes, in several shapes.
+    pub(crate) fn is_feed(&self) -> bool {
+        matches!(self, Self::Feed(_) | Self::Default { methods: FEED, .. })
     }
 
     /// Whether the method leads anywhere.
@@ -203,6 +211,13 @@ impl Endpoint {
         }
         self.methods().split(", ").any(|allowed| allowed == method.as_str())
     }
+}
+
+/// The name under which a collection is kept. Those that begin with an underscore are the store's
+/// own: nobody else's has a name that they could be taken for.
+fn stored_name(id: &str) -> Option<String> {
+    let id = segment(id)?;
+    Some(if id.starts_with('_') { format!("/{id}") } else { id.to_owned() })
 }
 
 fn segment(text: &str) -> Option<&str> {

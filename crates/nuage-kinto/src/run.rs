@@ -4,10 +4,10 @@
 //! work: applied whole or not at all, and decided again from the start when what it read changed
 //! before it was applied.
 
-use bytes::Bytes;
-use http::{Method, Response};
+use http::Method;
 use nuage_auth::AuthError;
 use nuage_engine::{Attempts, CommitError, EngineError, Resolved, Session};
+use nuage_http::Body;
 use nuage_model::{Principal, StoreError};
 
 use crate::Kinto;
@@ -29,9 +29,13 @@ enum Answers {
 
 impl Kinto {
     /// Runs a request to its end.
-    pub(crate) async fn run(&self, call: &Call) -> Response<Bytes> {
-        match self.attempt(call).await {
+    pub(crate) async fn run(&self, call: &Call) -> nuage_http::Response {
+        let response = match self.attempt(call).await {
             Ok((Answers::One(reply), resolved)) => {
+                let reply = match *reply {
+                    Reply::Feed(ask) => return self.feed(*ask).await,
+                    reply => reply,
+                };
                 let mut response = reply.render(&resolved);
                 self.dress(call, &mut response).await;
                 response
@@ -44,7 +48,8 @@ impl Kinto {
                 batch::render(parts)
             }
             Err(error) => error.to_response(),
-        }
+        };
+        response.map(Body::Whole)
     }
 
     async fn attempt(&self, call: &Call) -> Result<(Answers, Resolved), Error> {
@@ -134,6 +139,7 @@ impl Kinto {
         match &call.endpoint {
             Endpoint::Object(path) => self.object(session, call, path).await,
             Endpoint::List(collection) => self.list(session, call, collection).await,
+            Endpoint::Feed(collection) => self.ask_feed(session, call, collection),
             Endpoint::Default { path, .. } => self.default_bucket(session, call, path).await,
             Endpoint::Permissions => self.permissions(session, call).await,
             Endpoint::Explain(path) => self.explain(session, call, path).await,

@@ -105,6 +105,13 @@ impl Kinto {
             "url": self.settings.project_docs,
         });
         all.insert("explain".to_owned(), told);
+        let told = json!({
+            "description": "What changed in a collection, of what the caller may see, as pages or \
+                            live: GET on the collection's path and /feed.",
+            "url": self.settings.project_docs,
+            "page_max": self.engine.settings().limits.feed_page,
+        });
+        all.insert("feed".to_owned(), told);
         if let Some(accounts) = all.get_mut("accounts") {
             accounts["validation_enabled"] = false.into();
         }

@@ -69,7 +69,7 @@ pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()>
     let greeting = Greeting { address, settings: &settings, notes: &notes, existed };
     greeting.show(begun.elapsed());
     let options = ServeOptions { limits, drain_ms: DRAIN_MS };
-    nuage_http::serve(listener, Arc::new(kinto), options, signals.first()).await;
+    nuage_http::serve(listener, kinto, options, signals.first()).await;
     housekeeping.abort();
     store.close().await;
     tracing::info!("stopped");

@@ -1,0 +1,173 @@
+//! The feed of a collection: what changed since a token, of what the caller may see.
+//!
+//! - `ask`: what is asked for, and in which shape;
+//! - `watcher`: pages one after the other, for as long as the caller is who it was;
+//! - `text`: how pages are written;
+//! - `stream`: pages as they come, to a connection that stays;
+//! - `bell`: tells watchers whose account changed;
+//! - `press`: gzip.
+//!
+//! The laws are the engine's, and in `docs/feed.md`. This door puts them on the wire.
+
+pub(crate) mod ask;
+mod bell;
+mod press;
+mod stream;
+mod text;
+mod watcher;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use nuage_engine::{FeedPage, Session};
+use nuage_http::{Body, Response};
+use nuage_model::CollectionPath;
+use tokio::time::{Instant, sleep};
+
+use crate::Kinto;
+use crate::call::{Call, Place};
+use crate::error::{Error, Invalid};
+use crate::feed::press::Gzip;
+use crate::feed::watcher::{Event, Watcher};
+use crate::reply::Reply;
+
+pub(crate) use crate::feed::ask::{Ask, Shape};
+pub(crate) use crate::feed::bell::Bell;
+
+/// What is left of the time of a request for its answer, once a long poll is over.
+const ANSWER_MS: u64 = 2_000;
+/// How long a position may be waited for unless the client says.
+const MIN_WAIT_MS: u64 = 5_000;
+/// Time between two looks whether a position is reached.
+const MIN_LOOK: Duration = Duration::from_millis(50);
+/// Answers of so many bytes are worth a compression.
+const COMPRESSED_BYTES_MIN: usize = 512;
+
+impl Kinto {
+    /// Reads what is asked of a feed. The feed itself is read when the unit of work is over: it
+    /// may last.
+    pub(crate) fn ask_feed(
+        &self,
+        session: &Session,
+        call: &Call,
+        collection: &CollectionPath,
+    ) -> Result<Reply, Error> {
+        if call.place == Place::InBatch {
+            let why = "A feed cannot be read inside a batch.";
+            return Err(Error::invalid_one(Invalid::body("path", why)));
+        }
+        self.check_place(collection)?;
+        let user = session.caller().user().cloned();
+        let ask = Ask::read(call, user, collection, &self.engine.settings().limits)?;
+        Ok(Reply::Feed(Box::new(ask)))
+    }
+
+    /// Answers with a page, or with a stream of them.
+    pub(crate) async fn feed(&self, ask: Ask) -> Response {
+        match self.begin_feed(ask).await {
+            Ok(response) => response,
+            Err(error) => error.to_response().map(Body::Whole),
+        }
+    }
+
+    async fn begin_feed(&self, ask: Ask) -> Result<Response, Error> {
+        let mut token = ask.token.clone();
+        let mut first = None;
+        if let Some(min) = ask.min {
+            let page = self.reach(&ask, min).await?;
+            token = Some(page.token.clone());
+            first = Some(page);
+        }
+        let mut watcher = Watcher::new(self.this(), &ask, token);
+        let first = match first {
+            Some(page) => page,
+            None => match watcher.next(Instant::now() + self.patience()).await {
+                Event::Page(page) => page,
+                Event::Refusal(error) => return Err(error),
+                Event::Silence | Event::Stopping => return Err(self.later()),
+            },
+        };
+        let (kind, body) = match ask.shape {
+            Shape::Page => return self.answer_page(ask, watcher, first).await,
+            Shape::Events => ("text/event-stream", stream::Shape::Events),
+            Shape::Lines => ("application/x-ndjson", stream::Shape::Lines),
+        };
+        let silence = Duration::from_millis(self.engine.settings().limits.feed_wait_ms.max(1));
+        let rules = stream::Rules { shape: body, gzip: ask.gzip, silence };
+        let mut response =
+            Response::new(Body::stream(move |pieces| stream::run(pieces, watcher, first, rules)));
+        set_headers(response.headers_mut(), kind, ask.gzip);
+        Ok(response)
+    }
+
+    /// A page in JSON: at once if it tells something, else when there is something to tell, or
+    /// when the time is over.
+    async fn answer_page(
+        &self,
+        ask: Ask,
+        mut watcher: Watcher,
+        mut page: FeedPage,
+    ) -> Result<Response, Error> {
+        let until = Instant::now() + ask.wait.unwrap_or_default().min(self.patience());
+        while ask.wait.is_some() && is_quiet(&page) {
+            match watcher.next(until).await {
+                Event::Page(next) => page = next,
+                Event::Refusal(error) => return Err(error),
+                Event::Silence | Event::Stopping => break,
+            }
+        }
+        let text = text::page(page);
+        let gzip = ask.gzip && text.len() >= COMPRESSED_BYTES_MIN;
+        let body = if gzip { Gzip::whole(text.as_bytes()) } else { Bytes::from(text) };
+        let mut response = Response::new(Body::Whole(body));
+        set_headers(response.headers_mut(), "application/json", gzip);
+        Ok(response)
+    }
+
+    /// A page of a moment in which this position was reached.
+    async fn reach(&self, ask: &Ask, min: i64) -> Result<FeedPage, Error> {
+        let wait = ask.wait.unwrap_or(Duration::from_millis(MIN_WAIT_MS));
+        let until = Instant::now() + wait.min(self.patience());
+        loop {
+            let page = self.engine.feed(&ask.query, ask.token.as_deref()).await;
+            let page = page.map_err(|error| self.refusal_to(ask.query.user.as_ref(), error))?;
+            if page.head.0 >= min {
+                return Ok(page);
+            }
+            if Instant::now() >= until || ask.stopping.is_told() {
+                return Err(self.later());
+            }
+            sleep(MIN_LOOK).await;
+        }
+    }
+
+    /// How long a request may wait, so that it is answered within its time.
+    fn patience(&self) -> Duration {
+        let limits = &self.engine.settings().limits;
+        let left_ms = limits.request_ms.saturating_sub(ANSWER_MS);
+        Duration::from_millis(limits.feed_wait_ms.min(left_ms))
+    }
+
+    fn later(&self) -> Error {
+        Error::unavailable(self.settings.retry_after_s)
+    }
+}
+
+/// Whether a page tells a device nothing that it does not know.
+fn is_quiet(page: &FeedPage) -> bool {
+    page.entries.is_empty() && !page.more && !page.reset
+}
+
+fn set_headers(headers: &mut HeaderMap, kind: &'static str, gzip: bool) {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    // Proxies that gather what they pass on would hold events back.
+    let buffering = HeaderName::from_static("x-accel-buffering");
+    headers.insert(buffering, HeaderValue::from_static("no"));
+    if gzip {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+}

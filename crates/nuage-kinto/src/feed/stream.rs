@@ -1,0 +1,131 @@
+//! Pages as they come, to a connection that stays.
+//!
+//! What is held for a reader is one page, and a piece of its text: the next page is read when
+//! this one was taken.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use nuage_engine::FeedPage;
+use nuage_http::Pieces;
+use tokio::time::Instant;
+
+use crate::error::Error;
+use crate::feed::is_quiet;
+use crate::feed::press::Gzip;
+use crate::feed::text::End;
+use crate::feed::watcher::{Event, Watcher};
+
+pub(crate) use crate::feed::text::Shape;
+
+/// Text is handed over in pieces of about this size.
+const PIECE_BYTES: usize = 32 * 1024;
+
+/// How a stream behaves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) shape: Shape,
+    pub(crate) gzip: bool,
+    /// The longest time without a sign of life.
+    pub(crate) silence: Duration,
+}
+
+/// Writes a feed until it ends: with a refusal, or because the server stops.
+pub(crate) async fn run(pieces: Pieces, mut watcher: Watcher, first: FeedPage, rules: Rules) {
+    let mut out = Out::new(pieces, rules);
+    let mut untold = None;
+    out.write_page(first).await;
+    let mut due = Instant::now() + rules.silence;
+    loop {
+        match watcher.next(due).await {
+            // The device hears of the new token when there is something else to say.
+            Event::Page(mut page) if is_quiet(&page) => {
+                untold = Some(End::of(&mut page));
+                continue;
+            }
+            Event::Page(page) => {
+                untold = None;
+                out.write_page(page).await;
+            }
+            Event::Silence => {
+                match untold.take() {
+                    Some(end) => rules.shape.push_end(&mut out.text, &end),
+                    None => rules.shape.push_heartbeat(&mut out.text),
+                }
+                out.flush().await;
+            }
+            Event::Stopping => {
+                rules.shape.push_close(&mut out.text, watcher.retry_ms());
+                break;
+            }
+            Event::Refusal(error) => {
+                out.refuse(&error, watcher.retry_ms());
+                break;
+            }
+        }
+        due = Instant::now() + rules.silence;
+    }
+    out.end().await;
+}
+
+/// Where a stream is written to.
+struct Out {
+    pieces: Pieces,
+    shape: Shape,
+    gzip: Option<Gzip>,
+    text: String,
+}
+
+impl Out {
+    fn new(pieces: Pieces, rules: Rules) -> Self {
+        let gzip = rules.gzip.then(Gzip::default);
+        Self { pieces, shape: rules.shape, gzip, text: String::new() }
+    }
+
+    async fn write_page(&mut self, mut page: FeedPage) {
+        if page.reset {
+            self.shape.push_reset(&mut self.text);
+        }
+        let end = End::of(&mut page);
+        // Each entry is dropped as soon as it is written.
+        for entry in page.entries {
+            self.shape.push_entry(&mut self.text, &entry);
+            drop(entry);
+            if self.text.len() >= PIECE_BYTES {
+                self.flush().await;
+            }
+        }
+        self.shape.push_end(&mut self.text, &end);
+        self.flush().await;
+    }
+
+    fn refuse(&mut self, error: &Error, retry_ms: u64) {
+        // What may be otherwise in a moment is no refusal.
+        if error.status.is_server_error() || error.status == http::StatusCode::TOO_MANY_REQUESTS {
+            self.shape.push_close(&mut self.text, retry_ms);
+            return;
+        }
+        // Where there is no collection any more, nothing of it is left on the device.
+        if error.status == http::StatusCode::NOT_FOUND {
+            self.shape.push_reset(&mut self.text);
+        }
+        let body = error.to_body();
+        self.shape.push_refusal(&mut self.text, &String::from_utf8_lossy(&body));
+    }
+
+    async fn flush(&mut self) {
+        let text = std::mem::take(&mut self.text);
+        let piece = match &mut self.gzip {
+            Some(gzip) => Bytes::from(gzip.piece(text.as_bytes())),
+            None => Bytes::from(text),
+        };
+        self.pieces.send(piece).await;
+    }
+
+    async fn end(mut self) {
+        self.flush().await;
+        if let Some(mut gzip) = self.gzip.take() {
+            self.pieces.send(gzip.end().into()).await;
+        }
+    }
+}
