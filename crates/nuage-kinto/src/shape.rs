@@ -134,6 +134,8 @@ fn check_members(prefix: &str, data: &mut Object, limits: &Limits, wrong: &mut V
     for (n, member) in members.iter().enumerate() {
         let description = match member {
             Value::String(text) if text.is_empty() => "Required".to_owned(),
+            // Ours: groups may be in groups.
+            Value::String(text) if is_group(text, limits) => continue,
             Value::String(text)
                 if text.starts_with("/buckets/") || text == nuage_model::EVERYONE =>
             {
@@ -144,6 +146,14 @@ fn check_members(prefix: &str, data: &mut Object, limits: &Limits, wrong: &mut V
         };
         wrong.push(Invalid::body(format!("{name}.{n}"), description));
     }
+}
+
+/// Whether a text names a group, there or not: `/buckets/b/groups/g`.
+fn is_group(text: &str, limits: &Limits) -> bool {
+    let names = text.strip_prefix("/buckets/").and_then(|rest| rest.split_once("/groups/"));
+    names.is_some_and(|(bucket, group)| {
+        is_id(Kind::Bucket, bucket, limits) && is_id(Kind::Group, group, limits)
+    })
 }
 
 fn check_password(prefix: &str, data: &Object, wrong: &mut Vec<Invalid>) {

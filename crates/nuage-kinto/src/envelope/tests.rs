@@ -131,6 +131,11 @@ fn fields_with_a_meaning() {
         ),
         (
             Kind::Group,
+            r#"{"members":["/buckets/b/groups/g","/buckets/b/groups/g/x"]}"#,
+            "data.members.1 in body: '/buckets/b/groups/g/x' is not a valid user ID.",
+        ),
+        (
+            Kind::Group,
             r#"{"members":["system.Everyone"]}"#,
             "data.members.0 in body: 'system.Everyone' is not a valid user ID.",
         ),
