@@ -24,7 +24,7 @@ use crate::postgres::errors::Fault;
 use crate::postgres::guess::{self, Seen, Sequences};
 use crate::postgres::hints::Hints;
 use crate::postgres::needs::Needs;
-use crate::postgres::overlay::{Effects, Overlay};
+use crate::postgres::overlay::{Effects, Overlay, Stage};
 use crate::postgres::pool::Pool;
 use crate::postgres::{read, write};
 use crate::rules::{Ledger, Transaction};
@@ -67,13 +67,14 @@ pub(super) struct Lane {
     known: Known,
 }
 
-/// Signatures whose principals are in the tables. Another process may remove them with their
-/// collection, and make one that looks like the old one: they are trusted no longer than anything
-/// else that is remembered.
+/// Signatures whose principals are in the tables. Another process may remove them when the horizon
+/// of their collection moves: what is known holds for the stage that it was learned in. It may
+/// also empty the store and make a collection that looks like the old one: they are trusted no
+/// longer than anything else that is remembered.
 #[derive(Default)]
 struct Known {
     moves: u64,
-    signatures: HashMap<CollectionPath, ([u8; 8], HashSet<Signature>)>,
+    signatures: HashMap<CollectionPath, (Stage, HashSet<Signature>)>,
     count: usize,
 }
 
@@ -85,8 +86,8 @@ impl Known {
         }
     }
 
-    fn has(&self, path: &CollectionPath, incarnation: [u8; 8], signature: Signature) -> bool {
-        let known = self.signatures.get(path).filter(|(known, _)| *known == incarnation);
+    fn has(&self, path: &CollectionPath, stage: Stage, signature: Signature) -> bool {
+        let known = self.signatures.get(path).filter(|(known, _)| *known == stage);
         known.is_some_and(|(_, signatures)| signatures.contains(&signature))
     }
 
@@ -94,11 +95,10 @@ impl Known {
         if self.count + learned.len() > KNOWN_MAX {
             *self = Self { moves: self.moves, ..Self::default() };
         }
-        for (path, incarnation, signature) in learned {
-            let known =
-                self.signatures.entry(path).or_insert_with(|| (incarnation, HashSet::default()));
-            if known.0 != incarnation {
-                *known = (incarnation, HashSet::default());
+        for (path, stage, signature) in learned {
+            let known = self.signatures.entry(path).or_insert_with(|| (stage, HashSet::default()));
+            if known.0 != stage {
+                *known = (stage, HashSet::default());
             }
             self.count += usize::from(known.1.insert(signature));
         }
@@ -110,7 +110,7 @@ impl Known {
 }
 
 /// A signature that will be known once its group is committed.
-type Learned = (CollectionPath, [u8; 8], Signature);
+type Learned = (CollectionPath, Stage, Signature);
 
 /// What a group comes to: an answer for each batch, and what is to be written.
 struct Decided {
@@ -345,12 +345,12 @@ impl Lane {
         let mut learned = Vec::new();
         let registered = overlay.registered();
         let mut effects = overlay.into_effects();
-        for (path, signature, incarnation) in registered {
-            let Some(incarnation) = incarnation else { continue };
-            if self.known.has(&path, incarnation, signature) {
+        for (path, signature, stage) in registered {
+            let Some(stage) = stage else { continue };
+            if self.known.has(&path, stage, signature) {
                 effects.principals.remove(&(path, signature));
             } else {
-                learned.push((path, incarnation, signature));
+                learned.push((path, stage, signature));
             }
         }
         (effects, learned)

@@ -6,9 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nuage_model::{Batch, BucketId, CollectionPath, GroupPath, Kind, Placement, RecordPath, Write};
+use nuage_model::{
+    Batch, BucketId, CollectionPath, GroupPath, Kind, Placement, RecordPath, Seq, Write,
+};
 
-use crate::rules::PROBES_MAX;
+use crate::rules::{MERGED_MAX, PROBES_MAX};
 
 /// What a group of batches touches.
 #[derive(Default, PartialEq, Eq, Debug)]
@@ -25,6 +27,10 @@ pub(super) struct Needs {
     pub(super) parents: BTreeSet<RecordPath>,
     /// Groups whose members are read.
     pub(super) groups: BTreeSet<GroupPath>,
+    /// Collections whose tombstones and ended residencies up to a position are read.
+    pub(super) compacted: BTreeMap<CollectionPath, Seq>,
+    /// Collections whose oldest ended residencies are read.
+    pub(super) merged: BTreeSet<CollectionPath>,
     /// Times from which it is asked whether they are taken.
     pub(super) times: BTreeSet<(CollectionPath, i64)>,
 }
@@ -42,10 +48,13 @@ impl Needs {
         needs
     }
 
-    /// Whether a batch locks more than rows that it names, and is applied by itself.
+    /// Whether a batch locks or reads more than rows that it names, and is applied by itself.
     pub(super) fn is_wide(batch: &Batch) -> bool {
         batch.writes.iter().any(|write| match write {
-            Write::DropBucket { .. } | Write::Flush => true,
+            Write::DropBucket { .. }
+            | Write::Compact { .. }
+            | Write::Merge { .. }
+            | Write::Flush => true,
             Write::Put { path, .. } | Write::Delete { path, .. } | Write::Erase { path } => {
                 path.kind() == Kind::Bucket
             }
@@ -68,9 +77,16 @@ impl Needs {
             }
             Write::Erase { path } => self.add_record(path, false),
             Write::Touch { collection } => self.add_collection(collection, true),
-            Write::DropCollection { collection }
-            | Write::Compact { collection, .. }
-            | Write::Merge { collection } => self.add_collection(collection, false),
+            Write::DropCollection { collection } => self.add_collection(collection, false),
+            Write::Compact { collection, up_to } => {
+                self.add_collection(collection, false);
+                let most = self.compacted.entry(collection.clone()).or_insert(*up_to);
+                *most = (*up_to).max(*most);
+            }
+            Write::Merge { collection } => {
+                self.add_collection(collection, false);
+                self.merged.insert(collection.clone());
+            }
             Write::KeepView { .. } | Write::ForgetViews { .. } => {}
             Write::DropBucket { bucket } => {
                 self.buckets.insert(bucket.clone());
@@ -102,6 +118,14 @@ impl Needs {
 
     fn add_collection(&mut self, path: &CollectionPath, makes: bool) {
         *self.collections.entry(path.clone()).or_default() |= makes;
+    }
+
+    /// Of which collections ended residencies are read: up to which position, and how many.
+    pub(super) fn ended(&self) -> Vec<(&CollectionPath, i64, Option<i64>)> {
+        let merged_max = i64::try_from(MERGED_MAX).unwrap_or(i64::MAX);
+        let compacted = self.compacted.iter().map(|(path, up_to)| (path, up_to.0, None));
+        let merged = self.merged.iter().map(|path| (path, i64::MAX, Some(merged_max)));
+        compacted.chain(merged).collect()
     }
 
     /// The times of one collection that may be probed from a time on.

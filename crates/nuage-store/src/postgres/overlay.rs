@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use foldhash::HashMap;
 use nuage_model::{
-    BucketId, CollectionPath, GroupPath, Readers, RecordId, RecordPath, Seq, Signature, Timestamp,
+    BucketId, CollectionPath, GroupPath, Principal, Readers, RecordId, RecordPath, Seq, Signature,
+    Timestamp,
 };
 
 use crate::postgres::errors::Fault;
-use crate::rules::{New, Old, Place, Residents, Sequence, Tables};
+use crate::rules::{Ended, New, Old, Place, Removed, Residents, Sequence, Tables, View};
 
 /// A row of `records` without its texts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,13 +40,11 @@ pub(super) struct Written {
     pub(super) body: String,
 }
 
-/// A row of `gone`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Gone {
-    pub(super) path: RecordPath,
-    pub(super) seq: Seq,
-    pub(super) signature: Signature,
-    pub(super) entered: Seq,
+/// Which signatures are known: those of the same collection, since its horizon moved last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Stage {
+    pub(super) incarnation: [u8; 8],
+    pub(super) gc_seq: Seq,
 }
 
 /// What a group does to the tables, in the order in which it is to be written.
@@ -62,13 +61,22 @@ pub(super) struct Effects {
     pub(super) erased: BTreeSet<RecordPath>,
     /// Rows of `gone` up to these positions are removed.
     pub(super) forgotten: BTreeMap<CollectionPath, Seq>,
+    /// Then rows of `gone` that were joined with others are removed, or begin earlier.
+    pub(super) joined_ended: BTreeMap<(CollectionPath, Seq), (RecordId, Joined)>,
     /// Rows of `records`.
     pub(super) written: BTreeMap<RecordPath, Written>,
-    pub(super) gone: Vec<Gone>,
+    /// New rows of `gone`. No two end at one position of a collection.
+    pub(super) gone: BTreeMap<(CollectionPath, Seq), Ended>,
     /// What is added to the live records of these signatures, which are made if they are missing.
     pub(super) signatures: BTreeMap<(CollectionPath, Signature), Residents>,
     /// Principals of signatures that may be new.
     pub(super) principals: BTreeMap<(CollectionPath, Signature), Readers>,
+    /// Collections whose signatures are removed that nothing has any more.
+    pub(super) compacted: BTreeSet<CollectionPath>,
+    /// Views of these buckets that were not used since are removed.
+    pub(super) forgotten_views: BTreeMap<BucketId, Timestamp>,
+    /// Views that are kept.
+    pub(super) views: BTreeMap<(BucketId, Principal, [u8; 16]), View>,
     pub(super) joined: BTreeSet<(GroupPath, String)>,
     pub(super) left: BTreeSet<(GroupPath, String)>,
     /// Rows of `collections`.
@@ -77,12 +85,23 @@ pub(super) struct Effects {
     pub(super) begun: BTreeSet<CollectionPath>,
 }
 
+/// What becomes of an ended residency that was joined with others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Joined {
+    /// Another one stands for it.
+    Removed,
+    /// It begins there.
+    Begins(Seq),
+}
+
 /// The rows that were read, with what is done to them.
 #[derive(Default)]
 pub(super) struct Overlay {
     sequences: HashMap<CollectionPath, Sequence>,
     records: HashMap<RecordPath, Row>,
     members: HashMap<GroupPath, BTreeSet<String>>,
+    /// Rows of `gone`, as far as it was asked.
+    ended: HashMap<CollectionPath, BTreeMap<Seq, Ended>>,
     /// Who shows which time, as far as it was asked.
     shown: HashMap<CollectionPath, HashMap<i64, RecordId>>,
     effects: Effects,
@@ -109,6 +128,11 @@ impl Overlay {
         self.members.entry(group).or_default().insert(member);
     }
 
+    /// Takes in a row of `gone`.
+    pub(super) fn add_ended(&mut self, path: &CollectionPath, ended: Ended) {
+        self.ended.entry(path.clone()).or_default().insert(ended.seq, ended);
+    }
+
     /// From now on it is followed who shows which time in this collection.
     pub(super) fn watch_times(&mut self, path: &CollectionPath) {
         self.shown.entry(path.clone()).or_default();
@@ -119,24 +143,25 @@ impl Overlay {
         self.shown.entry(path.clone()).or_default().insert(time, id);
     }
 
-    /// The signatures that writes asked to be known, each with the incarnation of its collection
-    /// if that was there before.
-    pub(super) fn registered(&self) -> Vec<(CollectionPath, Signature, Option<[u8; 8]>)> {
+    /// The signatures that writes asked to be known, each with the stage of its collection if that
+    /// was there before and keeps them.
+    pub(super) fn registered(&self) -> Vec<(CollectionPath, Signature, Option<Stage>)> {
         let registered = self.effects.principals.keys();
         let with = |(path, signature): &(CollectionPath, Signature)| {
-            (path.clone(), *signature, self.incarnation(path))
+            (path.clone(), *signature, self.stage(path))
         };
         registered.map(with).collect()
     }
 
-    // In which known signatures are still known.
-    fn incarnation(&self, path: &CollectionPath) -> Option<[u8; 8]> {
+    fn stage(&self, path: &CollectionPath) -> Option<Stage> {
         let is_new = self.effects.flush
             || self.effects.begun.contains(path)
+            || self.effects.compacted.contains(path)
             || self.effects.dropped_buckets.contains(&path.bucket)
             || self.effects.dropped_collections.contains(path);
         let sequence = self.sequences.get(path).filter(|sequence| !sequence.dropped)?;
-        (!is_new).then_some(sequence.incarnation)
+        let Sequence { incarnation, gc_seq, .. } = *sequence;
+        (!is_new).then_some(Stage { incarnation, gc_seq })
     }
 
     /// What is to be written.
@@ -175,16 +200,26 @@ impl Overlay {
         self.effects.written.insert(path.clone(), Written { row, permissions, body });
     }
 
+    fn remove(&mut self, path: &RecordPath) {
+        self.replace(path, None);
+        self.effects.freed.remove(path);
+        self.effects.written.remove(path);
+        self.effects.erased.insert(path.clone());
+    }
+
     // What was to be written where everything is removed now.
     fn forget(&mut self, is_removed: impl Fn(&CollectionPath) -> bool) {
         self.records.retain(|path, _| !is_removed(&path.collection));
         self.shown.retain(|path, _| !is_removed(path));
+        self.ended.retain(|path, _| !is_removed(path));
         let effects = &mut self.effects;
         effects.freed.retain(|path| !is_removed(&path.collection));
         effects.erased.retain(|path| !is_removed(&path.collection));
         effects.forgotten.retain(|path, _| !is_removed(path));
         effects.written.retain(|path, _| !is_removed(&path.collection));
-        effects.gone.retain(|gone| !is_removed(&gone.path.collection));
+        effects.joined_ended.retain(|(path, _), _| !is_removed(path));
+        effects.gone.retain(|(path, _), _| !is_removed(path));
+        effects.compacted.retain(|path| !is_removed(path));
         effects.signatures.retain(|(path, _), _| !is_removed(path));
         effects.principals.retain(|(path, _), _| !is_removed(path));
     }
@@ -248,23 +283,83 @@ impl Tables for Overlay {
     }
 
     fn erase(&mut self, path: &RecordPath, _: &Old<()>) -> Result<(), Fault> {
-        self.replace(path, None);
-        self.effects.freed.remove(path);
-        self.effects.written.remove(path);
-        self.effects.erased.insert(path.clone());
+        self.remove(path);
         Ok(())
     }
 
     fn depart(&mut self, path: &RecordPath, left: Seq, old: &Old<()>) -> Result<(), Fault> {
         let (signature, entered) = (old.signature, old.entered);
-        self.effects.gone.push(Gone { path: path.clone(), seq: left, signature, entered });
+        let ended = Ended { seq: left, id: path.id.clone(), signature, entered };
+        self.effects.gone.insert((path.collection.clone(), left), ended);
         Ok(())
     }
 
     fn forget_gone(&mut self, path: &CollectionPath, up_to: Seq) -> Result<(), Fault> {
-        self.effects.gone.retain(|gone| gone.path.collection != *path || gone.seq > up_to);
+        self.effects.gone.retain(|(other, seq), _| other != path || *seq > up_to);
+        if let Some(ended) = self.ended.get_mut(path) {
+            ended.retain(|seq, _| *seq > up_to);
+        }
         let forgotten = self.effects.forgotten.entry(path.clone()).or_insert(up_to);
         *forgotten = up_to.max(*forgotten);
+        Ok(())
+    }
+
+    fn compact(&mut self, path: &CollectionPath, up_to: Seq) -> Result<Removed, Fault> {
+        let is_old = |(of, row): &(&RecordPath, &Row)| {
+            of.collection == *path && row.dead && row.seq <= up_to
+        };
+        let old: Vec<(RecordPath, Row)> =
+            self.records.iter().filter(is_old).map(|(of, row)| (of.clone(), *row)).collect();
+        let mut removed = Removed::default();
+        for (of, row) in &old {
+            self.remove(of);
+            removed.tombstones += 1;
+            removed.chosen += i64::from(row.chosen.is_some());
+        }
+        let read = self.ended.get(path).into_iter().flat_map(|ended| ended.range(..=up_to));
+        let new = self.effects.gone.range((path.clone(), Seq(0))..=(path.clone(), up_to));
+        removed.gone = i64::try_from(read.count() + new.count()).unwrap_or(i64::MAX);
+        self.forget_gone(path, up_to)?;
+        Ok(removed)
+    }
+
+    fn forget_signatures(&mut self, path: &CollectionPath) -> Result<(), Fault> {
+        self.effects.compacted.insert(path.clone());
+        Ok(())
+    }
+
+    fn ended(&mut self, path: &CollectionPath, limit: usize) -> Result<Vec<Ended>, Fault> {
+        let read = self.ended.get(path).into_iter().flat_map(BTreeMap::values);
+        let new = self.effects.gone.range((path.clone(), Seq(0))..);
+        let new = new.take_while(|((other, _), _)| other == path).map(|(_, ended)| ended);
+        // What was read ended before what is new.
+        Ok(read.chain(new).take(limit).cloned().collect())
+    }
+
+    fn forget_ended(&mut self, path: &CollectionPath, ended: &Ended) -> Result<(), Fault> {
+        let key = (path.clone(), ended.seq);
+        if self.effects.gone.remove(&key).is_none() {
+            self.ended.get_mut(path).and_then(|all| all.remove(&ended.seq));
+            self.effects.joined_ended.insert(key, (ended.id.clone(), Joined::Removed));
+        }
+        Ok(())
+    }
+
+    fn prolong_ended(
+        &mut self,
+        path: &CollectionPath,
+        ended: &Ended,
+        entered: Seq,
+    ) -> Result<(), Fault> {
+        let key = (path.clone(), ended.seq);
+        if let Some(new) = self.effects.gone.get_mut(&key) {
+            new.entered = entered;
+            return Ok(());
+        }
+        if let Some(read) = self.ended.get_mut(path).and_then(|all| all.get_mut(&ended.seq)) {
+            read.entered = entered;
+        }
+        self.effects.joined_ended.insert(key, (ended.id.clone(), Joined::Begins(entered)));
         Ok(())
     }
 
@@ -309,6 +404,19 @@ impl Tables for Overlay {
         Ok(())
     }
 
+    fn keep_view(&mut self, view: &View) -> Result<(), Fault> {
+        let key = (view.bucket.clone(), view.person.clone(), view.name);
+        self.effects.views.insert(key, view.clone());
+        Ok(())
+    }
+
+    fn forget_views(&mut self, bucket: &BucketId, before: Timestamp) -> Result<(), Fault> {
+        self.effects.views.retain(|_, view| view.bucket != *bucket || view.used >= before);
+        let forgotten = self.effects.forgotten_views.entry(bucket.clone()).or_insert(before);
+        *forgotten = before.max(*forgotten);
+        Ok(())
+    }
+
     fn drop_collection(&mut self, path: &CollectionPath) -> Result<(), Fault> {
         self.forget(|other| other == path);
         self.effects.dropped_collections.insert(path.clone());
@@ -320,6 +428,7 @@ impl Tables for Overlay {
         self.members.retain(|group, _| group.bucket != *bucket);
         self.effects.joined.retain(|(group, _)| group.bucket != *bucket);
         self.effects.left.retain(|(group, _)| group.bucket != *bucket);
+        self.effects.views.retain(|_, view| view.bucket != *bucket);
         let inside = self.sequences.iter_mut().filter(|(path, _)| path.bucket == *bucket);
         for (path, sequence) in inside {
             sequence.drop_all();

@@ -10,6 +10,7 @@ use crate::postgres::errors::Fault;
 use crate::postgres::needs::Needs;
 use crate::postgres::overlay::{Overlay, Row};
 use crate::postgres::rows::{self, one_record, one_record_to_lock};
+use crate::rules::Ended;
 
 macro_rules! sequence_columns {
     () => {
@@ -69,6 +70,21 @@ const SHOWN: &str = "
         UNION ALL SELECT timestamp, id FROM records
         WHERE bucket = k.bucket AND collection = k.collection AND timestamp >= k.low
             AND timestamp < k.high) r";
+
+const DEAD: &str = "
+    SELECT k.n, r.seq, r.timestamp, r.signature, r.entered, r.dead, r.id
+    FROM unnest($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY
+        AS k (bucket, collection, up_to, n)
+    CROSS JOIN LATERAL (SELECT id, seq, timestamp, signature, entered, dead FROM records
+        WHERE bucket = k.bucket AND collection = k.collection AND seq <= k.up_to AND dead
+        ORDER BY seq) r";
+const ENDED: &str = "
+    SELECT k.n, g.seq, g.id, g.signature, g.entered
+    FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) WITH ORDINALITY
+        AS k (bucket, collection, up_to, most, n)
+    CROSS JOIN LATERAL (SELECT seq, id, signature, entered FROM gone
+        WHERE bucket = k.bucket AND collection = k.collection AND seq <= k.up_to
+        ORDER BY seq LIMIT k.most) g";
 
 /// Begins a transaction and reads what the batches need. One round trip; one more where a
 /// collection gets its first row.
@@ -143,6 +159,8 @@ enum Query {
     Parents,
     Members,
     Shown,
+    Dead,
+    Ended,
 }
 
 impl Reads {
@@ -154,6 +172,8 @@ impl Reads {
             (Query::Records, OLD, !needs.records.is_empty()),
             (Query::Members, MEMBERS, !needs.groups.is_empty()),
             (Query::Shown, SHOWN, !needs.times.is_empty()),
+            (Query::Dead, DEAD, !needs.compacted.is_empty()),
+            (Query::Ended, ENDED, !needs.compacted.is_empty() || !needs.merged.is_empty()),
         ];
         for (query, sql, is_wanted) in wanted {
             if is_wanted {
@@ -191,6 +211,20 @@ impl Reads {
                     let (lows, highs): (Vec<i64>, Vec<i64>) =
                         needs.times.iter().map(|(_, from)| Needs::probed(*from)).unzip();
                     client.query(statement, &[&buckets, &names, &lows, &highs]).await
+                }
+                Query::Dead => {
+                    let paths: Vec<_> = needs.compacted.keys().collect();
+                    let (buckets, names) = collection_names(&paths);
+                    let up_to: Vec<i64> = needs.compacted.values().map(|seq| seq.0).collect();
+                    client.query(statement, &[&buckets, &names, &up_to]).await
+                }
+                Query::Ended => {
+                    let ended = needs.ended();
+                    let paths: Vec<_> = ended.iter().map(|(path, ..)| *path).collect();
+                    let (buckets, names) = collection_names(&paths);
+                    let up_to: Vec<i64> = ended.iter().map(|(_, up_to, _)| *up_to).collect();
+                    let most: Vec<Option<i64>> = ended.iter().map(|(.., most)| *most).collect();
+                    client.query(statement, &[&buckets, &names, &up_to, &most]).await
                 }
             }
         });
@@ -232,6 +266,23 @@ impl Reads {
                         let path = nth(&paths, row.try_get(0)?)?;
                         let id = RecordId::from(row.try_get::<_, &str>(2)?);
                         overlay.add_shown(path, row.try_get(1)?, id);
+                    }
+                }
+                Query::Dead => {
+                    let paths: Vec<&CollectionPath> = needs.compacted.keys().collect();
+                    for row in rows {
+                        let path = nth(&paths, row.try_get(0)?)?;
+                        let path = path.record(row.try_get::<_, &str>(6)?);
+                        overlay.add_record(path, record_row(&row)?);
+                    }
+                }
+                Query::Ended => {
+                    let ended = needs.ended();
+                    let paths: Vec<&CollectionPath> =
+                        ended.iter().map(|(path, ..)| *path).collect();
+                    for row in rows {
+                        let path = nth(&paths, row.try_get(0)?)?;
+                        overlay.add_ended(path, ended_row(&row)?);
                     }
                 }
             }
@@ -279,6 +330,15 @@ fn record_row(row: &PgRow) -> Result<Row, Fault> {
         signature: rows::signature(row, 3)?,
         entered: Seq(row.try_get(4)?),
         dead: row.try_get(5)?,
+    })
+}
+
+fn ended_row(row: &PgRow) -> Result<Ended, Fault> {
+    Ok(Ended {
+        seq: Seq(row.try_get(1)?),
+        id: RecordId::from(row.try_get::<_, &str>(2)?),
+        signature: rows::signature(row, 3)?,
+        entered: Seq(row.try_get(4)?),
     })
 }
 

@@ -11,7 +11,7 @@ use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 
 use crate::postgres::errors::Fault;
-use crate::postgres::overlay::Effects;
+use crate::postgres::overlay::{Effects, Joined};
 use crate::postgres::read::{Names, collection_names};
 use crate::postgres::rows::one_record_to_lock;
 use crate::rules::Residents;
@@ -76,6 +76,44 @@ const FORGET: &str = "
     DELETE FROM gone g
     USING unnest($1::text[], $2::text[], $3::bigint[]) AS k (bucket, collection, seq)
     WHERE g.bucket = k.bucket AND g.collection = k.collection AND g.seq <= k.seq";
+const FORGET_ENDED: &str = "
+    DELETE FROM gone g
+    USING unnest($1::text[], $2::text[], $3::bigint[], $4::text[])
+        AS k (bucket, collection, seq, id)
+    WHERE g.bucket = k.bucket AND g.collection = k.collection AND g.seq = k.seq AND g.id = k.id";
+const PROLONG_ENDED: &str = "
+    UPDATE gone g SET entered = k.entered
+    FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[])
+        AS k (bucket, collection, seq, id, entered)
+    WHERE g.bucket = k.bucket AND g.collection = k.collection AND g.seq = k.seq AND g.id = k.id";
+/// Signatures that no record and no ended residency has any more, with their principals. What
+/// is compared twice makes the planner take the index that has signatures.
+const FORGET_SIGNATURES: &str = "
+    WITH unused AS (
+        DELETE FROM signatures s
+        USING unnest($1::text[], $2::text[]) AS k (bucket, collection)
+        WHERE s.bucket = k.bucket AND s.collection = k.collection AND s.live = 0
+        AND NOT EXISTS (SELECT 1 FROM records WHERE bucket = s.bucket
+            AND collection = s.collection AND signature >= s.signature
+            AND signature <= s.signature ORDER BY signature OFFSET 0)
+        AND NOT EXISTS (SELECT 1 FROM gone WHERE bucket = s.bucket
+            AND collection = s.collection AND signature >= s.signature
+            AND signature <= s.signature ORDER BY signature OFFSET 0)
+        RETURNING s.bucket, s.collection, s.signature)
+    DELETE FROM signature_principals WHERE bucket = ANY ($1)
+    AND ctid = ANY (ARRAY(SELECT p.place FROM unused u
+        CROSS JOIN LATERAL (SELECT ctid AS place FROM signature_principals
+            WHERE bucket = u.bucket AND collection = u.collection
+            AND signature >= u.signature AND signature <= u.signature
+            ORDER BY signature OFFSET 0) p))";
+const FORGET_VIEWS: &str = "
+    DELETE FROM views v USING unnest($1::text[], $2::bigint[]) AS k (bucket, before)
+    WHERE v.bucket = k.bucket AND v.used < k.before";
+const KEEP_VIEWS: &str = "
+    INSERT INTO views (bucket, person, name, groups, used)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::bigint[])
+    ON CONFLICT (bucket, person, name) DO UPDATE SET used = excluded.used
+    WHERE views.used <= excluded.used - 86400000";
 const WRITE: &str = concat!(
     "
     INSERT INTO records (bucket, collection, id, seq, timestamp, signature, entered, dead,
@@ -182,7 +220,9 @@ impl<'a> Steps<'a> {
         steps.drops(effects).await?;
         steps.rows(effects).await?;
         steps.signatures(effects).await?;
+        steps.compacted(effects).await?;
         steps.members(effects).await?;
+        steps.views(effects).await?;
         steps.sequences(effects).await?;
         steps.steps.push(Step::Plain("COMMIT"));
         Ok(steps)
@@ -248,6 +288,7 @@ impl<'a> Steps<'a> {
             let positions: Vec<i64> = effects.forgotten.values().map(|seq| seq.0).collect();
             self.add(FORGET, vec![Box::new(buckets), Box::new(names), Box::new(positions)]).await?;
         }
+        self.joined(effects).await?;
         if !effects.written.is_empty() {
             let Names { buckets, collections, ids } = Names::of(effects.written.keys());
             let rows = || effects.written.values();
@@ -266,17 +307,74 @@ impl<'a> Steps<'a> {
             self.add(WRITE, parameters).await?;
         }
         if !effects.gone.is_empty() {
-            let Names { buckets, collections, ids } =
-                Names::of(effects.gone.iter().map(|gone| &gone.path));
+            let paths: Vec<&CollectionPath> = effects.gone.keys().map(|(path, _)| path).collect();
+            let (buckets, names) = collection_names(&paths);
+            let gone = || effects.gone.values();
             let parameters: Vec<Parameter<'a>> = vec![
                 Box::new(buckets),
-                Box::new(collections),
-                Box::new(ids),
-                column(effects.gone.iter().map(|gone| gone.seq.0)),
-                column(effects.gone.iter().map(|gone| &gone.signature.0[..])),
-                column(effects.gone.iter().map(|gone| gone.entered.0)),
+                Box::new(names),
+                column(gone().map(|gone| gone.id.as_str())),
+                column(gone().map(|gone| gone.seq.0)),
+                column(gone().map(|gone| &gone.signature.0[..])),
+                column(gone().map(|gone| gone.entered.0)),
             ];
             self.add(DEPART, parameters).await?;
+        }
+        Ok(())
+    }
+
+    async fn joined(&mut self, effects: &'a Effects) -> Result<(), Fault> {
+        let all = || {
+            effects.joined_ended.iter().map(|((path, seq), (id, joined))| {
+                let begins = match joined {
+                    Joined::Removed => None,
+                    Joined::Begins(entered) => Some(entered.0),
+                };
+                ((path.bucket.as_str(), path.name.as_str(), seq.0, id.as_str()), begins)
+            })
+        };
+        let removed = || all().filter(|(_, begins)| begins.is_none()).map(|(key, _)| key);
+        if removed().next().is_some() {
+            let parameters: Vec<Parameter<'a>> = vec![
+                column(removed().map(|key| key.0)),
+                column(removed().map(|key| key.1)),
+                column(removed().map(|key| key.2)),
+                column(removed().map(|key| key.3)),
+            ];
+            self.add(FORGET_ENDED, parameters).await?;
+        }
+        let prolonged = || all().filter_map(|(key, begins)| Some((key, begins?)));
+        if prolonged().next().is_some() {
+            let parameters: Vec<Parameter<'a>> = vec![
+                column(prolonged().map(|(key, _)| key.0)),
+                column(prolonged().map(|(key, _)| key.1)),
+                column(prolonged().map(|(key, _)| key.2)),
+                column(prolonged().map(|(key, _)| key.3)),
+                column(prolonged().map(|(_, begins)| begins)),
+            ];
+            self.add(PROLONG_ENDED, parameters).await?;
+        }
+        Ok(())
+    }
+
+    async fn views(&mut self, effects: &'a Effects) -> Result<(), Fault> {
+        if !effects.forgotten_views.is_empty() {
+            let parameters: Vec<Parameter<'a>> = vec![
+                column(effects.forgotten_views.keys().map(|bucket| bucket.as_str())),
+                column(effects.forgotten_views.values().map(|before| before.0)),
+            ];
+            self.add(FORGET_VIEWS, parameters).await?;
+        }
+        if !effects.views.is_empty() {
+            let views = || effects.views.values();
+            let parameters: Vec<Parameter<'a>> = vec![
+                column(views().map(|view| view.bucket.as_str())),
+                column(views().map(|view| view.person.as_str())),
+                column(views().map(|view| &view.name[..])),
+                column(views().map(|view| view.groups.as_str())),
+                column(views().map(|view| view.used.0)),
+            ];
+            self.add(KEEP_VIEWS, parameters).await?;
         }
         Ok(())
     }
@@ -320,6 +418,16 @@ impl<'a> Steps<'a> {
             column(named().map(|(path, _, _)| path.name.as_str())),
         ];
         self.add(LIST_COLLECTIONS, parameters).await
+    }
+
+    // After everything that signatures could be needed for was written.
+    async fn compacted(&mut self, effects: &'a Effects) -> Result<(), Fault> {
+        if effects.compacted.is_empty() {
+            return Ok(());
+        }
+        let paths: Vec<&CollectionPath> = effects.compacted.iter().collect();
+        let (buckets, names) = collection_names(&paths);
+        self.add(FORGET_SIGNATURES, vec![Box::new(buckets), Box::new(names)]).await
     }
 
     async fn members(&mut self, effects: &'a Effects) -> Result<(), Fault> {

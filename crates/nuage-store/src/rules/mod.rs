@@ -5,6 +5,7 @@
 //! its signature, or comes back after a deletion, leaves a row in `gone` and begins a new one.
 //! How rows are read and written is told by [`Tables`]; no SQL is known here.
 
+mod horizon;
 mod ledger;
 mod place;
 mod sequence;
@@ -17,6 +18,7 @@ use nuage_model::{
     Readers, RecordPath, Seq, Signature, StoreError, Timestamp, Write,
 };
 
+pub(crate) use horizon::{Ended, MERGED_MAX, Removed};
 pub(crate) use ledger::{Changes, Ledger, Residents};
 pub(crate) use place::{PROBES_MAX, Place};
 pub(crate) use sequence::Sequence;
@@ -74,6 +76,26 @@ pub(crate) trait Tables {
     /// Forgets the residencies that ended up to this position.
     fn forget_gone(&mut self, path: &CollectionPath, up_to: Seq) -> Result<(), Self::Fault>;
 
+    /// Removes the tombstones and the ended residencies up to this position.
+    fn compact(&mut self, path: &CollectionPath, up_to: Seq) -> Result<Removed, Self::Fault>;
+
+    /// Removes the signatures that no record, no tombstone and no ended residency has any more.
+    fn forget_signatures(&mut self, path: &CollectionPath) -> Result<(), Self::Fault>;
+
+    /// The oldest ended residencies of a collection, in order of their positions.
+    fn ended(&mut self, path: &CollectionPath, limit: usize) -> Result<Vec<Ended>, Self::Fault>;
+
+    /// Forgets an ended residency.
+    fn forget_ended(&mut self, path: &CollectionPath, ended: &Ended) -> Result<(), Self::Fault>;
+
+    /// Says of an ended residency that it began earlier.
+    fn prolong_ended(
+        &mut self,
+        path: &CollectionPath,
+        ended: &Ended,
+        entered: Seq,
+    ) -> Result<(), Self::Fault>;
+
     /// Makes a signature known in a collection, with its principals, unless it is.
     fn register(&mut self, path: &CollectionPath, readers: &Readers) -> Result<(), Self::Fault>;
 
@@ -94,13 +116,19 @@ pub(crate) trait Tables {
     /// Removes from a group somebody who is in it.
     fn remove_member(&mut self, group: &GroupPath, member: &str) -> Result<(), Self::Fault>;
 
+    /// Keeps a view, or notes that it is used, if that was noted a day ago or earlier.
+    fn keep_view(&mut self, view: &View) -> Result<(), Self::Fault>;
+
+    /// Forgets the views of a bucket that were not used since.
+    fn forget_views(&mut self, bucket: &BucketId, before: Timestamp) -> Result<(), Self::Fault>;
+
     /// Removes what a collection holds; its own row is written apart.
     fn drop_collection(&mut self, path: &CollectionPath) -> Result<(), Self::Fault>;
 
     /// Removes what a bucket holds, and marks the rows of its collections as dropped.
     fn drop_bucket(&mut self, bucket: &BucketId) -> Result<(), Self::Fault>;
 
-    /// Removes everything.
+    /// Removes everything, and gives the store another name.
     fn flush(&mut self) -> Result<(), Self::Fault>;
 }
 
@@ -130,6 +158,17 @@ pub(crate) struct New<'a> {
     pub(crate) dead: bool,
     pub(crate) permissions: &'a str,
     pub(crate) body: &'a str,
+}
+
+/// A row of `views`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct View {
+    pub(crate) bucket: BucketId,
+    pub(crate) person: Principal,
+    pub(crate) name: [u8; 16],
+    /// JSON list of principals.
+    pub(crate) groups: String,
+    pub(crate) used: Timestamp,
 }
 
 /// A transaction that batches are applied in.
@@ -221,35 +260,56 @@ impl<'a, T: Tables> Transaction<'a, T> {
                 self.touch(collection, now)?;
                 self.head_outcome(collection)?
             }
-            Write::DropCollection { collection } => {
+            Write::Compact { collection, up_to } => {
                 self.guarded.clear();
-                self.drop_collection(collection)?;
-                Outcome::default()
+                self.compact(collection, *up_to)?;
+                self.head_outcome(collection)?
             }
-            Write::DropBucket { bucket } => {
-                self.guarded.clear();
-                self.drop_bucket(bucket)?;
-                Outcome::default()
+            Write::Merge { collection } => {
+                self.merge(collection)?;
+                self.head_outcome(collection)?
             }
-            Write::SetMembers { group, members } => {
-                self.set_members(group, members)?;
-                Outcome::default()
-            }
-            Write::Compact { .. }
-            | Write::Merge { .. }
-            | Write::KeepView { .. }
-            | Write::ForgetViews { .. } => {
-                return Err(StoreError::Unsupported("not built yet".to_owned()).into());
-            }
-            Write::Flush => {
-                self.guarded.clear();
-                self.tables.flush()?;
-                self.ledger.forget_flushed();
+            placeless => {
+                self.write_placeless(placeless, now)?;
                 Outcome::default()
             }
         };
         outcomes.push(outcome);
         Ok(())
+    }
+
+    // Writes that have no place in a collection.
+    fn write_placeless(&mut self, write: &Write, now: Timestamp) -> Result<(), T::Fault> {
+        match write {
+            Write::DropCollection { collection } => {
+                self.guarded.clear();
+                self.drop_collection(collection)
+            }
+            Write::DropBucket { bucket } => {
+                self.guarded.clear();
+                self.drop_bucket(bucket)
+            }
+            Write::SetMembers { group, members } => self.set_members(group, members),
+            Write::KeepView { bucket, person, name, groups } => {
+                let groups: Vec<&str> = groups.iter().map(Principal::as_str).collect();
+                let groups = serde_json::to_string(&groups).expect("texts are JSON");
+                let (bucket, person) = (bucket.clone(), person.clone());
+                self.tables.keep_view(&View { bucket, person, name: *name, groups, used: now })
+            }
+            Write::ForgetViews { bucket, before } => self.tables.forget_views(bucket, *before),
+            Write::Flush => {
+                self.guarded.clear();
+                self.tables.flush()?;
+                self.ledger.forget_flushed();
+                Ok(())
+            }
+            Write::Put { .. }
+            | Write::Delete { .. }
+            | Write::Erase { .. }
+            | Write::Touch { .. }
+            | Write::Compact { .. }
+            | Write::Merge { .. } => unreachable!("they have a place"),
+        }
     }
 
     fn old(&mut self, path: &RecordPath) -> Result<Option<Old<T::Row>>, T::Fault> {

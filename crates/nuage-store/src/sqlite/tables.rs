@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use nuage_model::{
-    BucketId, CollectionPath, GroupPath, Readers, RecordPath, Seq, Signature, Timestamp,
+    BucketId, CollectionPath, GroupPath, Readers, RecordId, RecordPath, Seq, Signature, Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::rules::{New, Old, Place, Residents, Sequence, Tables};
+use crate::rules::{Ended, New, Old, Place, Removed, Residents, Sequence, Tables, View};
 use crate::sqlite::errors::Fault;
 
 const READ_SEQUENCE: &str = "
@@ -49,6 +49,38 @@ const DEPART: &str = "
     VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const FORGET_GONE: &str = "
     DELETE FROM gone WHERE bucket = ?1 AND collection = ?2 AND seq <= ?3";
+
+const COUNT_DEAD: &str = "
+    SELECT count(*), count(timestamp) FROM records INDEXED BY records_dead
+    WHERE bucket = ?1 AND collection = ?2 AND seq <= ?3 AND dead = 1";
+const FORGET_DEAD: &str = "
+    DELETE FROM records INDEXED BY records_dead
+    WHERE bucket = ?1 AND collection = ?2 AND seq <= ?3 AND dead = 1";
+const UNUSED: &str = "
+    SELECT signature FROM signatures AS s
+    WHERE bucket = ?1 AND collection = ?2 AND live = 0
+    AND NOT EXISTS (SELECT 1 FROM records INDEXED BY records_signature
+        WHERE bucket = ?1 AND collection = ?2 AND signature = s.signature)
+    AND NOT EXISTS (SELECT 1 FROM gone INDEXED BY gone_signature
+        WHERE bucket = ?1 AND collection = ?2 AND signature = s.signature)";
+const FORGET_SIGNATURE: &str = "
+    DELETE FROM signatures WHERE bucket = ?1 AND collection = ?2 AND signature = ?3";
+const FORGET_PRINCIPALS: &str = "
+    DELETE FROM signature_principals INDEXED BY signature_principals_signature
+    WHERE bucket = ?1 AND collection = ?2 AND signature = ?3";
+const ENDED: &str = "
+    SELECT seq, id, signature, entered FROM gone
+    WHERE bucket = ?1 AND collection = ?2 ORDER BY seq LIMIT ?3";
+const FORGET_ENDED: &str = "
+    DELETE FROM gone WHERE bucket = ?1 AND collection = ?2 AND seq = ?3 AND id = ?4";
+const PROLONG_ENDED: &str = "
+    UPDATE gone SET entered = ?5
+    WHERE bucket = ?1 AND collection = ?2 AND seq = ?3 AND id = ?4";
+const KEEP_VIEW: &str = "
+    INSERT INTO views (bucket, person, name, groups, used) VALUES (?1, ?2, ?3, ?4, ?5)
+    ON CONFLICT (bucket, person, name) DO UPDATE SET used = excluded.used
+    WHERE views.used <= excluded.used - 86400000";
+const FORGET_VIEWS: &str = "DELETE FROM views WHERE bucket = ?1 AND used < ?2";
 
 const DROP_COLLECTION: &[&str] = &[
     "DELETE FROM records WHERE bucket = ?1 AND collection = ?2",
@@ -213,6 +245,61 @@ impl Tables for Open<'_> {
         Ok(())
     }
 
+    fn compact(&mut self, path: &CollectionPath, up_to: Seq) -> Result<Removed, Fault> {
+        let key = params![path.bucket.as_str(), path.name.as_str(), up_to.0];
+        let mut count = self.0.prepare_cached(COUNT_DEAD)?;
+        let (tombstones, chosen) = count.query_row(key, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        self.0.prepare_cached(FORGET_DEAD)?.execute(key)?;
+        let gone = self.0.prepare_cached(FORGET_GONE)?.execute(key)?;
+        Ok(Removed { tombstones, chosen, gone: i64::try_from(gone).unwrap_or(i64::MAX) })
+    }
+
+    fn forget_signatures(&mut self, path: &CollectionPath) -> Result<(), Fault> {
+        let (bucket, name) = (path.bucket.as_str(), path.name.as_str());
+        let mut unused = self.0.prepare_cached(UNUSED)?;
+        let unused = unused.query_map([bucket, name], |row| row.get::<_, [u8; 16]>(0))?;
+        for signature in unused.collect::<rusqlite::Result<Vec<_>>>()? {
+            for sql in [FORGET_SIGNATURE, FORGET_PRINCIPALS] {
+                self.0.prepare_cached(sql)?.execute(params![bucket, name, signature])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, path: &CollectionPath, limit: usize) -> Result<Vec<Ended>, Fault> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut statement = self.0.prepare_cached(ENDED)?;
+        let key = params![path.bucket.as_str(), path.name.as_str(), limit];
+        let ended = statement.query_map(key, |row| {
+            Ok(Ended {
+                seq: Seq(row.get(0)?),
+                id: RecordId::from(row.get::<_, String>(1)?),
+                signature: Signature(row.get(2)?),
+                entered: Seq(row.get(3)?),
+            })
+        })?;
+        Ok(ended.collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn forget_ended(&mut self, path: &CollectionPath, ended: &Ended) -> Result<(), Fault> {
+        let (bucket, name) = (path.bucket.as_str(), path.name.as_str());
+        let mut forget = self.0.prepare_cached(FORGET_ENDED)?;
+        forget.execute(params![bucket, name, ended.seq.0, ended.id.as_str()])?;
+        Ok(())
+    }
+
+    fn prolong_ended(
+        &mut self,
+        path: &CollectionPath,
+        ended: &Ended,
+        entered: Seq,
+    ) -> Result<(), Fault> {
+        let (bucket, name) = (path.bucket.as_str(), path.name.as_str());
+        let mut prolong = self.0.prepare_cached(PROLONG_ENDED)?;
+        prolong.execute(params![bucket, name, ended.seq.0, ended.id.as_str(), entered.0])?;
+        Ok(())
+    }
+
     fn register(&mut self, path: &CollectionPath, readers: &Readers) -> Result<(), Fault> {
         let signature = readers.signature().0;
         let (bucket, name) = (path.bucket.as_str(), path.name.as_str());
@@ -260,6 +347,19 @@ impl Tables for Open<'_> {
         let (bucket, name) = (group.bucket.as_str(), group.group.as_str());
         self.0.prepare_cached(REMOVE_MEMBER)?.execute([bucket, member, name])?;
         self.0.prepare_cached(UNLIST_GROUP)?.execute([member, bucket])?;
+        Ok(())
+    }
+
+    fn keep_view(&mut self, view: &View) -> Result<(), Fault> {
+        let View { bucket, person, name, groups, used } = view;
+        let mut keep = self.0.prepare_cached(KEEP_VIEW)?;
+        keep.execute(params![bucket.as_str(), person.as_str(), name, groups, used.0])?;
+        Ok(())
+    }
+
+    fn forget_views(&mut self, bucket: &BucketId, before: Timestamp) -> Result<(), Fault> {
+        let mut forget = self.0.prepare_cached(FORGET_VIEWS)?;
+        forget.execute(params![bucket.as_str(), before.0])?;
         Ok(())
     }
 
