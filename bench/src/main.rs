@@ -3,6 +3,7 @@
 //! their own.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
 
+mod feeds;
 mod floor;
 mod histogram;
 mod load;
@@ -35,6 +36,10 @@ fn main() -> Result<()> {
         Some(Part::RawPostgres { url, database, records }) => {
             raw::serve_postgres(url, *database, *records)
         }
+        Some(Part::Feeds(options)) => tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?
+            .block_on(feeds::run(options)),
         None => {
             if !options.no_pin {
                 process::pin_self()?;

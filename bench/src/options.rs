@@ -52,9 +52,11 @@ pub(crate) struct Options {
     pub(crate) write: bool,
 }
 
-/// What the benchmark starts as processes of their own.
+/// What else may be measured, and what the benchmark starts as processes of their own.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub(crate) enum Part {
+    /// Feeds: pages, writes and watchers
+    Feeds(FeedOptions),
     /// The bare hyper server
     #[command(hide = true)]
     Floor {
@@ -82,6 +84,26 @@ pub(crate) enum Part {
         #[arg(long)]
         records: u64,
     },
+}
+
+/// What is measured of feeds.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct FeedOptions {
+    /// Records of each shape of rights
+    #[arg(long, default_value_t = 300_000)]
+    pub(crate) records: u64,
+    /// People among whom the rights are shared out
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) people: u64,
+    /// Watchers at a time
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) watchers: usize,
+    /// Leave it to the system which core serves
+    #[arg(long)]
+    pub(crate) no_pin: bool,
+    /// Write the tables into docs/performance.md
+    #[arg(long)]
+    pub(crate) write: bool,
 }
 
 /// Who is measured.

@@ -31,16 +31,15 @@ pub(crate) enum Section {
     Postgres,
 }
 
-/// Writes the text between the markers of the section.
-pub(crate) fn publish(section: Section, text: &str) -> Result<()> {
+/// Writes the text between the markers of the section of that name.
+pub(crate) fn publish(section: &str, text: &str) -> Result<()> {
     let path = Path::new(PAGE);
     let page = std::fs::read_to_string(path)?;
     let page = replace(&page, section, text).context("no markers in docs/performance.md")?;
     Ok(std::fs::write(path, page)?)
 }
 
-fn replace(page: &str, section: Section, text: &str) -> Option<String> {
-    let name = section.name();
+fn replace(page: &str, name: &str, text: &str) -> Option<String> {
     let (begin, end) = (format!("<!-- {name}:begin -->"), format!("<!-- {name}:end -->"));
     let (before, rest) = page.split_once(&begin)?;
     let (_, after) = rest.split_once(&end)?;
@@ -50,7 +49,8 @@ fn replace(page: &str, section: Section, text: &str) -> Option<String> {
 impl Section {
     const ALL: [Self; 2] = [Self::Main, Self::Postgres];
 
-    fn name(self) -> &'static str {
+    /// Its name in the markers.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Main => "bench",
             Self::Postgres => "bench-postgres",

@@ -69,7 +69,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     for (section, text) in texts {
         println!("\n{text}");
         if section.is_whole(&results) && (options.is_whole() || options.write) {
-            report::publish(section, &text)?;
+            report::publish(section.name(), &text)?;
         }
     }
     fs::remove_dir_all(&places.data).context("cannot remove the data of the run")

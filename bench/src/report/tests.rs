@@ -28,9 +28,9 @@ fn each_figure_has_its_own_median() {
 #[test]
 fn only_what_is_between_the_markers_changes() {
     let page = "before\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nafter\n";
-    let new = replace(page, Section::Main, "new").unwrap_or_default();
+    let new = replace(page, Section::Main.name(), "new").unwrap_or_default();
     assert_eq!(new, "before\n<!-- bench:begin -->\nnew\n<!-- bench:end -->\nafter\n");
-    assert_eq!(replace(page, Section::Postgres, "new"), None);
+    assert_eq!(replace(page, Section::Postgres.name(), "new"), None);
 }
 
 #[test]

@@ -47,10 +47,3 @@ pub async fn connect(address: &Address, options: Options) -> Result<Arc<dyn Stor
     let target = postgres::Target::of(address).map_err(StoreError::Unsupported)?;
     Ok(Arc::new(postgres::PostgresStore::connect(&target, &options).await?))
 }
-
-/// Stands for what is being built.
-pub(crate) fn unfinished<'a, T: Send + 'a>()
--> nuage_model::Pending<'a, Result<T, nuage_model::StoreError>> {
-    let why = "not built yet".to_owned();
-    Box::pin(std::future::ready(Err(nuage_model::StoreError::Unsupported(why))))
-}
