@@ -12,7 +12,7 @@ use tokio_postgres::Row;
 use crate::integrity::{FINDINGS_MAX, Hashes, RULES, signature_rules, wrong_members, wrong_texts};
 use crate::postgres::errors::Fault;
 use crate::postgres::pool::Pool;
-use crate::postgres::reader::{Read, Reader, Snapshot};
+use crate::postgres::reader::{Read, Reader};
 use crate::postgres::rows::{signature, value};
 
 /// A check reads everything; beyond this, something stands still.
@@ -42,7 +42,7 @@ impl Read for Check {
     type Answer = Vec<Finding>;
 
     async fn read(&self, reader: &Reader<'_>) -> Result<Self::Answer, Fault> {
-        let (_snapshot, ()) = Snapshot::begin(reader, async { Ok(()) }).await?;
+        reader.begin(async { Ok(()) }).await?;
         let mut findings = Vec::new();
         for rule in RULES.iter().chain(SIGNATURE_RULES) {
             let limited = format!("SELECT finding FROM ({rule}) AS told (finding) LIMIT $1");

@@ -1,22 +1,27 @@
-//! Telling other processes that something changed of buckets, collections, groups or accounts,
-//! and hearing it from them.
+//! Telling other processes which collections changed, and whether something did of buckets,
+//! collections, groups or accounts; and hearing it from them.
 //!
 //! A hint says "look again", not what is true, and may be lost: whoever caches also looks again
-//! after the trust period. Hints are sent after the commit, from a connection of their own, a few
-//! milliseconds' worth together: a notification inside the transaction that writes would make
-//! all commits of the server wait for each other.
+//! after the trust period, and whoever waits for changes compares heads. Hints are sent after the
+//! commit, from a connection of their own, a few milliseconds' worth together: a notification
+//! inside the transaction that writes would make all commits of the server wait for each other.
+
+mod news;
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::poll_fn;
+use nuage_model::{CollectionPath, Hint, Kind, Listener};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio_postgres::AsyncMessage;
+use tokio_postgres::types::Type;
+use tokio_postgres::{AsyncMessage, Client};
 
 use crate::postgres::connect::Target;
 use crate::postgres::errors::Fault;
+use crate::postgres::hints::news::News;
 
 /// How long hints are collected before they are sent.
 const COLLECT: Duration = Duration::from_millis(20);
@@ -26,14 +31,19 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long the server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const LISTEN: &str = "LISTEN nuage";
+// A notification is a commit of its own, and nobody minds if it is lost with the server.
+const LISTEN: &str = "SET synchronous_commit = off; LISTEN nuage";
+const TELL: &str = "SELECT pg_notify('nuage', $1)";
 
 /// What is told and heard.
 pub(super) struct Hints {
     /// By which a process knows its own hints.
     process: String,
     heard: AtomicU64,
+    /// What the others are not told yet.
+    news: Mutex<News>,
     to_tell: Notify,
+    listener: Mutex<Option<Listener>>,
     begun: Instant,
     trust_ms: u64,
     stop: watch::Sender<bool>,
@@ -45,19 +55,38 @@ impl Hints {
         Self {
             process: format!("{:016x}", RandomState::new().hash_one(Instant::now())),
             heard: AtomicU64::new(0),
+            news: Mutex::default(),
             to_tell: Notify::new(),
+            listener: Mutex::default(),
             begun: Instant::now(),
             trust_ms: trust_ms.max(1),
             stop: watch::Sender::new(false),
         }
     }
 
-    /// Tells the other processes, soon.
-    pub(super) fn tell(&self) {
-        self.to_tell.notify_one();
+    /// Tells the other processes, soon, that these collections changed, and perhaps rights.
+    pub(super) fn tell<'c>(
+        &self,
+        rights: bool,
+        collections: impl Iterator<Item = &'c CollectionPath>,
+    ) {
+        let mut news = self.news();
+        news.rights |= rights;
+        // The others are built in: what they hold is rights, or nothing that anybody waits for.
+        let of_applications = collections.filter(|path| path.kind() == Kind::Record);
+        of_applications.for_each(|path| news.add(path));
+        if !news.is_empty() {
+            drop(news);
+            self.to_tell.notify_one();
+        }
     }
 
-    /// Moves with each hint, and with each trust period that passes.
+    /// Who is called with what the others tell.
+    pub(super) fn listen(&self, listener: Listener) {
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
+    }
+
+    /// Moves with each hint about rights, and with each trust period that passes.
     pub(super) fn moves(&self) -> u64 {
         let periods = self.begun.elapsed().as_millis() / u128::from(self.trust_ms);
         let periods = u64::try_from(periods).unwrap_or(u64::MAX);
@@ -119,33 +148,71 @@ impl Hints {
         });
         let driver = Guarded(driver);
         within(client.batch_execute(LISTEN)).await?;
-        let tell = format!("NOTIFY nuage, '{}'", self.process);
-        loop {
-            tokio::select! {
-                hint = hints.recv() => match hint {
-                    Some(from) if from != self.process => {
-                        self.heard.fetch_add(1, Ordering::SeqCst);
-                    }
-                    Some(_) => {}
-                    None => return driver.ended().await,
-                },
-                () = self.to_tell.notified() => {
-                    tokio::time::sleep(COLLECT).await;
-                    let told = within(client.batch_execute(&tell)).await;
-                    if told.is_err() {
-                        // Others did not hear it: it is told on the next connection.
-                        self.to_tell.notify_one();
-                    }
-                    told?;
-                }
+        // What was told before was not heard.
+        self.hear(News { rights: true, everything: true, ..News::default() });
+        tokio::select! {
+            () = self.hear_all(&mut hints) => driver.ended().await,
+            told = self.tell_all(&client) => told,
+        }
+    }
+
+    // Until the connection ends.
+    async fn hear_all(&self, hints: &mut mpsc::UnboundedReceiver<String>) {
+        while let Some(text) = hints.recv().await {
+            if let Some(news) = News::of_text(&text, &self.process) {
+                self.hear(news);
             }
+        }
+    }
+
+    fn hear(&self, news: News) {
+        if news.rights {
+            self.heard.fetch_add(1, Ordering::SeqCst);
+        }
+        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(listener) = listener {
+            news.into_hints().for_each(|hint: Hint| listener(hint));
+        }
+    }
+
+    // Until the connection breaks.
+    async fn tell_all(&self, client: &Client) -> Result<(), Fault> {
+        loop {
+            self.to_tell.notified().await;
+            tokio::time::sleep(COLLECT).await;
+            let mut telling = Telling { hints: self, news: std::mem::take(&mut *self.news()) };
+            if telling.news.is_empty() {
+                continue;
+            }
+            let text = telling.news.to_text(&self.process);
+            within(client.query_typed(TELL, &[(&text, Type::TEXT)])).await?;
+            telling.news = News::default();
+        }
+    }
+
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is being told. It is told again on the next connection if this one breaks.
+struct Telling<'h> {
+    hints: &'h Hints,
+    news: News,
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        if !self.news.is_empty() {
+            self.hints.news().join(&self.news);
+            self.hints.to_tell.notify_one();
         }
     }
 }
 
-async fn within(
-    asked: impl Future<Output = Result<(), tokio_postgres::Error>>,
-) -> Result<(), Fault> {
+async fn within<T>(
+    asked: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, Fault> {
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(answer) => Ok(answer?),
         Err(_) => {

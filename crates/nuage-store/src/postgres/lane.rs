@@ -327,14 +327,13 @@ impl Lane {
         let Decided { answers, effects, learned } = decided;
         effects.begun.iter().for_each(|path| self.known.forget(path));
         self.known.learn(learned);
+        let applied = tasks.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
+        let rights = applied.filter_map(|((batch, _), _)| batch.as_ref()).any(changes_rights);
+        self.hints.tell(rights, effects.sequences.keys());
         self.sequences.learn(effects.sequences);
         let erased = effects.erased.into_iter().map(|path| (path, None));
         let written = effects.written.into_iter().map(|(path, one)| (path, Some(one.row)));
         self.seen.learn(written.chain(erased));
-        let applied = tasks.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
-        if applied.filter_map(|((batch, _), _)| batch.as_ref()).any(changes_rights) {
-            self.hints.tell();
-        }
         answers
     }
 

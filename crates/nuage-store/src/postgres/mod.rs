@@ -10,6 +10,7 @@ mod check;
 mod connect;
 mod copy;
 mod errors;
+mod feed;
 mod guess;
 mod hints;
 mod keep;
@@ -180,48 +181,57 @@ impl Store for PostgresStore {
 
     fn heads<'a>(
         &'a self,
-        _collections: &'a [CollectionPath],
+        collections: &'a [CollectionPath],
     ) -> Pending<'a, Result<Vec<Option<Head>>, StoreError>> {
-        crate::unfinished()
+        Box::pin(async move { Ok(feed::heads(&self.pool, collections).await?) })
     }
 
     fn snapshot<'a>(
         &'a self,
-        _ask: &'a Ask,
+        ask: &'a Ask,
     ) -> Pending<'a, Result<(Opening, Box<dyn Snapshot + 'a>), StoreError>> {
-        crate::unfinished()
+        Box::pin(async move {
+            let within = Duration::from_millis(self.list_ms);
+            let (opening, moment) = feed::snapshot(&self.pool, ask, within).await?;
+            let moment: Box<dyn Snapshot + 'a> = Box::new(moment);
+            Ok((opening, moment))
+        })
     }
 
     fn view<'a>(
         &'a self,
-        _bucket: &'a BucketId,
-        _person: &'a Principal,
-        _name: [u8; 16],
+        bucket: &'a BucketId,
+        person: &'a Principal,
+        name: [u8; 16],
     ) -> Pending<'a, Result<Option<Vec<Principal>>, StoreError>> {
-        crate::unfinished()
+        Box::pin(async move { Ok(feed::view(&self.pool, bucket, person, name).await?) })
     }
 
     fn overdue<'a>(
         &'a self,
-        _collection: &'a CollectionPath,
-        _before: Seq,
-        _keep: u64,
-        _limit: usize,
+        collection: &'a CollectionPath,
+        before: Seq,
+        keep: u64,
+        limit: usize,
     ) -> Pending<'a, Result<Option<Seq>, StoreError>> {
-        crate::unfinished()
+        Box::pin(async move {
+            Ok(feed::overdue(&self.pool, collection, before, keep, limit).await?)
+        })
     }
 
     fn lease<'a>(
         &'a self,
-        _chore: &'a str,
-        _holder: &'a str,
-        _now: Timestamp,
-        _until: Timestamp,
+        chore: &'a str,
+        holder: &'a str,
+        now: Timestamp,
+        until: Timestamp,
     ) -> Pending<'a, Result<bool, StoreError>> {
-        crate::unfinished()
+        Box::pin(async move { Ok(feed::lease(&self.pool, chore, holder, now, until).await?) })
     }
 
-    fn listen(&self, _listener: Listener) {}
+    fn listen(&self, listener: Listener) {
+        self.hints.listen(listener);
+    }
 
     fn collections_of<'a>(
         &'a self,

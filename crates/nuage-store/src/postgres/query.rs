@@ -17,7 +17,7 @@ use crate::postgres::errors::Fault;
 use crate::postgres::guess::Seen;
 use crate::postgres::overlay::Row;
 use crate::postgres::pool::Pool;
-use crate::postgres::reader::{Read, Reader, Snapshot};
+use crate::postgres::reader::{Read, Reader};
 use crate::postgres::rows::{self, is_storable, one_record};
 use crate::postgres::scan::{Scan, Visit};
 use crate::rules::Sequence;
@@ -124,16 +124,19 @@ pub(super) async fn count(
     pool.read(&Count(&query), within).await
 }
 
-fn is_possible(path: &RecordPath) -> bool {
+/// Whether there can be such a record at all.
+pub(super) fn is_possible(path: &RecordPath) -> bool {
     let RecordPath { collection, id } = path;
     has_names(collection) && is_storable(id.as_str())
 }
 
-fn has_names(path: &CollectionPath) -> bool {
+/// Whether there can be such a collection at all.
+pub(super) fn has_names(path: &CollectionPath) -> bool {
     is_storable(path.bucket.as_str()) && is_storable(path.name.as_str())
 }
 
-struct Get<'a>(&'a [RecordPath]);
+/// Reads the records at these paths, and what is in their rows besides.
+pub(super) struct Get<'a>(pub(super) &'a [RecordPath]);
 
 impl Read for Get<'_> {
     type Answer = Vec<Option<(Record, Row)>>;
@@ -249,7 +252,7 @@ impl Read for List<'_> {
 
     async fn read(&self, reader: &Reader<'_>) -> Result<Self::Answer, Fault> {
         let query = self.0;
-        let (_snapshot, known) = Snapshot::begin(reader, known(reader, query)).await?;
+        let known = reader.begin(known(reader, query)).await?;
         let (Some(sequence), signatures) = known else {
             return Ok(Page { head: None, records: Vec::new(), more: false });
         };
@@ -304,7 +307,7 @@ impl Read for Count<'_> {
             let counted = sequence.as_ref().and_then(|s| Asked::new(query, s, None).counted());
             return Ok((sequence.and_then(|s| s.head()), counted.unwrap_or(0)));
         }
-        let (_snapshot, known) = Snapshot::begin(reader, known(reader, query)).await?;
+        let known = reader.begin(known(reader, query)).await?;
         let (Some(sequence), signatures) = known else { return Ok((None, 0)) };
         let head = sequence.head();
         let asked = Asked::new(query, &sequence, signatures);

@@ -1,4 +1,4 @@
-//! A connection on loan to one read, and the snapshot that a read of several statements sees.
+//! A connection on loan to one read, or to several of one moment.
 //!
 //! A read may be asked again: if its connection turns out to be broken, as all are after the
 //! server was restarted, it gets a new one once. A read that takes too long is stopped at the
@@ -47,6 +47,8 @@ pub(super) struct Reader<'p> {
     client: Option<Object>,
     /// Rows are on their way, perhaps many.
     owes_rows: AtomicBool,
+    /// A transaction was begun.
+    at_moment: AtomicBool,
 }
 
 impl Pool {
@@ -56,15 +58,25 @@ impl Pool {
         read: &R,
         within: Duration,
     ) -> Result<R::Answer, Fault> {
+        Ok(self.begin_to_read(read, within).await?.1)
+    }
+
+    /// The same, and keeps the connection for what is asked next.
+    pub(super) async fn begin_to_read<R: Read>(
+        &self,
+        read: &R,
+        within: Duration,
+    ) -> Result<(Reader<'_>, R::Answer), Fault> {
         let mut is_first = true;
         loop {
             let reader = Reader {
                 pool: self,
                 client: Some(self.get().await?),
                 owes_rows: AtomicBool::new(false),
+                at_moment: AtomicBool::new(false),
             };
             let fault = match tokio::time::timeout(within, read.read(&reader)).await {
-                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Ok(answer)) => return Ok((reader, answer)),
                 Ok(Err(fault)) => fault,
                 Err(_) => {
                     reader.stop();
@@ -120,16 +132,29 @@ impl Reader<'_> {
         Ok(())
     }
 
-    // Closes the connection, for it is of no use.
-    fn discard(mut self) {
+    /// From now on, until it is dropped, all statements see the same moment. It begins in one round
+    /// trip with what is asked first.
+    pub(super) async fn begin<T>(
+        &self,
+        first: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        self.at_moment.store(true, Ordering::Relaxed);
+        // The first of the two is sent first.
+        let begin = async { Ok(self.batch_execute(BEGIN).await?) };
+        let ((), first) = try_join(begin, first).await?;
+        Ok(first)
+    }
+
+    /// Closes the connection, for it is of no use.
+    pub(super) fn discard(mut self) {
         if let Some(client) = self.client.take() {
             drop(Object::take(client));
         }
     }
 
-    // The connection is not used again, since nobody knows whether the order to stop arrives
-    // before the end of the statement.
-    fn stop(mut self) {
+    /// Stops the statement that takes too long. The connection is not used again, since nobody knows
+    /// whether the order to stop arrives before the end of the statement.
+    pub(super) fn stop(mut self) {
         let Some(client) = self.client.take() else { return };
         let client = Object::take(client);
         let (token, tls) = (client.cancel_token(), self.pool.tls());
@@ -151,35 +176,13 @@ impl Deref for Reader<'_> {
 
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
-        if self.owes_rows.load(Ordering::Relaxed)
-            && let Some(client) = self.client.take()
-        {
+        let Some(client) = self.client.take() else { return };
+        if self.owes_rows.load(Ordering::Relaxed) {
             drop(Object::take(client));
+        } else if self.at_moment.load(Ordering::Relaxed) {
+            // Polled once it is sent. Nobody waits for the answer: nothing was written, and who
+            // gets the connection next comes after it.
+            let _ = client.batch_execute(END).now_or_never();
         }
-    }
-}
-
-/// As long as this is held, all statements of the connection see the same moment.
-pub(super) struct Snapshot<'r>(&'r Reader<'r>);
-
-impl<'r> Snapshot<'r> {
-    /// Begins it, in one round trip with what is asked first.
-    pub(super) async fn begin<T>(
-        reader: &'r Reader<'_>,
-        first: impl Future<Output = Result<T, Fault>>,
-    ) -> Result<(Self, T), Fault> {
-        let snapshot = Self(reader);
-        // The first of the two is sent first.
-        let begin = async { Ok(reader.batch_execute(BEGIN).await?) };
-        let ((), first) = try_join(begin, first).await?;
-        Ok((snapshot, first))
-    }
-}
-
-impl Drop for Snapshot<'_> {
-    fn drop(&mut self) {
-        // Polled once it is sent. Nobody waits for the answer: nothing was written, and who gets
-        // the connection next comes after it.
-        let _ = self.0.batch_execute(END).now_or_never();
     }
 }
