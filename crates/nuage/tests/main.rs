@@ -7,6 +7,7 @@
 mod collisions;
 mod crash;
 mod disagreement;
+mod explained;
 mod failing_disk;
 mod hostile_input;
 mod kinto_protocol;
