@@ -6,7 +6,7 @@ import { readFile } from "node:fs/promises";
 import { beforeEach, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { connect, pay, sell, setTheScene, view } from "./payments.mjs";
+import { connect, device, dismiss, pay, sell, setTheScene, view } from "./payments.mjs";
 
 const SERVER = process.env.NUAGE_TEST_URL;
 const RECEIPTS = "/buckets/payments/collections/receipts";
@@ -56,13 +56,16 @@ test("the lines of the README do what they say", async () => {
   const { stdout } = await run("bash", ["-e", "-o", "pipefail", "-c", script], {
     env: { ...process.env, SERVER },
   });
-  const [list, total, edit, look, removal] = stdout.trim().split("\n");
+  const [list, total, edit, look, removal, feed] = stdout.trim().split("\n");
   const [receipt, ...others] = JSON.parse(list).data;
   assert.deepEqual([receipt.id, receipt.product, receipt.amount], ["r2", "games", 20]);
   assert.equal(receipt.person, undefined);
   assert.deepEqual(others, []);
   assert.equal(total.toLowerCase(), "total-records: 3");
   assert.deepEqual([edit, look, removal], ["403", "403", "200"]);
+  const { data, token, more, reset } = JSON.parse(feed);
+  assert.deepEqual(data.map(({ id }) => id).sort(), ["r1", "r6"]);
+  assert.deepEqual([typeof token, more, reset], ["string", false, true]);
 });
 
 test("everybody sees what concerns them", async () => {
@@ -200,4 +203,69 @@ test("delete is a permission of records only", async () => {
     const { status } = await caller.payapp.send("PATCH", path, body);
     assert.equal(status, 400, path);
   }
+});
+
+test("a person's device follows its receipts live, of every product", async () => {
+  const devices = { alice: device(caller.alice), bob: device(caller.bob) };
+  await devices.alice.has("r1 r2 r6");
+  await devices.bob.has("r3 r4 r5");
+
+  await pay(caller.payapp, { id: "r7", product: "news", person: "alice", amount: 5 });
+  await pay(caller.payapp, { id: "r8", product: "games", person: "bob", amount: 5 });
+  await devices.alice.has("r1 r2 r6 r7");
+  await devices.bob.has("r3 r4 r5 r8");
+  await caller.payapp.change("r7", { amount: 9 });
+  await devices.alice.until(() => devices.alice.receipt("r7").amount === 9);
+  await caller.alice.remove("r1");
+  await devices.alice.has("r2 r6 r7");
+
+  // A receipt that was written on the wrong name goes from one device to the other.
+  await pay(caller.payapp, { id: "r2", product: "games", person: "bob", amount: 20 });
+  await devices.alice.has("r6 r7");
+  await devices.bob.has("r2 r3 r4 r5 r8");
+  for (const [name, each] of Object.entries(devices)) {
+    assert.equal(await view(caller[name]), each.ids(), name);
+    each.unplug();
+  }
+});
+
+test("a device that was away is told what happened meanwhile, losses included", async () => {
+  const phone = device(caller.alice);
+  await phone.has("r1 r2 r6");
+  phone.unplug();
+  await pay(caller.payapp, { id: "r1", product: "news", person: "bob", amount: 5 });
+  await pay(caller.payapp, { id: "r7", product: "games", person: "alice", amount: 1 });
+  await caller.payapp.remove("r2");
+  await phone.has("r6 r7");
+  phone.unplug();
+});
+
+test("an application that loses its right forgets, watching or not, and is refused", async () => {
+  const [watching, away] = [device(caller["data-news"]), device(caller["data-news"])];
+  await watching.has("r1 r3 r6");
+  await away.has("r1 r3 r6");
+  away.unplug();
+  const alice = device(caller.alice);
+  await alice.has("r1 r2 r6");
+
+  await dismiss(caller.payapp, "news");
+  for (const each of [watching, away]) {
+    await each.has("");
+    assert.equal(await each.refused(), 403);
+    each.unplug();
+  }
+  // Those whom it does not concern notice nothing.
+  await pay(caller.payapp, { id: "r7", product: "news", person: "alice", amount: 5 });
+  await alice.has("r1 r2 r6 r7");
+  alice.unplug();
+
+  await setTheScene(SERVER);
+  const again = device(caller["data-news"]);
+  await again.has("r1 r3 r6 r7");
+  again.unplug();
+});
+
+test("who has no receipts has no feed", async () => {
+  assert.equal(await device(caller.mallory).refused(), 403);
+  assert.equal(await device(nobody).refused(), 401);
 });

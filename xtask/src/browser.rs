@@ -1,4 +1,4 @@
-//! Chromium and its driver, for the one test that runs in a browser.
+//! Chromium and its driver, for the tests that run in a browser.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ pub(crate) fn set_up() -> Result<()> {
     if PROGRAMS.into_iter().all(found) {
         return Ok(());
     }
-    let missing = "the browser test needs chromium and chromedriver; on Debian: \
+    let missing = "the browser tests need chromium and chromedriver; on Debian: \
                    apt-get install chromium chromium-driver";
     let is_root = output(Command::new("id").arg("-u")).is_some_and(|id| id == "0");
     if !is_root || !found("apt-get") {

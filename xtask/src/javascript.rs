@@ -13,7 +13,7 @@ use crate::tally::{Runner, Tally};
 use crate::workspace::{root, scratch, target};
 
 /// What only Nuage can do.
-const OURS: &str = "moves.test.js";
+const OURS: [&str; 2] = ["feeds.test.js", "moves.test.js"];
 /// Node 20.19 is the first that loads what kinto.js depends on.
 const NODE: (u32, u32) = (20, 19);
 
@@ -67,6 +67,26 @@ pub(crate) fn example(program: &Program, name: &str) -> Result<Tally> {
     suite(program, name, &root().join("examples").join(name), ".test.mjs", |_| ())
 }
 
+/// Runs the test of the page in `examples/notes`, which starts and restarts a server by itself and
+/// leaves a picture of each step.
+pub(crate) fn notes(keeper: Keeper) -> Result<Tally> {
+    let program = Program::Nuage(keeper);
+    let artefacts = scratch().join(format!("notes-{}", program.name().to_lowercase()));
+    let folder = scratch().join(format!("notes-data-{}", std::process::id()));
+    let database = match keeper {
+        Keeper::Sqlite => None,
+        Keeper::Postgres => Some(postgres::database()?),
+    };
+    let place = database.as_ref().map_or(folder.as_os_str(), |it| OsStr::new(it.url()));
+    let mut command = files(&program, &root().join("examples/notes"), ".test.mjs")?;
+    command.env("NUAGE_TEST_PROGRAM", target().join("debug").join("nuage"));
+    command.env("NUAGE_TEST_PLACE", place).env("NUAGE_TEST_ARTEFACTS", artefacts);
+    let tally = Tally::of(Runner::Node, &mut command);
+    // It is not there on the other database.
+    drop(std::fs::remove_dir_all(&folder));
+    tally
+}
+
 fn suite(
     program: &Program,
     name: &str,
@@ -74,22 +94,28 @@ fn suite(
     ending: &str,
     tell: impl FnOnce(&mut Command),
 ) -> Result<Tally> {
+    let mut command = files(program, folder, ending)?;
+    let servers = Pair::start(program, name)?;
+    servers.tell(&mut command);
+    tell(&mut command);
+    Tally::of(Runner::Node, &mut command)
+}
+
+/// Node with the test files of a folder that this program is asked to pass.
+fn files(program: &Program, folder: &Path, ending: &str) -> Result<Command> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let file = entry?.file_name().to_string_lossy().into_owned();
-        if file.ends_with(ending) && !(program.is_kinto() && file == OURS) {
+        if file.ends_with(ending) && !(program.is_kinto() && OURS.contains(&file.as_str())) {
             files.push(file);
         }
     }
     files.sort();
-    let servers = Pair::start(program, name)?;
     let mut command = Command::new("node");
     // One file at a time: one of them flushes the server.
     command.args(["--test", "--test-concurrency=1", "--test-reporter=spec"]).args(files);
     command.current_dir(folder);
-    servers.tell(&mut command);
-    tell(&mut command);
-    Tally::of(Runner::Node, &mut command)
+    Ok(command)
 }
 
 /// The first two numbers of `v20.19.1`.

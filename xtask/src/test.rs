@@ -97,12 +97,18 @@ fn clients(report: &mut Report, program: &Program) {
         build(program)?;
         javascript::test(program)
     });
-    // The example uses a permission that the original does not have.
-    if !program.is_kinto() {
+    // The examples use what the original does not have: a permission, and feeds.
+    if let Program::Nuage(keeper) = program {
         report.part(part("example: payments"), || {
             javascript::set_up()?;
             build(program)?;
             javascript::example(program, "payments")
+        });
+        report.part(part("example: notes"), || {
+            javascript::set_up()?;
+            browser::set_up()?;
+            build(program)?;
+            javascript::notes(*keeper)
         });
     }
 }
