@@ -3,6 +3,7 @@
 //!
 //! Random people, groups and permissions; `NUAGE_SEED` replays one world.
 
+use std::io::Write;
 use std::process::Output;
 
 use nuage_testkit::backend::Backend;
@@ -62,7 +63,7 @@ fn what_is_explained_is_what_is_answered(backend: Backend) {
             World::new(client.0, seed).compare(told.0);
         };
         if let Err(panic) = std::panic::catch_unwind(compare) {
-            eprintln!("replay with NUAGE_SEED={seed}");
+            let _ = writeln!(std::io::stderr(), "replay with NUAGE_SEED={seed}");
             std::panic::resume_unwind(panic);
         }
     }

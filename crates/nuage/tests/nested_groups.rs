@@ -40,9 +40,9 @@ impl Scene {
         for path in ["/v1/buckets/b", "/v1/buckets/other", "/v1/buckets/b/collections/c"] {
             assert_eq!(scene.owner(Call::put(path, &json!({}))).status, 201);
         }
-        for number in 0..GROUPS.len() {
+        for (number, group) in GROUPS.into_iter().enumerate() {
             let member = scene.member(number);
-            assert_eq!(scene.fill(GROUPS[number], &[&member]).status, 201);
+            assert_eq!(scene.fill(group, &[&member]).status, 201);
         }
         let readers = json!({"permissions": {"read": [principal(GROUPS[2])]}});
         assert_eq!(scene.owner(Call::put(RECORD, &readers)).status, 201);
@@ -154,9 +154,7 @@ fn a_batch_counts_the_groups_that_it_changes(backend: Backend) {
     let mut scene = Scene::on(&server);
     let guest = scene.guest.clone();
     let [first, second, _] = GROUPS.map(principal);
-    let fill = |group: &str, members: &[&str]| {
-        json!({"method": "PUT", "path": group, "body": {"data": {"members": members}}})
-    };
+    let fill = |group: &str, members: &[&str]| json!({"method": "PUT", "path": group, "body": {"data": {"members": members}}});
     let look = json!({"path": RECORD, "headers": {"Authorization": authorization(GUEST)}});
     let delete = |path: &str| json!({"method": "DELETE", "path": path});
     let requests = [
@@ -206,9 +204,7 @@ fn nobody_is_in_more_groups_than_may_be(backend: Backend) {
         assert!(message.contains("limits.groups_of_person"), "{message}");
     }
     // In a batch only the requests of that person are refused.
-    let as_whom = |path: &str, who: &str| {
-        json!({"path": path, "headers": {"Authorization": authorization(who)}})
-    };
+    let as_whom = |path: &str, who: &str| json!({"path": path, "headers": {"Authorization": authorization(who)}});
     let requests = vec![as_whom(RECORD, OWNER), as_whom(RECORD, GUEST), as_whom(RECORD, OWNER)];
     let answer = scene.owner(Call::post("/v1/batch", &batch(requests)));
     assert_eq!(statuses(&answer), [200, 403, 200], "{answer}");
