@@ -73,7 +73,9 @@ impl Looker {
             let head = heads.next().flatten();
             let before = self.known.insert(collection.clone(), head);
             if before != Some(head) {
-                moved(shared, &collection, before.flatten()).await;
+                // All is new where there was nothing.
+                let after = before.map(Option::unwrap_or_default);
+                moved(shared, &collection, after).await;
             }
         }
         for watch in watches {

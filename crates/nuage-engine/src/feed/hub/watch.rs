@@ -168,6 +168,11 @@ impl Watch {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn has_errand(&self) -> bool {
+        self.lock().errand != Errand::None
+    }
+
     pub(super) fn begin_errand(&self) {
         self.lock().errand = Errand::Running;
     }

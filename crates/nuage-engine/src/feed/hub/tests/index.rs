@@ -9,7 +9,7 @@ use nuage_testkit::random::Random;
 use crate::Interest;
 use crate::feed::hub::index::{Bell, Index, Key};
 
-const STEPS: usize = 20_000;
+const STEPS: usize = 4_000;
 
 /// What the index should know of one.
 struct Known {

@@ -1,0 +1,177 @@
+//! A wake-up for whom it concerns, and for nobody else.
+
+use nuage_model::{CollectionPath, Placement, Write};
+
+use crate::Interest;
+use crate::feed::hub::Subscription;
+use crate::feed::hub::tests::{
+    ONCE_MS, Yard, collection, group, interest, is_woken, put, records, until, woken,
+};
+
+const WATCHERS: usize = 10_000;
+const CONCERNED: usize = 1_000;
+
+async fn many(yard: &Yard) -> Vec<Subscription> {
+    let mut watchers = Vec::with_capacity(WATCHERS);
+    for number in 0..WATCHERS {
+        let mut subscription = yard.hub.subscribe(&records());
+        subscription.set_interest(&shown_to(number), yard.head(&records()).await);
+        watchers.push(subscription);
+    }
+    watchers
+}
+
+fn shown_to(number: usize) -> Interest {
+    let person = format!("account:{number}");
+    let team = format!("/buckets/b/groups/team{}", number % (WATCHERS / CONCERNED));
+    interest(&["system.Everyone", "system.Authenticated", &person, &team])
+}
+
+fn count(watchers: &mut [Subscription]) -> usize {
+    let mut count = 0;
+    for subscription in watchers {
+        count += usize::from(is_woken(subscription));
+        subscription.begin_page();
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_wakes_those_whom_it_concerns() {
+    let yard = Yard::new(ONCE_MS).await;
+    let mut watchers = many(&yard).await;
+    yard.settled().await;
+    count(&mut watchers);
+    let steps: [(&[&str], Option<&[&str]>, usize); 6] = [
+        // By its readers now ...
+        (&["/buckets/b/groups/team3"], None, CONCERNED),
+        (&["account:17"], None, 1),
+        (&["account:nobody"], None, 0),
+        (&["account:24", "account:25", "/buckets/b/groups/team3"], None, CONCERNED + 2),
+        (&["system.Authenticated"], None, WATCHERS),
+        // ... and by those whom it is taken from.
+        (&["account:5"], Some(&["account:6"]), 2),
+    ];
+    for (number, (readers, later, expected)) in steps.into_iter().enumerate() {
+        let id = format!("r{number}");
+        let before = yard.hub.statistics();
+        yard.write(vec![put(&records(), &id, readers)]).await;
+        if let Some(later) = later {
+            yard.write(vec![put(&records(), &id, later)]).await;
+        }
+        // Something else is written once it is looked at: 1 is woken last.
+        until("the errand", || yard.hub.statistics().errands > before.errands).await;
+        yard.write(vec![put(&records(), "sentinel", &["account:1"])]).await;
+        woken(&mut watchers[1]).await;
+        let extra = usize::from(expected < WATCHERS);
+        assert_eq!(count(&mut watchers), expected + extra, "{readers:?}, {later:?}");
+        let expected = before.wakeups + (expected + extra) as u64;
+        until("their number", || yard.hub.statistics().wakeups == expected).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deletions_concern_those_who_could_see_it() {
+    let yard = Yard::new(ONCE_MS).await;
+    yard.write(vec![put(&records(), "r", &["ann"])]).await;
+    let ann = yard.waiting(&records(), &["ann"]).await;
+    let bob = yard.waiting(&records(), &["bob"]).await;
+    let mut whole = yard.hub.subscribe(&records());
+    let everything = Interest { whole: true, ..interest(&["carol"]) };
+    whole.set_interest(&everything, yard.head(&records()).await);
+    yard.settled().await;
+    let mut watchers = [ann, bob, whole];
+    count(&mut watchers);
+    let path = records().record("r");
+    yard.write(vec![Write::Delete { path, placement: Placement::Next }]).await;
+    woken(&mut watchers[0]).await;
+    woken(&mut watchers[2]).await;
+    assert!(!is_woken(&watchers[1]), "told of what he never saw");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_of_rights_wake_whom_they_concern() {
+    let yard = Yard::new(ONCE_MS).await;
+    yard.write(vec![collection("b", "d")]).await;
+    let other = CollectionPath::new("b", "d");
+    let team = "/buckets/b/groups/team";
+    let mut watchers = vec![
+        yard.waiting(&records(), &["ann", team]).await,
+        yard.waiting(&records(), &["bob"]).await,
+        yard.waiting(&records(), &["eve"]).await,
+        yard.waiting(&other, &["ann", team]).await,
+        yard.waiting(&CollectionPath::new("x", "c"), &["bob"]).await,
+        yard.waiting(&CollectionPath::new("x", "c"), &["eve"]).await,
+    ];
+    yard.settled().await;
+    count(&mut watchers);
+    let steps = [
+        ("who leaves, who joins", group("b", "team", &["bob"]), vec![0, 1, 3, 4]),
+        ("one collection", vec![collection("b", "d")], vec![3]),
+        ("a bucket", vec![crate::feed::hub::tests::bucket("b")], vec![0, 1, 2, 3]),
+        ("a bucket that goes", vec![Write::DropBucket { bucket: "x".into() }], vec![4, 5]),
+        (
+            "a collection that goes",
+            vec![Write::DropCollection { collection: records() }],
+            vec![0, 1, 2],
+        ),
+        ("everything", vec![Write::Flush], vec![0, 1, 2, 3, 4, 5]),
+    ];
+    for (what, writes, expected) in steps {
+        yard.write(writes).await;
+        let woken = watchers.iter().enumerate().filter(|(_, watcher)| is_woken(watcher));
+        let woken: Vec<usize> = woken.map(|(number, _)| number).collect();
+        assert_eq!(woken, expected, "{what}");
+        count(&mut watchers);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_of_writes_is_one_wake_up() {
+    const WRITES: usize = 400;
+    let yard = Yard::new(ONCE_MS).await;
+    let mut ann = yard.waiting(&records(), &["ann"]).await;
+    yard.settled().await;
+    ann.begin_page();
+    let before = yard.hub.statistics();
+    let writes = (0..WRITES).map(|number| {
+        let yard = std::sync::Arc::clone(&yard);
+        let write = put(&records(), &format!("r{number}"), &["ann"]);
+        tokio::spawn(async move { yard.write(vec![write]).await })
+    });
+    for write in writes.collect::<Vec<_>>() {
+        write.await.unwrap();
+    }
+    woken(&mut ann).await;
+    until("the last errand", || yard.is_idle()).await;
+    let after = yard.hub.statistics();
+    assert_eq!(after.wakeups - before.wakeups, 1, "it did not look again yet");
+    let errands = after.errands - before.errands;
+    assert!(errands < WRITES as u64 / 2, "{errands} errands for {WRITES} writes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_of_those_who_went() {
+    let yard = Yard::new(1).await;
+    let shared = std::sync::Arc::downgrade(&yard.hub.0);
+    for round in 0..50 {
+        let mut watchers = Vec::new();
+        for number in 0..20 {
+            let collection = CollectionPath::new("b", format!("c{}", number % 7));
+            let mut watcher = yard.waiting(&collection, &[&format!("account:{number}")]).await;
+            // A future that is dropped while it waits.
+            let wait = watcher.woken();
+            let _ = tokio::time::timeout(std::time::Duration::from_micros(50), wait).await;
+            watchers.push(watcher);
+        }
+        assert_eq!(yard.hub.statistics().subscriptions, 20);
+        assert_eq!(yard.hub.statistics().collections, 7);
+        yard.write(vec![put(&CollectionPath::new("b", "c3"), "r", &["account:3"])]).await;
+        drop(watchers);
+        let statistics = yard.hub.statistics();
+        assert_eq!((statistics.collections, statistics.subscriptions), (0, 0), "round {round}");
+    }
+    // The task holds on to it only as long as somebody watches.
+    drop(yard);
+    until("the end of the task", || shared.strong_count() == 0).await;
+}
