@@ -90,7 +90,9 @@ pub trait Snapshot: Send {
     ) -> Pending<'a, Result<Vec<Trace>, StoreError>>;
 
     /// What happened after this position, whatever the signature, in order of positions: live
-    /// records, tombstones and ended residencies. The last position is given whole.
+    /// records, tombstones and ended residencies. As many as `limit` says, and then what else is
+    /// told at the last position: no position is ever split. At one position ended residencies
+    /// come first, in order of ids, then the record that is there now.
     fn tail(&mut self, after: Seq, limit: usize) -> Pending<'_, Result<Vec<Trace>, StoreError>>;
 
     /// The same, of live records that have one of `live`, and of tombstones and ended residencies

@@ -10,6 +10,7 @@ mod moments;
 mod placing;
 mod racing;
 mod removing;
+pub mod residencies;
 mod writing;
 
 use std::sync::Arc;
@@ -75,10 +76,10 @@ const CASES: &[(&str, Case)] = cases![
     moments::groups_without_a_record_have_no_position,
     moments::of_too_many_groups_one_more_than_wanted_is_given,
     moments::heads_of_several_collections_are_told_in_order,
-    moments::views_are_kept_by_bucket_person_and_name,
     moments::what_is_overdue_is_the_oldest,
     moments::a_chore_is_done_by_one_at_a_time,
     moments::feeds_end_with_the_store,
+    moments::views_are_kept_by_bucket_person_and_name,
     racing::concurrent_writes_get_positions_of_their_own,
     racing::of_two_that_read_the_same_one_is_turned_down,
     racing::what_is_acknowledged_is_seen,

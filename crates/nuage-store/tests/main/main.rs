@@ -10,6 +10,7 @@ mod faults;
 mod files;
 mod lists;
 mod model;
+mod moments;
 mod moves;
 mod opened_again;
 mod place;

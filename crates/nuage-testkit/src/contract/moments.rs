@@ -1,0 +1,379 @@
+//! Moments of a collection, and the other reads that feeds need.
+
+use std::sync::Arc;
+
+use nuage_model::{
+    Ask, BucketId, CollectionPath, Fate, GroupPath, Opening, Principal, RecordPath, Seq, Snapshot,
+    Store, StoreError, Timestamp, Whose, Write,
+};
+
+use super::build::{
+    NOW, apply, delete, founded, get, group_path, head, principals, put, put_for, readers,
+};
+
+/// What these cases ask for, unless they say otherwise.
+fn ask(collection: &CollectionPath) -> Ask {
+    Ask { collection: collection.clone(), members: Vec::new(), groups_max: 100, paths: Vec::new() }
+}
+
+async fn open<'a>(store: &'a Arc<dyn Store>, ask: &'a Ask) -> (Opening, Box<dyn Snapshot + 'a>) {
+    store.snapshot(ask).await.expect("moments can be read")
+}
+
+async fn opening(store: &Arc<dyn Store>, ask: &Ask) -> Opening {
+    open(store, ask).await.0
+}
+
+pub(super) async fn a_moment_says_where_its_collection_stands(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let asked = ask(&posts);
+    assert_eq!(opening(&store, &asked).await.standing, None);
+    let (a, b, c) = (posts.record("a"), posts.record("b"), posts.record("c"));
+    let writes = vec![
+        put_for(&a, "read", &["alice"]),
+        put_for(&a, "read", &["bob"]),
+        put(&b, "{}"),
+        put(&c, "{}"),
+        delete(&b),
+    ];
+    apply(&store, NOW, writes).await;
+    let asked = Ask { paths: vec![b.clone(), posts.record("unknown"), a.clone()], ..asked };
+    let found = opening(&store, &asked).await;
+    let standing = found.standing.expect("it was written to");
+    assert_eq!(Some(standing.head), head(&store, &posts).await);
+    assert_eq!((standing.horizon, standing.tombstones, standing.gone), (Seq(0), 1, 1));
+    assert_eq!(standing.rows(), 4);
+    assert_eq!(found.records, store.get(&asked.paths).await.expect("it reads"));
+    assert_eq!(found.entered, [Seq(NOW + 2), Seq(0), Seq(NOW + 1)]);
+    assert!(!found.epoch.is_empty());
+
+    apply(&store, NOW, vec![put_for(&a, "write", &["bob"]), Write::Erase { path: c }]).await;
+    let later = opening(&store, &asked).await;
+    assert_eq!(later.epoch, found.epoch);
+    assert_eq!(later.entered, found.entered, "the readers are the same");
+    let later = later.standing.expect("it is still there");
+    assert_eq!(later.incarnation, standing.incarnation);
+    assert_eq!((later.horizon, later.tombstones, later.gone), (Seq(NOW + 5), 1, 0));
+}
+
+pub(super) async fn a_collection_of_the_same_name_is_another_incarnation(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let asked = ask(&posts);
+    let mut incarnations = Vec::new();
+    for reader in ["alice", "bob", "carol"] {
+        let writes = vec![
+            put_for(&posts.record("a"), "read", &["everyone", reader]),
+            put_for(&posts.record("a"), "read", &[reader]),
+        ];
+        apply(&store, NOW, writes).await;
+        let (opening, mut moment) = open(&store, &asked).await;
+        let standing = opening.standing.expect("it was written to");
+        assert_eq!((standing.head.live, standing.gone, standing.horizon), (1, 1, Seq(0)));
+        incarnations.push(standing.incarnation);
+        let tail = moment.tail(Seq(0), 100).await.expect("it reads");
+        assert_eq!(tail.len(), 2, "what was before is gone: {tail:?}");
+        let whose = principals(&[reader]);
+        let mine = moment.signatures(Whose::Of(&whose), None, 9).await.expect("it reads");
+        assert_eq!(mine.len(), 2);
+        let theirs = moment.signatures(Whose::All, None, 9).await.expect("it reads");
+        assert_eq!(theirs.len(), 2);
+        drop(moment);
+        apply(&store, NOW, vec![Write::DropCollection { collection: posts.clone() }]).await;
+        let (opening, mut moment) = open(&store, &asked).await;
+        assert_eq!(opening.standing, None);
+        assert_eq!(moment.tail(Seq(0), 100).await.expect("it reads"), []);
+        assert_eq!(moment.signatures(Whose::All, None, 9).await.expect("it reads"), []);
+        assert_eq!(moment.sum(Whose::All).await.expect("it reads"), Default::default());
+    }
+    incarnations.sort();
+    incarnations.dedup();
+    assert_eq!(incarnations.len(), 3);
+}
+
+pub(super) async fn an_emptied_store_is_of_another_epoch(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let asked = ask(&posts);
+    let before = opening(&store, &asked).await.epoch;
+    founded(&store, "blog", "others").await;
+    assert_eq!(opening(&store, &asked).await.epoch, before);
+    apply(&store, NOW, vec![Write::Flush]).await;
+    let after = opening(&store, &asked).await.epoch;
+    assert_ne!(after, before);
+    founded(&store, "blog", "posts").await;
+    assert_eq!(opening(&store, &asked).await.epoch, after);
+}
+
+pub(super) async fn a_moment_stays_as_it_was(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let (a, b) = (posts.record("a"), posts.record("b"));
+    apply(&store, NOW, vec![put_for(&a, "read", &["alice"]), put(&b, "{}")]).await;
+    let asked = ask(&posts);
+    let (before, mut moment) = open(&store, &asked).await;
+    let writes = vec![
+        put_for(&a, "read", &["bob"]),
+        delete(&b),
+        put_for(&posts.record("c"), "read", &["alice"]),
+        delete(&CollectionPath::collections("blog".into()).record("posts")),
+        Write::DropCollection { collection: posts.clone() },
+    ];
+    for write in writes {
+        apply(&store, NOW + 10, vec![write]).await;
+        let tail = moment.tail(Seq(0), 100).await.expect("it reads");
+        let seen: Vec<_> = tail.iter().map(|trace| (trace.id.as_str(), trace.fate)).collect();
+        assert_eq!(seen, [("a", Fate::Live), ("b", Fate::Live)]);
+        let alice = principals(&["alice"]);
+        let sum = moment.sum(Whose::Of(&alice)).await.expect("it reads");
+        assert_eq!(sum.live, 1);
+        let ids = [a.id.clone(), b.id.clone(), "c".into()];
+        let records = moment.records(&ids, 1_000).await.expect("it reads");
+        assert_eq!(records.len(), 2);
+        let signatures = [readers(&["alice"]).signature(), readers(&["bob"]).signature()];
+        let who = moment.principals_of(&signatures).await.expect("it reads");
+        assert_eq!(who, [alice, Vec::new()]);
+    }
+    drop(moment);
+    let (after, mut moment) = open(&store, &asked).await;
+    assert_eq!(after.standing, None);
+    assert_eq!(after.epoch, before.epoch);
+    assert_eq!(moment.tail(Seq(0), 100).await.expect("it reads"), []);
+}
+
+pub(super) async fn moments_are_dropped_wherever_they_are(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let writes = (0..50).map(|n| put(&posts.record(n.to_string()), "{}")).collect();
+    apply(&store, NOW, writes).await;
+    let asked = ask(&posts);
+    // Many more than a store has readers.
+    for n in 0..60 {
+        let (_, mut moment) = open(&store, &asked).await;
+        if n % 3 > 0 {
+            let mut tail = moment.tail(Seq(0), 10);
+            if n % 3 > 1 {
+                // Begun and given up.
+                let waker = std::task::Waker::noop();
+                let _ = tail.as_mut().poll(&mut std::task::Context::from_waker(waker));
+            }
+        }
+    }
+    let (_, mut moment) = open(&store, &asked).await;
+    assert_eq!(moment.tail(Seq(0), 10).await.expect("it reads").len(), 10);
+}
+
+fn set(bucket: &str, group: &str, who: &[&str]) -> [Write; 2] {
+    let members: Vec<String> = who.iter().map(|one| format!("{one:?}")).collect();
+    let body = format!(r#"{{"members":[{}]}}"#, members.join(","));
+    let members = principals(who);
+    let path = GroupPath { bucket: bucket.into(), group: group.into() };
+    [put(&group_path(bucket, group), &body), Write::SetMembers { group: path, members }]
+}
+
+async fn closure(store: &Arc<dyn Store>, who: &[&str], groups_max: usize) -> Vec<(String, Seq)> {
+    let posts = CollectionPath::new("blog", "posts");
+    let asked = Ask { members: principals(who), groups_max, ..ask(&posts) };
+    let groups = opening(store, &asked).await.groups;
+    assert!(groups.is_sorted());
+    let named = groups.iter().map(|(path, seq)| (path.principal().as_str().to_owned(), *seq));
+    named.collect()
+}
+
+pub(super) async fn groups_in_groups_are_found_once_each(store: Arc<dyn Store>) {
+    founded(&store, "blog", "posts").await;
+    founded(&store, "club", "posts").await;
+    let name = |bucket: &str, group: &str| format!("/buckets/{bucket}/groups/{group}");
+    let (staff, board) = (name("blog", "staff"), name("blog", "board"));
+    let (all, friends) = (name("club", "all"), name("club", "friends"));
+    let writes = [
+        set("blog", "staff", &["alice", "bob", &all]),
+        set("blog", "board", &["carol", &staff, &board]),
+        set("club", "friends", &["dave"]),
+        // A circle, over two buckets.
+        set("club", "all", &[&staff, &friends, &name("blog", "unknown")]),
+    ];
+    let outcomes = apply(&store, NOW + 5, writes.concat()).await;
+    let placed = |name: &String, n: usize| (name.clone(), outcomes[2 * n].seq);
+    let [s, b, f, a] = [placed(&staff, 0), placed(&board, 1), placed(&friends, 2), placed(&all, 3)];
+    let circle = [b.clone(), s.clone(), a.clone()];
+    assert_eq!(closure(&store, &["alice"], 100).await, circle);
+    assert_eq!(closure(&store, &["bob", "alice", "bob"], 100).await, circle);
+    assert_eq!(closure(&store, &[&staff], 100).await, circle);
+    assert_eq!(closure(&store, &["carol"], 100).await, [b]);
+    let with_friends = [circle.to_vec(), vec![f]].concat();
+    assert_eq!(closure(&store, &["dave"], 100).await, with_friends);
+    assert_eq!(closure(&store, &["dave", "carol"], 100).await, with_friends);
+    assert_eq!(closure(&store, &[], 100).await, []);
+    assert_eq!(closure(&store, &["erin", "alice\0"], 100).await, []);
+
+    // Out of the circle; the position of a group moves with its members.
+    apply(&store, NOW + 9, set("blog", "staff", &["bob"]).to_vec()).await;
+    assert_eq!(closure(&store, &["alice"], 100).await, []);
+    let found = closure(&store, &["bob"], 100).await;
+    let position = get(&store, &group_path("blog", "staff")).await.map(|record| record.seq);
+    let staff = found.iter().find(|(name, _)| *name == staff).map(|(_, seq)| *seq);
+    assert!(staff > Some(s.1) && staff == position, "{found:?}");
+}
+
+pub(super) async fn groups_without_a_record_have_no_position(store: Arc<dyn Store>) {
+    founded(&store, "blog", "posts").await;
+    let name = "/buckets/blog/groups/friends".to_owned();
+    let [record, members] = set("blog", "friends", &["alice"]);
+    apply(&store, NOW, vec![members]).await;
+    assert_eq!(closure(&store, &["alice"], 100).await, [(name.clone(), Seq(0))]);
+    let placed = apply(&store, NOW, vec![record.clone()]).await[0].seq;
+    assert_eq!(closure(&store, &["alice"], 100).await, [(name.clone(), placed)]);
+    apply(&store, NOW, vec![delete(&group_path("blog", "friends"))]).await;
+    assert_eq!(closure(&store, &["alice"], 100).await, [(name, Seq(0))]);
+    apply(&store, NOW, vec![record]).await;
+}
+
+pub(super) async fn of_too_many_groups_one_more_than_wanted_is_given(store: Arc<dyn Store>) {
+    founded(&store, "blog", "posts").await;
+    let name = |n: usize| format!("/buckets/blog/groups/g{n}");
+    // Two directly, and a chain from one of them.
+    let mut writes = set("blog", "g0", &["alice"]).to_vec();
+    writes.extend(set("blog", "g1", &["alice"]));
+    for n in 2..9 {
+        writes.extend(set("blog", &format!("g{n}"), &[&name(n - 1)]));
+    }
+    apply(&store, NOW, writes).await;
+    for groups_max in 0..12 {
+        let found = closure(&store, &["alice"], groups_max).await;
+        assert_eq!(found.len(), 9.min(groups_max + 1), "{groups_max}");
+    }
+}
+
+pub(super) async fn heads_of_several_collections_are_told_in_order(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let books = founded(&store, "shelf", "books").await;
+    apply(&store, NOW, vec![put(&posts.record("a"), "{}")]).await;
+    apply(&store, NOW, vec![put(&posts.record("b"), "{}"), put(&books.record("a"), "{}")]).await;
+    let unknown = CollectionPath::new("blog", "unknown");
+    let asked = [books.clone(), unknown, posts.clone(), CollectionPath::buckets(), books.clone()];
+    for _ in 0..2 {
+        let heads = store.heads(&asked).await.expect("heads can be read");
+        let mut expected = Vec::new();
+        for path in &asked {
+            expected.push(head(&store, path).await);
+        }
+        assert_eq!(heads, expected);
+        assert_eq!(heads[1], None);
+        assert_eq!(heads[0].map(|head| head.live), Some(1));
+    }
+    apply(&store, NOW, vec![delete(&books.record("a"))]).await;
+    apply(&store, NOW, vec![Write::DropCollection { collection: posts }]).await;
+    let heads = store.heads(&asked).await.expect("heads can be read");
+    assert_eq!(heads[0].map(|head| (head.seq, head.live)), Some((Seq(NOW + 1), 0)));
+    assert_eq!(heads[2], None);
+    assert_eq!(store.heads(&[]).await.expect("heads can be read"), []);
+}
+
+pub(super) async fn views_are_kept_by_bucket_person_and_name(store: Arc<dyn Store>) {
+    founded(&store, "blog", "posts").await;
+    founded(&store, "club", "posts").await;
+    let (blog, club) = (BucketId::from("blog"), BucketId::from("club"));
+    let (alice, bob) = (Principal::from("alice"), Principal::from("bob"));
+    let view = async |bucket: &BucketId, person: &Principal, name: u8| {
+        store.view(bucket, person, [name; 16]).await.expect("views can be read")
+    };
+    let keep = |person: &Principal, name: u8, groups: &[&str]| Write::KeepView {
+        bucket: blog.clone(),
+        person: person.clone(),
+        name: [name; 16],
+        groups: principals(groups),
+    };
+    assert_eq!(view(&blog, &alice, 1).await, None);
+    let group = "/buckets/blog/groups/\"odd\" \\ and é";
+    let writes =
+        vec![keep(&alice, 1, &[group, "b"]), keep(&alice, 255, &[]), keep(&bob, 1, &["c"])];
+    apply(&store, NOW, writes).await;
+    assert_eq!(view(&blog, &alice, 1).await, Some(principals(&[group, "b"])));
+    assert_eq!(view(&blog, &alice, 255).await, Some(Vec::new()));
+    assert_eq!(view(&blog, &bob, 1).await, Some(principals(&["c"])));
+    assert_eq!(view(&blog, &bob, 255).await, None);
+    assert_eq!(view(&club, &alice, 1).await, None);
+    assert_eq!(view(&blog, &Principal::from("alice\0"), 1).await, None);
+    apply(&store, NOW, vec![Write::DropBucket { bucket: blog.clone() }]).await;
+    assert_eq!(view(&blog, &alice, 1).await, None);
+    apply(&store, NOW, vec![delete(&RecordPath::bucket(blog.clone()))]).await;
+}
+
+pub(super) async fn what_is_overdue_is_the_oldest(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let overdue = async |before: i64, keep: u64, limit: usize| {
+        let answer = store.overdue(&posts, Seq(NOW + before), keep, limit).await;
+        answer.expect("it can be asked for").map(|seq| seq.0 - NOW)
+    };
+    assert_eq!(overdue(100, 0, 100).await, None, "there is no collection");
+    let record = |n: usize| posts.record(n.to_string());
+    let mut writes: Vec<Write> = (0..8).map(|n| put(&record(n), "{}")).collect();
+    apply(&store, NOW, writes).await;
+    assert_eq!(overdue(100, 0, 100).await, None, "nothing ended");
+    // Ended residencies at 10, 12 and 14, tombstones at 11, 13 and 15, and 16 is live.
+    writes = vec![
+        put_for(&record(0), "read", &["alice"]),
+        delete(&record(1)),
+        put_for(&record(2), "read", &["alice"]),
+        delete(&record(3)),
+        put_for(&record(4), "read", &["alice"]),
+        delete(&record(5)),
+        put(&record(6), "{}"),
+    ];
+    apply(&store, NOW + 10, writes).await;
+    for (before, keep, limit, expected) in [
+        // By age.
+        (9, 100, 100, None),
+        (10, 100, 100, Some(10)),
+        (11, 100, 100, Some(11)),
+        (13, 100, 100, Some(13)),
+        (99, 100, 100, Some(15)),
+        (99, 100, 4, Some(13)),
+        (99, 100, 1, Some(10)),
+        // By number.
+        (0, 6, 100, None),
+        (0, 5, 100, Some(10)),
+        (0, 2, 100, Some(13)),
+        (0, 0, 100, Some(15)),
+        (0, 0, 2, Some(11)),
+        // Whichever goes further.
+        (12, 5, 100, Some(12)),
+        (10, 3, 100, Some(12)),
+        (12, 3, 1, Some(10)),
+        (99, 0, 0, None),
+    ] {
+        let answer = overdue(before, keep, limit).await;
+        assert_eq!(answer, expected, "before {before}, keep {keep}, limit {limit}");
+    }
+    apply(&store, NOW, vec![Write::DropCollection { collection: posts.clone() }]).await;
+    assert_eq!(overdue(99, 0, 100).await, None);
+}
+
+pub(super) async fn a_chore_is_done_by_one_at_a_time(store: Arc<dyn Store>) {
+    let lease = async |chore: &str, holder: &str, now: i64, until: i64| {
+        let (now, until) = (Timestamp(NOW + now), Timestamp(NOW + until));
+        store.lease(chore, holder, now, until).await.expect("leases can be asked for")
+    };
+    assert!(lease("sweep", "one of them", 0, 100).await);
+    assert!(!lease("sweep", "another", 0, 200).await);
+    assert!(!lease("sweep", "them", 99, 200).await);
+    assert!(lease("cook", "another", 0, 100).await, "another chore");
+    assert!(lease("sweep", "one of them", 50, 150).await, "prolonged");
+    assert!(!lease("sweep", "another", 149, 300).await);
+    assert!(lease("sweep", "another", 150, 300).await, "it was over");
+    assert!(!lease("sweep", "one of them", 299, 400).await);
+    assert!(lease("sweep", "another", 200, 200).await, "given back");
+    assert!(lease("sweep", "one of them", 200, 400).await);
+    assert!(!lease("cook", "one of them", 99, 400).await);
+}
+
+pub(super) async fn feeds_end_with_the_store(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    store.close().await;
+    let asked = ask(&posts);
+    assert!(matches!(store.snapshot(&asked).await.err(), Some(StoreError::Closed)));
+    let paths = [posts.clone()];
+    assert!(matches!(store.heads(&paths).await, Err(StoreError::Closed)));
+    let (bucket, person) = (BucketId::from("blog"), Principal::from("alice"));
+    assert!(matches!(store.view(&bucket, &person, [0; 16]).await, Err(StoreError::Closed)));
+    assert!(matches!(store.overdue(&posts, Seq(0), 0, 1).await, Err(StoreError::Closed)));
+    let now = Timestamp(NOW);
+    assert!(matches!(store.lease("sweep", "one", now, now).await, Err(StoreError::Closed)));
+}
