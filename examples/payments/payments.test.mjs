@@ -20,9 +20,12 @@ const caller = Object.fromEntries(
 const nobody = connect(SERVER);
 
 beforeEach(async () => {
-  await sell(await setTheScene(SERVER));
-  const { data } = await caller.payapp.receipts();
-  for (const { id } of data.filter(({ id }) => !/^r[1-6]$/.test(id))) await caller.payapp.remove(id);
+  const payapp = await setTheScene(SERVER);
+  const { data } = await payapp.receipts();
+  for (const { id } of data.filter(({ id }) => !/^r[1-6]$/.test(id))) await payapp.remove(id);
+  // What happened in other tests, to whom.
+  await payapp.send("DELETE", "/buckets/payments/history");
+  await sell(payapp);
 });
 
 async function everybodySees(expected) {
