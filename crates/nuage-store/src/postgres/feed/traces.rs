@@ -70,7 +70,7 @@ const RESIDENTS: &str = "
     FROM unnest($3::bytea[]) WITH ORDINALITY AS own (signature, n)
     CROSS JOIN LATERAL (SELECT seq, id, entered FROM records
         WHERE bucket = $1 AND collection = $2
-        AND (signature, seq) > (own.signature, CASE own.n WHEN 1 THEN $4 ELSE 0 END::bigint)
+        AND (signature, seq) > (own.signature, CASE own.n WHEN 1 THEN $4::bigint ELSE 0 END)
         AND signature <= own.signature AND seq <= $5
         AND CASE WHEN dead THEN false ELSE entered <= $6 END
         ORDER BY signature, seq LIMIT $7) AS r
@@ -132,7 +132,7 @@ pub(super) async fn residents(look: &Look<'_>, residents: &Residents) -> Result<
     let entered_up_to = entered_up_to.map_or(i64::MAX, |seq| seq.0);
     let asked: [&(dyn ToSql + Sync); 7] =
         [&look.bucket, &look.name, &signatures, &after.0, &up_to, &entered_up_to, &most];
-    let (mut last, mut traces) = ((0, 0), Vec::new());
+    let (mut last, mut traces) = ((0_i64, 0_i64), Vec::new());
     let mut visit = |row: &Row| {
         let next = (rows::value(row, 6)?, rows::value(row, 0)?);
         if next <= last {
