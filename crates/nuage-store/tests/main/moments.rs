@@ -10,7 +10,7 @@ use crate::seeds;
 both_databases!(async moments_tell_what_happened);
 
 /// On SQLite and on PostgreSQL.
-const HISTORIES: (u64, u64) = (60, 25);
+const HISTORIES: (u64, u64) = (60, 15);
 
 async fn moments_tell_what_happened(backend: Backend) {
     let first = Place::new(backend);
