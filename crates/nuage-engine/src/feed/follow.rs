@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::feed::hub::Subscription;
-use crate::{Engine, EngineError, FeedPage, FeedQuery};
+use crate::{Engine, EngineError, Entry, FeedPage, FeedQuery};
 
 /// A feed that goes on.
 pub struct Follow {
@@ -36,7 +36,7 @@ impl Follow {
         self.token.as_deref()
     }
 
-    /// Whether the last page had no more to tell, and nothing happened since that was seen.
+    /// Whether the next page is waited for, because the last one had no more to tell.
     pub fn is_at_rest(&self) -> bool {
         self.state == State::AtRest
     }
@@ -60,7 +60,10 @@ impl Follow {
             Ok(page) => {
                 self.subscription.set_interest(&page.interest, page.head);
                 self.token = Some(page.token.clone());
-                self.state = if page.more { State::Reading } else { State::AtRest };
+                // After a loss there may be nothing left to see, and that is told at once.
+                let is_loss = |entry: &Entry| matches!(entry, Entry::Removal(_));
+                let lost = !page.interest.whole && page.entries.iter().any(is_loss);
+                self.state = if page.more || lost { State::Reading } else { State::AtRest };
                 Ok(page)
             }
             Err(error) => {

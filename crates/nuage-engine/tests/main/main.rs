@@ -2,6 +2,7 @@
 #![allow(clippy::print_stderr, clippy::unwrap_used)]
 
 mod consequences;
+mod followers;
 mod groups_in_groups;
 mod houses;
 mod premises_that_change;
