@@ -6,7 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use nuage_model::{Finding, Permissions, Principal, Readers, Signature};
+use nuage_model::{
+    DIGEST_MODULUS, Finding, Permissions, Principal, Readers, RecordId, Signature, Timestamp,
+    digest,
+};
 use serde_json::Value;
 
 /// Findings told of one rule; broken data can break a rule in every row.
@@ -31,6 +34,12 @@ pub(crate) const RULES: &[&str] = &[
         FROM records GROUP BY bucket, collection) r
      ON r.bucket = c.bucket AND r.collection = c.collection
      WHERE c.chosen <> coalesce(r.chosen, 0)",
+    "SELECT 'collection ' || c.bucket || '/' || c.collection || ' counts ' || c.gone ||
+        ' ended residencies, but has ' || coalesce(g.gone, 0)
+     FROM collections c LEFT JOIN (
+        SELECT bucket, collection, count(*) AS gone FROM gone GROUP BY bucket, collection) g
+     ON g.bucket = c.bucket AND g.collection = c.collection
+     WHERE c.gone <> coalesce(g.gone, 0)",
     "SELECT 'record ' || r.bucket || '/' || r.collection || '/' || r.id || ' is at position ' ||
         r.seq || ', beyond the head ' || c.seq || ' of its collection'
      FROM records r JOIN collections c ON c.bucket = r.bucket AND c.collection = r.collection
@@ -89,10 +98,11 @@ pub(crate) const RULES: &[&str] = &[
      FROM gone g JOIN records r
      ON r.bucket = g.bucket AND r.collection = g.collection AND r.id = g.id
      WHERE g.seq > r.entered",
+    // Of different signatures they may overlap: joined ones span what lay between them.
     "SELECT 'record ' || bucket || '/' || collection || '/' || id ||
-        ' had two signatures at position ' || entered
-     FROM (SELECT bucket, collection, id, entered,
-            lag(seq) OVER (PARTITION BY bucket, collection, id ORDER BY seq) AS previous
+        ' had one signature twice at position ' || entered
+     FROM (SELECT bucket, collection, id, entered, lag(seq) OVER (
+            PARTITION BY bucket, collection, id, signature ORDER BY seq) AS previous
         FROM gone) AS departures
      WHERE previous > entered",
     "SELECT 'record ' || g.bucket || '/' || g.collection || '/' || g.id ||
@@ -203,6 +213,64 @@ pub(crate) fn wrong_members(
     })
 }
 
+/// What is wrong with a view, if anything is.
+pub(crate) fn wrong_view(
+    bucket: &str,
+    person: &str,
+    name: &[u8],
+    groups: Option<&str>,
+) -> Option<Finding> {
+    let is_list = groups.is_some_and(|text| serde_json::from_str::<Vec<String>>(text).is_ok());
+    let wrong = match (is_list, name.len()) {
+        (true, 16) => return None,
+        (true, _) => "a name that is not of sixteen bytes",
+        (false, _) => "groups that cannot be read",
+    };
+    Some(Finding(format!("a view of {person} in {bucket} has {wrong}")))
+}
+
+/// Goes through the signatures and the live records that have each, in the order of signatures,
+/// and tells of each whose sum of digests is another one than is kept.
+#[derive(Default)]
+pub(crate) struct Sums {
+    current: Option<(SignatureKey, i64, u64)>,
+    pub(crate) findings: Vec<Finding>,
+}
+
+impl Sums {
+    /// One row: a signature with the sum that is kept, and the id and the time shown of one of its
+    /// records, if there is any.
+    pub(crate) fn next(&mut self, key: SignatureKey, kept: i64, record: Option<(&str, i64)>) {
+        let is_same = self.current.as_ref().is_some_and(|(current, ..)| *current == key);
+        if !is_same {
+            self.end();
+            self.current = Some((key, kept, 0));
+        }
+        if let (Some((_, _, sum)), Some((id, shown))) = (&mut self.current, record) {
+            *sum = (*sum + digest(&RecordId::from(id), Timestamp(shown))) % DIGEST_MODULUS;
+        }
+    }
+
+    /// There are no more rows.
+    pub(crate) fn end(&mut self) {
+        let Some(((bucket, collection, signature), kept, sum)) = self.current.take() else {
+            return;
+        };
+        if u64::try_from(kept) == Ok(sum) || self.findings.len() == FINDINGS_MAX {
+            return;
+        }
+        let hex = hexadecimal(&signature);
+        self.findings.push(Finding(format!(
+            "signature {hex} of {bucket}/{collection} keeps the sum of digests {kept}, but its \
+             records have {sum}"
+        )));
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
 /// Goes through the signatures and those who are listed under each, in the order of signatures,
 /// and tells of each that does not name exactly these.
 #[derive(Default)]
@@ -236,7 +304,7 @@ impl Hashes {
         if is_right || self.findings.len() == FINDINGS_MAX {
             return;
         }
-        let hex: String = signature.iter().map(|byte| format!("{byte:02X}")).collect();
+        let hex = hexadecimal(&signature);
         self.findings.push(Finding(format!(
             "signature {hex} of {bucket}/{collection} does not name the principals that are \
              listed under it"

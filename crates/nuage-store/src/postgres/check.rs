@@ -9,7 +9,9 @@ use std::time::Duration;
 use nuage_model::Finding;
 use tokio_postgres::Row;
 
-use crate::integrity::{FINDINGS_MAX, Hashes, RULES, signature_rules, wrong_members, wrong_texts};
+use crate::integrity::{
+    FINDINGS_MAX, Hashes, RULES, Sums, signature_rules, wrong_members, wrong_texts, wrong_view,
+};
 use crate::postgres::errors::Fault;
 use crate::postgres::pool::Pool;
 use crate::postgres::reader::{Read, Reader};
@@ -25,6 +27,13 @@ const SIGNATURES: &str = "
     FROM signatures s LEFT JOIN signature_principals p
     ON p.bucket = s.bucket AND p.collection = s.collection AND p.signature = s.signature
     ORDER BY s.bucket, s.collection, s.signature";
+const RESIDENTS: &str = "
+    SELECT s.bucket, s.collection, s.signature, s.digest, r.id, coalesce(r.timestamp, r.seq)
+    FROM signatures s LEFT JOIN records r
+    ON r.bucket = s.bucket AND r.collection = s.collection AND r.signature = s.signature
+        AND NOT r.dead
+    ORDER BY s.bucket, s.collection, s.signature";
+const VIEWS: &str = "SELECT bucket, person, name, groups FROM views";
 const GROUPS: &str = "
     SELECT r.bucket, r.id, r.body,
         ARRAY(SELECT member FROM members WHERE bucket = r.bucket AND grp = r.id)
@@ -57,6 +66,12 @@ impl Read for Check {
         })
         .await?;
         findings.append(&mut hashes(reader).await?);
+        findings.append(&mut sums(reader).await?);
+        tell(reader, VIEWS, &mut findings, &|row| {
+            let (name, groups) = (value(row, 2)?, value(row, 3)?);
+            Ok(wrong_view(value(row, 0)?, value(row, 1)?, name, groups))
+        })
+        .await?;
         tell(reader, GROUPS, &mut findings, &|row| {
             let members: Vec<String> = value(row, 3)?;
             let members: BTreeSet<String> = members.into_iter().collect();
@@ -100,4 +115,21 @@ async fn hashes(reader: &Reader<'_>) -> Result<Vec<Finding>, Fault> {
     reader.each(SIGNATURES, &[], &mut visit).await?;
     hashes.end();
     Ok(hashes.findings)
+}
+
+// Each signature must keep the sum of the digests of its live records.
+async fn sums(reader: &Reader<'_>) -> Result<Vec<Finding>, Fault> {
+    let mut sums = Sums::default();
+    let mut visit = |row: &Row| {
+        let record = match value::<Option<&str>>(row, 4)? {
+            Some(id) => Some((id, value(row, 5)?)),
+            None => None,
+        };
+        let key = (value(row, 0)?, value(row, 1)?, signature(row, 2)?.0);
+        sums.next(key, value(row, 3)?, record);
+        Ok(ControlFlow::Continue(()))
+    };
+    reader.each(RESIDENTS, &[], &mut visit).await?;
+    sums.end();
+    Ok(sums.findings)
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use nuage_model::Finding;
 use rusqlite::{Connection, Row};
 
-use crate::integrity::{FINDINGS_MAX, Hashes, RULES, signature_rules, wrong_members, wrong_texts};
+use crate::integrity::{
+    FINDINGS_MAX, Hashes, RULES, Sums, signature_rules, wrong_members, wrong_texts, wrong_view,
+};
 use crate::sqlite::errors::Fault;
 
 const SIGNATURE_RULES: &[&str] = signature_rules!("hex(", ")");
@@ -15,6 +17,13 @@ const SIGNATURES: &str = "
     FROM signatures s LEFT JOIN signature_principals p
     ON p.bucket = s.bucket AND p.collection = s.collection AND p.signature = s.signature
     ORDER BY s.bucket, s.collection, s.signature";
+const RESIDENTS: &str = "
+    SELECT s.bucket, s.collection, s.signature, s.digest, r.id, coalesce(r.timestamp, r.seq)
+    FROM signatures s LEFT JOIN records r INDEXED BY records_signature
+    ON r.bucket = s.bucket AND r.collection = s.collection AND r.signature = s.signature
+        AND NOT r.dead
+    ORDER BY s.bucket, s.collection, s.signature";
+const VIEWS: &str = "SELECT bucket, person, name, groups FROM views";
 const GROUPS: &str = "
     SELECT bucket, id, body FROM records WHERE collection = '_groups' AND NOT dead";
 const MEMBERS: &str = "SELECT member FROM members WHERE bucket = ?1 AND grp = ?2";
@@ -36,6 +45,8 @@ pub(super) fn check(connection: &Connection) -> Result<Vec<Finding>, Fault> {
     }
     texts(connection, &mut findings)?;
     hashes(connection, &mut findings)?;
+    sums(connection, &mut findings)?;
+    views(connection, &mut findings)?;
     groups(connection, &mut findings)?;
     Ok(findings)
 }
@@ -83,6 +94,42 @@ fn hashes(connection: &Connection, findings: &mut Vec<Finding>) -> Result<(), Fa
     }
     hashes.end();
     findings.append(&mut hashes.findings);
+    Ok(())
+}
+
+// Each signature must keep the sum of the digests of its live records.
+fn sums(connection: &Connection, findings: &mut Vec<Finding>) -> Result<(), Fault> {
+    let mut sums = Sums::default();
+    let mut statement = connection.prepare(RESIDENTS)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let id = row.get_ref(4)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+        let record = match id {
+            Some(id) => Some((id, row.get(5)?)),
+            None => None,
+        };
+        sums.next((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?, record);
+    }
+    sums.end();
+    findings.append(&mut sums.findings);
+    Ok(())
+}
+
+// The groups of a view must be a list.
+fn views(connection: &Connection, findings: &mut Vec<Finding>) -> Result<(), Fault> {
+    let mut statement = connection.prepare(VIEWS)?;
+    let mut rows = statement.query([])?;
+    let mut told = 0;
+    while told < FINDINGS_MAX
+        && let Some(row) = rows.next()?
+    {
+        let name = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+        let groups = row.get_ref(3)?.as_str().ok();
+        if let Some(finding) = wrong_view(text(row, 0)?, text(row, 1)?, name, groups) {
+            findings.push(finding);
+            told += 1;
+        }
+    }
     Ok(())
 }
 

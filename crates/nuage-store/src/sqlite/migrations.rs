@@ -112,10 +112,12 @@ fn migrate_inside(connection: &Connection, path: &Path) -> Result<(), Fault> {
 
 // One signature after the other, each with its records: nothing else is held in memory.
 fn fill_digests(connection: &Connection) -> Result<(), Fault> {
+    // Bucket, collection, signature.
+    type Key = (String, String, [u8; 16]);
     let mut records = connection.prepare(LIVE_RECORDS)?;
     let mut set = connection.prepare(SET_DIGEST)?;
     let mut rows = records.query([])?;
-    let mut current: Option<((String, String, [u8; 16]), u64)> = None;
+    let mut current: Option<(Key, u64)> = None;
     loop {
         let next = rows.next()?;
         let key = match next {

@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use nuage_model::{
-    BucketId, CollectionPath, GroupPath, Principal, Query, RecordPath, Store, Write,
+    Ask, BucketId, CollectionPath, GroupPath, Placement, Principal, Query, RecordId, RecordPath,
+    Residents, Seq, Signature, Store, Timestamp, Whose, Write,
 };
 use nuage_store::{Address, Options};
 use nuage_testkit::backend::block_on;
@@ -149,6 +150,7 @@ async fn exercise(store: &Arc<dyn Store>) {
     store.list(&Query::all(paths[0].collection.clone(), 2)).await.unwrap();
     store.count(&Query::all(paths[0].collection.clone(), 2)).await.unwrap();
     store.ping().await.unwrap();
+    read_feeds(store, &paths[0].collection).await;
     let bucket = |name: &str| BucketId::from(name);
     let drops = [
         vec![Write::Erase { path: paths[0].clone() }],
@@ -160,6 +162,49 @@ async fn exercise(store: &Arc<dyn Store>) {
     for writes in drops {
         apply(store, writes).await;
     }
+}
+
+// What feeds ask, and what is written for them.
+async fn read_feeds(store: &Arc<dyn Store>, collection: &CollectionPath) {
+    let (bucket, person) = (collection.bucket.clone(), Principal::from("somebody"));
+    let writes = vec![
+        Write::KeepView {
+            bucket: bucket.clone(),
+            person: person.clone(),
+            name: [1; 16],
+            groups: vec![],
+        },
+        Write::Delete { path: collection.record("t"), placement: Placement::Next },
+        Write::Merge { collection: collection.clone() },
+        Write::ForgetViews { bucket: bucket.clone(), before: Timestamp(0) },
+    ];
+    apply(store, writes).await;
+    assert_eq!(store.view(&bucket, &person, [1; 16]).await.unwrap(), Some(vec![]));
+    assert_eq!(store.heads(std::slice::from_ref(collection)).await.unwrap().len(), 1);
+    let members = vec![person.clone()];
+    let paths = vec![collection.record("r"), RecordPath::bucket(bucket)];
+    let ask = Ask { collection: collection.clone(), members, groups_max: 10, paths };
+    let (opening, mut moment) = store.snapshot(&ask).await.unwrap();
+    assert_eq!(opening.groups.len(), 1);
+    let persons = [person];
+    let mut all = Vec::new();
+    for whose in [Whose::All, Whose::Of(&persons)] {
+        moment.sum(whose).await.unwrap();
+        all.extend(moment.signatures(whose, None, 10).await.unwrap());
+    }
+    let signatures: Vec<Signature> = all.iter().map(|one| one.signature).collect();
+    moment.principals_of(&signatures).await.unwrap();
+    let tail = moment.tail(Seq(0), 10).await.unwrap();
+    assert_eq!(moment.tail_of(&signatures, &signatures, Seq(0), 10).await.unwrap(), tail);
+    let (after, limit) = (Seq(0), 10);
+    let residents = Residents { signatures, after, up_to: None, entered_up_to: None, limit };
+    let ids: Vec<RecordId> =
+        moment.residents(&residents).await.unwrap().into_iter().map(|trace| trace.id).collect();
+    assert_eq!(moment.records(&ids, 1_000).await.unwrap().len(), ids.len());
+    drop(moment);
+    let up_to = store.overdue(collection, Seq(i64::MAX), 0, 10).await.unwrap().unwrap();
+    apply(store, vec![Write::Compact { collection: collection.clone(), up_to }]).await;
+    assert!(store.lease("chore", "holder", Timestamp(1), Timestamp(2)).await.unwrap());
 }
 
 async fn open(database: &Database) -> Arc<dyn Store> {

@@ -18,6 +18,14 @@ both_databases!(async every_broken_law_is_told);
 const DAMAGES: &[(&str, &str)] = &[
     ("UPDATE collections SET live = live + 1 WHERE collection = 'x'", "live records and"),
     ("UPDATE collections SET tombstones = 9 WHERE collection = 'x'", "9 tombstones"),
+    ("UPDATE collections SET gone = 0 WHERE collection = 'x'", "0 ended residencies, but has 1"),
+    ("UPDATE signatures SET digest = digest + 1 WHERE live > 0", "keeps the sum of digests"),
+    ("UPDATE views SET groups = '{}'", "a view of alice in b has groups that cannot be read"),
+    ("UPDATE views SET groups = '[1]'", "a view of alice in b has groups that cannot be read"),
+    (
+        "UPDATE views SET name = substr(name, 1, 3)",
+        "a view of alice in b has a name that is not of sixteen",
+    ),
     ("UPDATE collections SET chosen = 0 WHERE collection = 'x'", "a time of their own"),
     (
         "UPDATE collections SET seq = 1001, timestamp = NULL WHERE collection = 'x'",
@@ -51,7 +59,7 @@ const DAMAGES: &[(&str, &str)] = &[
     (
         "INSERT INTO gone SELECT bucket, collection, seq - 1, id, signature, entered - 3 FROM gone;
         UPDATE gone SET entered = entered - 1 WHERE seq = (SELECT max(seq) FROM gone)",
-        "had two signatures",
+        "had one signature twice",
     ),
     ("UPDATE collections SET gc_seq = seq WHERE collection = 'x'", "not within the horizon"),
     ("DELETE FROM directory_groups", "has the member alice, but the directory"),
@@ -117,6 +125,12 @@ async fn fill(store: &Arc<dyn Store>) {
         *body = Body::from(r#"{"members":["alice"]}"#.to_owned());
     }
     let members = vec![Principal::from("alice")];
+    let view = Write::KeepView {
+        bucket: bucket.clone(),
+        person: Principal::from("alice"),
+        name: [7; 16],
+        groups: vec![Principal::from("/buckets/b/groups/g")],
+    };
     let writes = vec![
         put("first", &[], Placement::Next),
         put("second", &["bob"], Placement::Next),
@@ -127,6 +141,7 @@ async fn fill(store: &Arc<dyn Store>) {
         put("moved", &["alice", "bob"], Placement::Next),
         put("chosen", &[], Placement::At(Timestamp(5))),
         group,
+        view,
         Write::SetMembers { group: GroupPath { bucket, group: "g".into() }, members },
     ];
     crate::apply(store, writes).await;

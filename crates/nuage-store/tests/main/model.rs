@@ -1,7 +1,7 @@
 //! What a collection is, in memory and written for clearness alone: placements, residencies,
 //! counters, horizons. The random histories compare the tables with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nuage_model::{Outcome, Placement, Seq, Signature, Timestamp};
 
@@ -34,6 +34,8 @@ pub(crate) struct Collection {
     pub(crate) incarnation: i64,
     pub(crate) rows: BTreeMap<String, Row>,
     pub(crate) ended: Vec<Residency>,
+    /// Those that may be known.
+    pub(crate) signatures: BTreeSet<Signature>,
 }
 
 impl Collection {
@@ -83,6 +85,7 @@ impl Collection {
             }
         }
         self.rows.insert(id.to_owned(), Row { seq, shown, signature, entered, dead: false });
+        self.signatures.insert(signature);
         outcome
     }
 
@@ -102,6 +105,34 @@ impl Collection {
             self.ended.retain(|residency| residency.left > Some(self.horizon));
         }
         self.head()
+    }
+
+    pub(crate) fn compact(&mut self, up_to: i64) -> Outcome {
+        let up_to = up_to.min(self.seq);
+        if self.exists && up_to > self.horizon {
+            self.horizon = up_to;
+            self.rows.retain(|_, row| !row.dead || row.seq > up_to);
+            self.ended.retain(|residency| residency.left > Some(up_to));
+            self.signatures = self.used();
+        }
+        self.head()
+    }
+
+    pub(crate) fn merge(&mut self) -> Outcome {
+        let mut joined: BTreeMap<(String, Signature), Residency> = BTreeMap::new();
+        for residency in &self.ended {
+            let key = (residency.id.clone(), residency.signature);
+            let one = joined.entry(key).or_insert_with(|| residency.clone());
+            one.entered = one.entered.min(residency.entered);
+            one.left = one.left.max(residency.left);
+        }
+        self.ended = joined.into_values().collect();
+        self.head()
+    }
+
+    /// The signatures that something has or had.
+    pub(crate) fn used(&self) -> BTreeSet<Signature> {
+        self.residencies().iter().map(|residency| residency.signature).collect()
     }
 
     pub(crate) fn live(&self) -> i64 {

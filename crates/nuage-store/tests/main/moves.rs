@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nuage_model::copy::{COPY, Digest, Ground, PageSize, Progress, STORE, Step, Table};
 use nuage_model::{
-    Batch, Body, CollectionPath, GroupPath, Placement, Principal, Readers, RecordPath, Store,
+    Batch, Body, CollectionPath, GroupPath, Placement, Principal, Readers, RecordPath, Seq, Store,
     StoreError, Timestamp, Write,
 };
 use nuage_store::copy::{CopyError, Copying, Resume, Watch, digest, finish, meta};
@@ -49,7 +49,7 @@ impl Watch for Silent {
 
 /// Whatever a store may hold: records, tombstones, ended residencies, times of their own, dropped
 /// collections, groups, directories that outlived their reason.
-async fn fill(store: &dyn Store, seed: u64) {
+pub(crate) async fn fill(store: &dyn Store, seed: u64) {
     let mut random = Random::new(seed);
     let mut now = 1_700_000_000_000;
     for bucket in ["one", "t\u{fc}", "Z"] {
@@ -65,7 +65,20 @@ async fn fill(store: &dyn Store, seed: u64) {
     }
     let group = GroupPath { bucket: "one".into(), group: "g".into() };
     let members = vec![Principal::from(PEOPLE[0])];
-    let writes = vec![Write::SetMembers { group, members }];
+    // Whatever the histories were like, there is something in each table.
+    let moved = |readers: Vec<Principal>| Write::Put {
+        path: CollectionPath::new("one", "x").record("moved"),
+        body: Body::from("{}".to_owned()),
+        permissions: "{}".to_owned(),
+        readers: Readers::new(readers.into_iter().collect()),
+        placement: Placement::Next,
+    };
+    let writes = vec![
+        moved(Vec::new()),
+        moved(members.clone()),
+        view("one", members.clone()),
+        Write::SetMembers { group, members },
+    ];
     store.apply(Batch { now: Timestamp(now), guards: Vec::new(), writes }).await.unwrap();
 }
 
@@ -78,7 +91,9 @@ fn write(random: &mut Random, now: i64) -> Write {
     let placement = *random.pick(&[Placement::Next, Placement::At(Timestamp(now - back))]);
     let people: Vec<Principal> =
         (0..random.below(3)).map(|_| Principal::from(*random.pick(PEOPLE))).collect();
-    match random.weighted(&[(60, 0), (20, 1), (5, 2), (5, 3), (2, 4), (1, 5), (7, 6)]) {
+    let kinds =
+        [(60, 0), (20, 1), (5, 2), (5, 3), (2, 4), (1, 5), (7, 6), (2, 7), (2, 8), (9, 9), (1, 10)];
+    match random.weighted(&kinds) {
         0 => Write::Put {
             body: Body::from((*random.pick(BODIES)).to_owned()),
             permissions: r#"{"read":["x"],  "write":["y"]}"#.to_owned(),
@@ -91,11 +106,21 @@ fn write(random: &mut Random, now: i64) -> Write {
         3 => Write::Touch { collection },
         4 => Write::DropCollection { collection },
         5 => Write::DropBucket { bucket: bucket.into() },
-        _ => Write::SetMembers {
+        6 => Write::SetMembers {
             group: GroupPath { bucket: bucket.into(), group: (*random.pick(&["g", "h"])).into() },
             members: people,
         },
+        7 => Write::Compact { collection, up_to: Seq(now - 10 * back) },
+        8 => Write::Merge { collection },
+        9 => view(bucket, people),
+        _ => Write::ForgetViews { bucket: bucket.into(), before: Timestamp(now - back) },
     }
+}
+
+fn view(bucket: &str, groups: Vec<Principal>) -> Write {
+    let name = [u8::try_from(groups.len()).unwrap(); 16];
+    let (bucket, person) = (bucket.into(), Principal::from(PEOPLE[1]));
+    Write::KeepView { bucket, person, name, groups }
 }
 
 /// A copy that is compared and finished.
@@ -119,7 +144,7 @@ async fn digests(store: &dyn Store) -> (BTreeMap<Table, Digest>, Digest) {
     (digest(store, &mut Silent).await.unwrap(), Digest::of_meta(&meta(store).await.unwrap()))
 }
 
-async fn findings(store: &dyn Store) -> BTreeSet<String> {
+pub(crate) async fn findings(store: &dyn Store) -> BTreeSet<String> {
     store.check().await.unwrap().into_iter().map(|finding| finding.0).collect()
 }
 

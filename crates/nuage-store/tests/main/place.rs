@@ -46,6 +46,32 @@ impl Place {
         nuage_store::connect(&address, Options::default()).await.unwrap()
     }
 
+    /// The same, with other options than usual.
+    pub(crate) async fn open_with(&self, options: Options) -> Arc<dyn Store> {
+        let Some(database) = &self.database else {
+            return nuage_store::open(&self.folder.path().join("data"), options).await.unwrap();
+        };
+        let address = Address { url: self.url(database), password: None };
+        nuage_store::connect(&address, options).await.unwrap()
+    }
+
+    /// Takes over these columns of all rows of a table from another place of the same kind.
+    pub(crate) fn take(&self, from: &Self, table: &str, columns: &str) {
+        let Some(database) = &self.database else {
+            let tables = Connection::open(self.folder.path().join("data")).unwrap();
+            let source = from.folder.path().join("data");
+            tables.execute("ATTACH ?1 AS source", [source.to_str()]).unwrap();
+            let take =
+                format!("INSERT INTO {table} ({columns}) SELECT {columns} FROM source.{table}");
+            tables.execute(&take, []).unwrap();
+            return;
+        };
+        let [to, from] = [self, from].map(|one| one.schema.as_deref().unwrap_or("public"));
+        database.execute(&format!(
+            "INSERT INTO {to}.{table} ({columns}) SELECT {columns} FROM {from}.{table}"
+        ));
+    }
+
     /// Changes the tables behind the store's back.
     pub(crate) fn execute(&self, sql: &str) {
         match &self.database {
