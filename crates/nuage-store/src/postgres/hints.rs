@@ -102,10 +102,11 @@ impl Hints {
     pub(super) async fn run(self: Arc<Self>, target: Target) {
         let mut stop = self.stop.subscribe();
         let mut pause = PAUSE_MIN;
+        let mut missed = false;
         loop {
             let begun = Instant::now();
             tokio::select! {
-                ended = self.converse(&target) => {
+                ended = self.converse(&target, missed) => {
                     if let Err(fault) = ended {
                         let error = nuage_model::StoreError::from(fault);
                         tracing::warn!(error = %error, "the connection for hints broke");
@@ -113,7 +114,8 @@ impl Hints {
                 }
                 _ = stop.wait_for(|stop| *stop) => return,
             }
-            // What was said meanwhile was not heard.
+            // What is said meanwhile is not heard.
+            missed = true;
             self.heard.fetch_add(1, Ordering::SeqCst);
             if begun.elapsed() > PAUSE_MAX {
                 pause = PAUSE_MIN;
@@ -126,7 +128,8 @@ impl Hints {
         }
     }
 
-    async fn converse(&self, target: &Target) -> Result<(), Fault> {
+    // `missed`: whether something may have been said since the start that was not heard.
+    async fn converse(&self, target: &Target, missed: bool) -> Result<(), Fault> {
         let mut config = target.config.clone();
         config.application_name("nuage listener");
         let (client, mut connection) = config.connect(target.tls.clone()).await?;
@@ -148,8 +151,8 @@ impl Hints {
         });
         let driver = Guarded(driver);
         within(client.batch_execute(LISTEN)).await?;
-        // What was told before was not heard.
-        self.hear(News { rights: true, everything: true, ..News::default() });
+        // Whoever listens already does so from now on.
+        self.hear(News { rights: missed, everything: true, ..News::default() });
         tokio::select! {
             () = self.hear_all(&mut hints) => driver.ended().await,
             told = self.tell_all(&client) => told,

@@ -1,9 +1,9 @@
 //! What a plan of the database must not be, whatever its statistics say.
 
 use nuage_testkit::postgres::Database;
-use tokio_postgres::{NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use crate::postgres::{places, query, scan};
+use crate::postgres::{feed, places, query, scan};
 use crate::{Address, Options};
 
 /// So many collections of a few records that each is expected to have one; and one that has many.
@@ -41,7 +41,18 @@ const REST: &str = "
     INSERT INTO directory_groups SELECT DISTINCT member, bucket FROM members;
     INSERT INTO directory_collections SELECT DISTINCT principal || bucket, bucket, collection
     FROM signature_principals;
+    INSERT INTO gone SELECT bucket, collection, seq, id, signature, seq - 1 FROM records
+    WHERE seq % 3 = 0;
+    INSERT INTO signature_principals SELECT DISTINCT bucket, collection, 'p' || (seq % 9), signature
+    FROM records ON CONFLICT DO NOTHING;
+    INSERT INTO views SELECT 'b' || (n % 900), 'p' || n, decode(md5(n::text), 'hex'), '[]', 1
+    FROM generate_series(1, 5000) AS n;
+    INSERT INTO meta SELECT 'kept.' || n, '' FROM generate_series(1, 5000) AS n;
     ANALYZE;";
+
+/// What our sessions tell the server beside [`Mode::Generic`].
+const AS_SESSIONS: &str = "SET enable_sort = off; SET enable_incremental_sort = off;
+    SET enable_bitmapscan = off; SET jit = off";
 
 /// Whether a plan knows the values that are asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +62,29 @@ enum Mode {
     /// As it may be where a pooler does not tell the server what they want.
     Custom,
 }
+
+/// What the statements of feeds are asked with, which indexes they may go along, and how many sorts
+/// of a few keys they need. In their order.
+const FEEDS: [(&str, &[&str], usize); 14] = [
+    ("ARRAY['b7'], ARRAY['c7']", &["collections_pkey"], 0),
+    ("'b7', 'p7', '\\x00'", &["views_pkey"], 0),
+    ("ARRAY['m7'], 10", &["directory_groups_pkey", "members_pkey", "records_pkey"], 0),
+    ("'b7', 'c7'", &["meta_pkey", "collections_pkey"], 0),
+    ("'b7', 'c7', 100, 10", &["records_seq", "gone_pkey", "records_pkey"], 0),
+    (
+        "'b7', 'c7', 100, 10, ARRAY['\\x00'::bytea], ARRAY[true], ARRAY[true], ARRAY['\\x00'::bytea]",
+        &["records_signature", "gone_signature", "records_pkey"],
+        1,
+    ),
+    ("'b7', 'c7', ARRAY['\\x00'::bytea], 100, 1000, 1000, 10", &["records_signature"], 0),
+    ("'b7', 'c7', ARRAY['x', 'y'], 1000", &["records_pkey"], 0),
+    ("'b7', 'c7', '\\x00', 10", &["signatures_pkey"], 0),
+    ("'b7', 'c7', '\\x00', ARRAY['p1'], 10", &["signature_principals_pkey", "signatures_pkey"], 1),
+    ("'b7', 'c7', ARRAY['\\x00'::bytea]", &["signature_principals_signature"], 0),
+    ("'b7', 'c7'", &["signatures_pkey"], 0),
+    ("'b7', 'c7', '\\x00', ARRAY['p1']", &["signature_principals_pkey", "signatures_pkey"], 1),
+    ("'b7', 'c7', 1000, 10, 100", &["collections_pkey", "records_dead", "gone_pkey"], 0),
+];
 
 /// Values that the statements are asked with, in the order of their parameters.
 fn values(sql: &str) -> String {
@@ -101,32 +135,79 @@ fn wanted(sql: &str) -> &'static [&'static str] {
 #[tokio::test]
 async fn plans_follow_the_wanted_index_whatever_the_statistics() {
     for content in [MANY_SMALL, ONE_LARGE, ALL_CHOSEN] {
-        let database = nuage_testkit::postgres::database();
-        make_tables(&database).await;
-        let (client, connection) =
-            tokio_postgres::connect(database.url(), NoTls).await.expect("it is up");
-        tokio::spawn(connection);
-        client.batch_execute(&format!("{content}{REST}")).await.expect("they are rows");
+        let (_database, client) = filled(content).await;
         for sql in scan::WALKS.iter().chain(query::LOOKUPS).chain(places::DIRECTIONS) {
             for mode in [Mode::Generic, Mode::Custom] {
-                let values = values(sql);
-                let setting = match mode {
-                    Mode::Generic => "force_generic_plan",
-                    Mode::Custom => "force_custom_plan",
-                };
-                let explain = format!(
-                    "SET plan_cache_mode = {setting}; PREPARE asked AS {sql};
-                    EXPLAIN EXECUTE asked ({values}); DEALLOCATE asked"
-                );
-                let said = client.simple_query(&explain).await.expect(sql);
-                let lines = said.iter().filter_map(|message| match message {
-                    SimpleQueryMessage::Row(row) => row.get(0),
-                    _ => None,
-                });
-                judge(sql, &lines.collect::<Vec<_>>().join("\n"), mode);
+                judge(sql, &plan(&client, sql, &values(sql), mode).await, mode);
             }
         }
     }
+}
+
+#[tokio::test]
+async fn plans_of_feeds_follow_the_wanted_index_whatever_the_statistics() {
+    for content in [MANY_SMALL, ONE_LARGE, ALL_CHOSEN] {
+        let (_database, client) = filled(content).await;
+        let statements = feed::statements();
+        assert_eq!(statements.len(), FEEDS.len());
+        client.batch_execute(AS_SESSIONS).await.expect("they are settings");
+        for (sql, (values, wanted, sorts_max)) in statements.into_iter().zip(FEEDS) {
+            let plan = plan(&client, sql, values, Mode::Generic).await;
+            let context = format!("{sql}\n{plan}");
+            for never in ["Seq Scan", "Gather", "Hash", "Bitmap"] {
+                assert!(!plan.contains(never), "{never}\n{context}");
+            }
+            let sorts = plan.matches("Sort  (").count() + plan.matches("Incremental").count();
+            assert!(sorts <= sorts_max, "{sorts} sorts\n{context}");
+            let mut used: Vec<&str> = used(&plan).collect();
+            used.sort_unstable();
+            used.dedup();
+            let mut wanted = wanted.to_vec();
+            wanted.sort_unstable();
+            assert_eq!(used, wanted, "{context}");
+            // Where a signature or a principal is looked up, it begins where it was left.
+            for line in plan.lines().filter(|line| line.contains("Index Cond:")) {
+                let is_range = line.contains("(signature <=") || line.contains("(principal <=");
+                let is_whole = line.contains("(signature >=");
+                assert!(!is_range || is_whole || line.contains("ROW("), "{line}\n{context}");
+            }
+        }
+    }
+}
+
+async fn filled(content: &str) -> (Database, Client) {
+    let database = nuage_testkit::postgres::database();
+    make_tables(&database).await;
+    let (client, connection) =
+        tokio_postgres::connect(database.url(), NoTls).await.expect("it is up");
+    tokio::spawn(connection);
+    client.batch_execute(&format!("{content}{REST}")).await.expect("they are rows");
+    (database, client)
+}
+
+async fn plan(client: &Client, sql: &str, values: &str, mode: Mode) -> String {
+    let setting = match mode {
+        Mode::Generic => "force_generic_plan",
+        Mode::Custom => "force_custom_plan",
+    };
+    let explain = format!(
+        "SET plan_cache_mode = {setting}; PREPARE asked AS {sql};
+        EXPLAIN EXECUTE asked ({values}); DEALLOCATE asked"
+    );
+    let said = client.simple_query(&explain).await.expect(sql);
+    let lines = said.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+// The indexes that a plan goes along.
+fn used(plan: &str) -> impl Iterator<Item = &str> {
+    plan.lines().filter_map(|line| {
+        let index = line.split(" using ").nth(1).or(line.split("Bitmap Index Scan on ").nth(1));
+        index?.split(' ').next()
+    })
 }
 
 fn judge(sql: &str, plan: &str, mode: Mode) {
@@ -143,11 +224,7 @@ fn judge(sql: &str, plan: &str, mode: Mode) {
         assert!(!plan.contains("Bitmap"), "{context}");
     }
     let wanted = wanted(sql);
-    let used = plan.lines().filter_map(|line| {
-        let index = line.split(" using ").nth(1).or(line.split("Bitmap Index Scan on ").nth(1));
-        index?.split(' ').next()
-    });
-    for used in used {
+    for used in used(plan) {
         assert!(wanted.contains(&used), "{used}\n{context}");
     }
     if wanted == ["records_pkey"] {

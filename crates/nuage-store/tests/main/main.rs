@@ -8,6 +8,7 @@ mod copies;
 mod damage;
 mod faults;
 mod files;
+mod hints;
 mod horizons;
 mod lists;
 mod model;
