@@ -84,6 +84,7 @@ pub(crate) fn document(title: &str, features: Features, address: Address<'_>) ->
             paths.insert(format!("{}/{{id}}/explain", resource.list), explain_path(resource));
         }
     }
+    add_feed(&mut paths);
     add_utilities(&mut paths);
     if features.history {
         add_history(&mut paths);
@@ -297,6 +298,32 @@ fn explain_path(resource: &Resource) -> Value {
         "parameters": path_parameters(&names),
         "get": secured(explain, named(&["principal"])),
     })
+}
+
+fn add_feed(paths: &mut Map<String, Value>) {
+    let answers = json!({
+        "200": {
+            "description": "What changed since the token, or a snapshot without one.",
+            "schema": reference("definitions", "feed"),
+        },
+        "400": reference("responses", "400"),
+        "401": reference("responses", "401"),
+        "403": reference("responses", "403"),
+        "404": reference("responses", "404"),
+        "406": reference("responses", "406"),
+        "default": error_ref(),
+    });
+    let summary = "Tell what changed in a collection, of what you may see: a page, or a stream.";
+    let mut feed = operation("Records", "get_feed", summary, answers);
+    feed["produces"] = json!([JSON, "text/event-stream", "application/x-ndjson"]);
+    let parameters = ["token", "limit", "wait", "min", "digest", "Last-Event-ID"];
+    paths.insert(
+        "/buckets/{bucket_id}/collections/{collection_id}/feed".to_owned(),
+        json!({
+            "parameters": path_parameters(&["bucket_id", "collection_id"]),
+            "get": secured(feed, named(&parameters)),
+        }),
+    );
 }
 
 fn add_utilities(paths: &mut Map<String, Value>) {

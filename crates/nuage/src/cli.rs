@@ -110,6 +110,8 @@ pub(crate) enum Verb {
     /// Move everything to another database, between SQLite and PostgreSQL in any direction; the
     /// server must not run
     Copy(CopyArguments),
+    /// Print what changes in a collection of a running server, of what you may see, until Ctrl-C
+    Watch(WatchArguments),
     /// Tell the version
     Version,
 }
@@ -146,6 +148,25 @@ pub(crate) struct CopyArguments {
     /// File that holds the password for the database to copy to
     #[arg(long, value_name = "FILE")]
     pub(crate) to_password_file: Option<PathBuf>,
+}
+
+/// Whose feed is printed.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct WatchArguments {
+    /// http://[user:password@]host/v1/buckets/BUCKET/collections/COLLECTION (or https, with the
+    /// certificates that this system trusts), or /buckets/BUCKET/collections/COLLECTION on the
+    /// server that http.listen names
+    #[arg(value_name = "URL-OR-PATH")]
+    pub(crate) place: String,
+    /// Who asks; the password is asked for on a terminal
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// File that holds the password
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Go on after this token, instead of beginning with all there is
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
 }
 
 /// Verbs on settings.

@@ -18,6 +18,7 @@ mod out;
 mod server;
 mod transfer;
 mod users;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -81,6 +82,7 @@ fn run(cli: Cli) -> Result<()> {
                 transfer::import::perform(file.as_deref(), &settings, json).await
             }
             Verb::Copy(arguments) => copy::perform(&arguments, &settings, json).await,
+            Verb::Watch(arguments) => watch::perform(&arguments, &settings, json).await,
             Verb::Serve | Verb::Config(_) | Verb::Version => unreachable!("done above"),
         }
     })

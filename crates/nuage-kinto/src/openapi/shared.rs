@@ -45,6 +45,18 @@ pub(super) fn parameters() -> Value {
             "description": "Whom to explain it for: a user id, a group, system.Authenticated or \
                             system.Everyone.",
         },
+        "token": text("token", "Where a feed goes on; the beginning without."),
+        "limit": number("limit", "The most entries on one page of a feed."),
+        "wait": number("wait", "Seconds to wait for something to tell."),
+        "min": number("min", "A position that the answer must have seen."),
+        "digest": {
+            "name": "digest", "in": "query", "type": "boolean",
+            "description": "Whether to tell number and sum of what is visible, at rest.",
+        },
+        "Last-Event-ID": {
+            "name": "Last-Event-ID", "in": "header", "type": "string",
+            "description": "The token of the last page of a stream; comes before the parameter.",
+        },
         "If-Match": condition("If-Match", "Only if nothing changed since."),
         "If-None-Match": condition("If-None-Match", "Only if something changed, or is missing."),
         "Response-Behavior": {
@@ -72,7 +84,7 @@ pub(super) fn responses() -> Value {
         "401": refusal("Nobody is known under these credentials."),
         "403": refusal("This is not allowed."),
         "404": refusal("There is no such thing."),
-        "406": refusal("Only JSON can be given."),
+        "406": refusal("Nothing that is accepted can be given."),
         "412": refusal("Something changed meanwhile, or exists already."),
         "415": refusal("The body is of a type that cannot be read."),
         "error": refusal("Anything else."),
@@ -100,6 +112,7 @@ pub(super) fn definitions<'a>(resources: impl Iterator<Item = &'a Resource>) -> 
             "required": ["code", "errno", "error"],
         },
         "explanation": explanation_definition(),
+        "feed": feed_definition(),
         "list": {
             "type": "object",
             "properties": { "data": { "type": "array", "items": { "type": "object" } } },
@@ -142,6 +155,31 @@ pub(super) fn definitions<'a>(resources: impl Iterator<Item = &'a Resource>) -> 
         definitions[resource.kind.as_str()] = object_definition(resource.kind);
     }
     definitions
+}
+
+fn feed_definition() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "data": {
+                "description": "Records as in lists; what was deleted or may not be seen any more \
+                                has only an id and \"deleted\": true.",
+                "type": "array",
+                "items": { "type": "object" },
+            },
+            "token": { "type": "string", "description": "Where to go on." },
+            "more": { "type": "boolean", "description": "Whether there is more to tell already." },
+            "reset": { "type": "boolean", "description": "Whether to begin with an empty mirror." },
+            "digest": {
+                "type": "object",
+                "properties": {
+                    "count": { "type": "integer" },
+                    "sum": { "type": "integer", "format": "int64" },
+                },
+            },
+        },
+        "required": ["data", "token", "more", "reset"],
+    })
 }
 
 fn explanation_definition() -> Value {

@@ -46,6 +46,7 @@ fn names_the_operations_that_clients_call() {
         "create_flush",
         "get_counters",
         "get_openapi_spec",
+        "get_feed",
         "contribute",
         "__heartbeat__",
         "__lbheartbeat__",

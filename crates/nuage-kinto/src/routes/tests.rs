@@ -2,7 +2,7 @@
 
 use nuage_model::{CollectionPath, RecordPath};
 
-use super::{Endpoint, LIST, OBJECT, READ};
+use super::{Endpoint, FEED, LIST, OBJECT, READ};
 use crate::Features;
 
 fn check(path: &str, expected: Option<Endpoint>) {
@@ -30,6 +30,24 @@ fn paths_lead_to_their_endpoints() {
     check("/buckets/default", Some(default("", OBJECT)));
     check("/buckets/default/collections", Some(default("collections", LIST)));
     check("/__user_data__/account:a", Some(Endpoint::UserData("account:a".to_owned())));
+}
+
+#[test]
+fn a_feed_is_beside_the_records_of_its_collection() {
+    let feed = |name| Some(Endpoint::Feed(CollectionPath::new("blog", name)));
+    check("/buckets/blog/collections/posts/feed", feed("posts"));
+    check("/buckets/blog/collections/feed/feed", feed("feed"));
+    // The store's own collections are nobody's to follow.
+    check("/buckets/blog/collections/_groups/feed", feed("/_groups"));
+    for path in ["/buckets/blog/feed", "/buckets/blog/collections//feed", "/buckets/feed/feed"] {
+        check(path, None);
+    }
+    check("/buckets/blog/collections/posts/feed/a", None);
+    check("/buckets/blog/groups/g/feed", None);
+    let path = "collections/posts/feed".to_owned();
+    let default = Endpoint::Default { path, methods: FEED };
+    assert!(default.is_feed() && !default.shows_objects());
+    check("/buckets/default/collections/posts/feed", Some(default));
 }
 
 #[test]
