@@ -2,7 +2,9 @@
 #![allow(clippy::print_stderr, clippy::unwrap_used)]
 
 mod consequences;
+mod feeds;
 mod followers;
+mod forgetting;
 mod groups_in_groups;
 mod houses;
 mod premises_that_change;
