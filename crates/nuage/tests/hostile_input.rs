@@ -369,7 +369,13 @@ fn attack(backend: Backend, calls: impl Strategy<Value = Call>) {
     let server = server(backend);
     let client = RefCell::new(server.client().patience(PATIENCE));
     let send = |call: &Call| {
-        let answer = match client.borrow_mut().send(call) {
+        let mut client = client.borrow_mut();
+        let answer = match client.send(call) {
+            // It may have hung up on a line that was idle for too long; another one is taken now.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => client.send(call),
+            answer => answer,
+        };
+        let answer = match answer {
             Ok(answer) => answer,
             // Its refusal is lost when the server hangs up on what is too large.
             Err(error) if is_cut(&error) && call.is_larger_than(LARGE_BYTES) => return Ok(()),
