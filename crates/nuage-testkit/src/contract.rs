@@ -72,6 +72,7 @@ const CASES: &[(&str, Case)] = cases![
     moments::an_emptied_store_is_of_another_epoch,
     moments::a_moment_stays_as_it_was,
     moments::moments_are_dropped_wherever_they_are,
+    moments::many_signatures_are_read_and_summed,
     moments::groups_in_groups_are_found_once_each,
     moments::groups_without_a_record_have_no_position,
     moments::of_too_many_groups_one_more_than_wanted_is_given,

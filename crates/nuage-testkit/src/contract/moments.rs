@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use nuage_model::{
-    Ask, BucketId, CollectionPath, Fate, GroupPath, Opening, Principal, RecordPath, Seq, Snapshot,
-    Store, StoreError, Timestamp, Whose, Write,
+    Ask, BucketId, CollectionPath, DIGEST_MODULUS, Fate, GroupPath, Opening, Principal, RecordPath,
+    Seq, Snapshot, Store, StoreError, Sum, Timestamp, Whose, Write, digest,
 };
 
 use super::build::{
@@ -157,6 +157,46 @@ pub(super) async fn moments_are_dropped_wherever_they_are(store: Arc<dyn Store>)
     }
     let (_, mut moment) = open(&store, &asked).await;
     assert_eq!(moment.tail(Seq(0), 10).await.expect("it reads").len(), 10);
+}
+
+/// More than a store looks up in one go.
+const MANY: usize = 4_200;
+
+pub(super) async fn many_signatures_are_read_and_summed(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let record = |n: usize| posts.record(n.to_string());
+    let share = |n: usize| put_for(&record(n), "read", &["alice", &format!("p{}", n / 2), "x"]);
+    let outcomes = apply(&store, NOW, (0..MANY).map(share).collect()).await;
+    apply(&store, NOW, vec![delete(&record(0)), delete(&record(1))]).await;
+    let asked = ask(&posts);
+    let (_, mut moment) = open(&store, &asked).await;
+    let who = principals(&["x", "alice", "p7", "p8"]);
+    let mine = moment.signatures(Whose::Of(&who), None, MANY).await.expect("it reads");
+    assert_eq!(mine.len(), MANY / 2);
+    assert_eq!(mine.iter().map(|counted| counted.live).sum::<u64>(), MANY as u64 - 2);
+    let theirs = moment.signatures(Whose::All, None, MANY).await.expect("it reads");
+    assert_eq!(theirs, mine);
+    let expected = outcomes.iter().enumerate().skip(2).fold(0, |sum, (n, outcome)| {
+        (sum + digest(&record(n).id, outcome.timestamp)) % DIGEST_MODULUS
+    });
+    let expected = Sum { live: MANY as u64 - 2, digest: expected };
+    for whose in [Whose::All, Whose::Of(&who)] {
+        assert_eq!(moment.sum(whose).await.expect("it reads"), expected, "{whose:?}");
+    }
+    let signatures: Vec<_> = mine.iter().map(|counted| counted.signature).collect();
+    let members = moment.principals_of(&signatures).await.expect("it reads");
+    assert!(members.iter().all(|members| members.len() == 3));
+    // In pages, probed and walked, which must be the same.
+    for limit in [1_000, MANY / 2 + 1] {
+        let mut after = Seq(0);
+        loop {
+            let walked = moment.tail(after, limit).await.expect("it reads");
+            let probed = moment.tail_of(&signatures, &signatures, after, limit).await;
+            assert_eq!(probed.expect("it reads"), walked);
+            let Some(last) = walked.last() else { break };
+            after = last.seq;
+        }
+    }
 }
 
 fn set(bucket: &str, group: &str, who: &[&str]) -> [Write; 2] {
