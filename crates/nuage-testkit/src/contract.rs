@@ -5,6 +5,7 @@
 
 mod asking;
 mod build;
+mod compaction;
 pub mod law;
 mod moments;
 mod placing;
@@ -67,6 +68,13 @@ const CASES: &[(&str, Case)] = cases![
     asking::collections_are_found_by_their_readers,
     asking::collections_are_listed_in_order_and_tallied,
     asking::names_with_a_character_0_are_of_nothing,
+    compaction::the_horizon_takes_what_lies_behind_it,
+    compaction::a_horizon_never_goes_back,
+    compaction::what_was_forgotten_begins_anew,
+    compaction::writes_of_one_batch_see_each_other,
+    compaction::residencies_of_one_record_in_one_signature_are_joined,
+    compaction::sums_follow_every_write,
+    compaction::views_that_are_not_used_are_forgotten,
     moments::a_moment_says_where_its_collection_stands,
     moments::a_collection_of_the_same_name_is_another_incarnation,
     moments::an_emptied_store_is_of_another_epoch,

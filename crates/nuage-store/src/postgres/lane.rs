@@ -329,6 +329,9 @@ impl Lane {
         self.known.learn(learned);
         let applied = tasks.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
         let rights = applied.filter_map(|((batch, _), _)| batch.as_ref()).any(changes_rights);
+        if effects.flush {
+            self.hints.tell_everything();
+        }
         self.hints.tell(rights, effects.sequences.keys());
         self.sequences.learn(effects.sequences);
         let erased = effects.erased.into_iter().map(|path| (path, None));
