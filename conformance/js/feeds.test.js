@@ -1,14 +1,17 @@
-// kinto.js on collections that others follow by feeds, and on lists of shared records. Only Nuage is
-// asked to pass: the original has no feeds.
+// kinto.js on collections that others follow by feeds, and on lists of shared records. Only Nuage
+// is asked to pass: the original has no feeds.
 //
-// kinto.js asks a list for what changed `_since` a time. That tells it everything about a collection
-// that its person may read as a whole. Of a collection where a person sees only what is shared with
-// them it tells what is there, not what is no longer there for them: the last tests show what a
-// device then keeps, and what the feed tells instead. docs/feed.md says which to use.
+// kinto.js asks a list for what changed `_since` a time. That tells it everything about a
+// collection that its person may read as a whole. Of a collection where a person sees only what is
+// shared with them it tells what is there, not what is no longer there for them: the last tests
+// show what a device then keeps, and what the feed tells instead. docs/feed.md says which to use.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { URL, authorization, client, contents, device, fresh, pair, principal, synced } from "./harness.js";
+import { isDeepStrictEqual } from "node:util";
+import {
+  URL, authorization, client, contents, device, fresh, pair, principal, synced,
+} from "./harness.js";
 
 const PATIENCE_MS = 60_000;
 
@@ -19,7 +22,9 @@ function follower(headers, bucket = "default", collection = "tasks", limit = 3) 
   let token;
 
   async function page(wait_s) {
-    const query = new URLSearchParams({ limit, ...(token && { token }), ...(wait_s && { wait: wait_s }) });
+    const query = new URLSearchParams({ limit });
+    if (token) query.set("token", token);
+    if (wait_s) query.set("wait", wait_s);
     const answer = await fetch(`${address}?${query}`, { headers });
     const body = await answer.json();
     if (!answer.ok) return { refused: answer.status };
@@ -45,7 +50,7 @@ function follower(headers, bucket = "default", collection = "tasks", limit = 3) 
     async holds(expected) {
       const deadline = Date.now() + PATIENCE_MS;
       await catchUp();
-      while (JSON.stringify(sorted(mirror)) !== JSON.stringify(sorted(expected))) {
+      while (!isDeepStrictEqual(mirror, expected)) {
         assert.ok(Date.now() < deadline, `${JSON.stringify(mirror)} stays`);
         await page(5);
       }
@@ -53,9 +58,6 @@ function follower(headers, bucket = "default", collection = "tasks", limit = 3) 
   };
 }
 
-const sorted = (mirror) => Object.fromEntries(
-  Object.entries(mirror).sort().map(([id, record]) => [id, Object.fromEntries(Object.entries(record).sort())]),
-);
 
 /**
  * A collection in which one person writes and another sees what is shared with them. kinto.js also
@@ -140,7 +142,8 @@ test("a reader of some records syncs those, their changes and their deletions", 
   const { data: second } = await scene.share({ title: "second" });
   await scene.tasks.createRecord({ title: "private" });
   await synced(scene.phone);
-  const titles = async () => Object.values(await contents(scene.phone)).map(({ title }) => title).sort();
+  const titles = async () =>
+    Object.values(await contents(scene.phone)).map(({ title }) => title).sort();
   assert.deepEqual(await titles(), ["first", "second"]);
   assert.deepEqual(await scene.feed.catchUp(), await contents(scene.phone));
 
@@ -167,8 +170,8 @@ test("a loss is told by the feed; a poll since a time does not tell it", async (
   assert.deepEqual(await scene.feed.catchUp(), { [kept.id]: { title: "kept" } });
 
   // Nothing in the list of what changed says that a record is gone for this reader only: a device
-  // that polls keeps it until it begins anew (see docs/feed.md). There must be something new besides:
-  // kinto.js takes an empty list of a collection that moved for that of a server that was flushed.
+  // that polls keeps it until it begins anew (see docs/feed.md). Something new must be there besides:
+  // kinto.js takes an empty list of a collection that moved for one of a server that was flushed.
   const { data: later } = await scene.share({ title: "later" });
   await synced(scene.phone);
   const held = Object.keys(await contents(scene.phone)).sort();
@@ -185,14 +188,15 @@ test("joining and leaving a group is told by the feed, though no record changes"
   const bucket = client(scene.owner).bucket(scene.bucket);
   await bucket.createGroup("team", []);
   const read = [`/buckets/${scene.bucket}/groups/team`];
-  const { data } = await scene.tasks.createRecord({ title: "of the team" }, { permissions: { read } });
+  const title = "of the team";
+  const { data } = await scene.tasks.createRecord({ title }, { permissions: { read } });
   const { data: own } = await scene.share({ title: "own" });
   const mine = { [own.id]: { title: "own" } };
   await synced(scene.phone);
   assert.deepEqual(await scene.feed.catchUp(), mine);
 
   await bucket.updateGroup({ id: "team", members: scene.read });
-  assert.deepEqual(await scene.feed.catchUp(), { ...mine, [data.id]: { title: "of the team" } });
+  assert.deepEqual(await scene.feed.catchUp(), { ...mine, [data.id]: { title } });
   // The record is older than the last poll of the device, which therefore does not see it.
   await synced(scene.phone);
   assert.deepEqual(await contents(scene.phone), mine);
@@ -201,7 +205,7 @@ test("joining and leaving a group is told by the feed, though no record changes"
   assert.deepEqual(await scene.feed.catchUp(), mine);
 });
 
-test("who loses everything is told to forget it, then refused; a poll is refused only", async () => {
+test("who loses everything is told to forget it, then refused; a poll only refused", async () => {
   const scene = await shared();
   const { data } = await scene.share({ title: "only" });
   await synced(scene.phone);

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdir, readFile, rm } from "node:fs/promises";
-import { after, afterEach, before, test } from "node:test";
+import { after, afterEach, before, beforeEach, test } from "node:test";
 import { promisify } from "node:util";
 import { browsers, nuage, site, until } from "./stage.mjs";
 
@@ -15,6 +15,7 @@ const ARTEFACTS = process.env.NUAGE_TEST_ARTEFACTS;
 
 let server, pages, driver, alice, bob;
 let step = 0;
+let broken;
 
 /** What people do with the page, and what they see of it. */
 function person(browser) {
@@ -23,7 +24,8 @@ function person(browser) {
       const words = (selector) => card.querySelector(selector).textContent;
       const isTroubled = !card.querySelector(".trouble").hidden;
       return {
-        text: words(".text"), facts: words(".facts"), state: card.dataset.state, id: card.dataset.id,
+        id: card.dataset.id, state: card.dataset.state,
+        text: words(".text"), facts: words(".facts"),
         ...(isTroubled && { why: words(".why"), theirs: words(".theirs") }),
       };
     }));
@@ -125,8 +127,12 @@ before(async () => {
   bob = person(await driver.open(url, { width: 360, height: 800, scheme: "dark" }));
 });
 
+beforeEach(() => assert.equal(broken, undefined, "each step goes on from the one before"));
+
 afterEach(async ({ passed, name }) => {
-  if (!passed) await pictures(`failed-${name.replace(/\W+/g, "-")}`);
+  if (passed || broken) return;
+  broken = name;
+  await pictures("failed");
 });
 
 after(async () => {

@@ -43,11 +43,12 @@ async function freePort() {
   return port;
 }
 
-/** A server whose data lies at `place` (a folder, or the URL of a database); it can be restarted. */
+/** A server whose data lies at `place`, a folder or the URL of a database; it can be restarted. */
 export async function nuage(program, place) {
   const port = await freePort();
   const folder = await mkdtemp(join(tmpdir(), "nuage-notes-"));
-  const where = place.includes("://") ? ["--data", folder, "--storage-url", place] : ["--data", place];
+  const isDatabase = place.includes("://");
+  const where = isDatabase ? ["--data", folder, "--storage-url", place] : ["--data", place];
   // Settings of whoever runs the tests are none of the server's.
   const others = Object.entries(process.env).filter(([name]) => !/^(NUAGE|KINTO)_/.test(name));
   const env = { ...Object.fromEntries(others), NUAGE_GRANTS__ACCOUNT_CREATE: "system.Everyone" };
