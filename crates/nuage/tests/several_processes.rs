@@ -6,3 +6,4 @@ mod requests;
 mod rights;
 mod sites;
 mod starts;
+mod watches;

@@ -274,7 +274,7 @@ fn write_on(
 }
 
 // Ends the connections on which processes hear from each other, again and again.
-fn with_listeners_cut<T>(database: &Database, work: impl FnOnce() -> T) -> T {
+pub(super) fn with_listeners_cut<T>(database: &Database, work: impl FnOnce() -> T) -> T {
     const CUT: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name = 'nuage listener'";
     let (running, cuts) = (AtomicBool::new(true), AtomicUsize::new(0));

@@ -31,10 +31,22 @@ impl Site {
 
 /// One process on this database, or on a file.
 pub(super) fn serve(database: Option<Arc<Database>>, settings: &str) -> Server {
+    serve_with(database, settings, &[])
+}
+
+/// The same with these variables in its environment.
+pub(super) fn serve_with(
+    database: Option<Arc<Database>>,
+    settings: &str,
+    variables: &[(&str, &str)],
+) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let settings = write_settings(folder.path(), settings);
     let data = folder.path().join("data");
-    let program = program().argument("--kinto-ini").argument(settings);
+    let mut program = program().argument("--kinto-ini").argument(settings);
+    for (name, value) in variables {
+        program = program.variable(name, *value);
+    }
     match database {
         Some(database) => program.in_database(database).start_on(data, folder),
         None => program.start_on(data, folder),
