@@ -26,6 +26,8 @@ pub struct Campaign {
     pub workers: usize,
     /// What they are about; one thing after the other if nothing is said.
     pub mix: Option<Mix>,
+    /// Whether what fails is made short.
+    pub shrink: bool,
     /// How often `progress` is told of what was tried.
     pub every: Duration,
 }
@@ -61,14 +63,15 @@ pub async fn campaign<S: Stage>(
                 }
                 let seed = campaign.seed.wrapping_add(number);
                 let mut subject = stage.subject(seed).await;
-                match play(&mut subject, &campaign.history(seed), None).await {
+                let mut transcript = Vec::new();
+                match play(&mut subject, &campaign.history(seed), &mut transcript).await {
                     Ok(tried) => tally.lock().await.add(tried),
-                    Err(why) => return Some((seed, why)),
+                    Err(why) => return Some((seed, why, transcript)),
                 }
             }
         });
     }
-    let mut failed: Option<(u64, String)> = None;
+    let mut failed: Option<(u64, String, Vec<String>)> = None;
     let mut told = Instant::now();
     loop {
         let left = campaign.every.saturating_sub(told.elapsed());
@@ -87,8 +90,18 @@ pub async fn campaign<S: Stage>(
             }
         }
     }
-    let Some((seed, why)) = failed else { return Ok(*tally.lock().await) };
-    let (shortest, transcript) = shrink(&*stage, seed, campaign.history(seed)).await;
-    let transcript = transcript.join("\n");
-    Err(format!("seed {seed}: {why}\n\nin {} steps:\n{transcript}", shortest.len()))
+    let Some((seed, why, transcript)) = failed else { return Ok(*tally.lock().await) };
+    if !campaign.shrink {
+        return Err(format!("seed {seed}: {why}"));
+    }
+    Err(match shrink(&*stage, seed, campaign.history(seed)).await {
+        Some((shortest, transcript)) => {
+            let (steps, transcript) = (shortest.len(), transcript.join("\n"));
+            format!("seed {seed}: {why}\n\nin {steps} steps:\n{transcript}")
+        }
+        None => {
+            let transcript = transcript.join("\n");
+            format!("seed {seed}: {why}\n\nonly beside others:\n{transcript}")
+        }
+    })
 }

@@ -23,11 +23,24 @@ pub enum Mix {
     Horizons,
     /// Tokens are old, or of somebody else.
     Tokens,
+    /// Devices are away for long.
+    Absences,
+    /// Much happens between two pages of one run.
+    Scenes,
 }
 
 /// All of them.
-pub const MIXES: [Mix; 7] =
-    [Mix::Even, Mix::Groups, Mix::Wholes, Mix::Revivals, Mix::Chains, Mix::Horizons, Mix::Tokens];
+pub const MIXES: [Mix; 9] = [
+    Mix::Even,
+    Mix::Groups,
+    Mix::Wholes,
+    Mix::Revivals,
+    Mix::Chains,
+    Mix::Horizons,
+    Mix::Tokens,
+    Mix::Absences,
+    Mix::Scenes,
+];
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -52,7 +65,14 @@ enum Kind {
 /// The steps that a seed stands for.
 pub fn history(seed: u64, mix: Mix, steps: usize) -> Vec<Step> {
     let mut chooser = Chooser { random: Random::new(seed ^ 0x6f72_6163_6c65), mix };
-    (0..steps).map(|_| chooser.step()).collect()
+    let mut all = vec![Step::Change(chooser.beginning())];
+    while all.len() < steps {
+        match mix == Mix::Scenes && chooser.random.chance(15) {
+            true => all.extend(chooser.scene()),
+            false => all.push(chooser.step()),
+        }
+    }
+    all
 }
 
 struct Chooser {
@@ -61,6 +81,55 @@ struct Chooser {
 }
 
 impl Chooser {
+    // Something to see, for most.
+    fn beginning(&mut self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for group in 0..GROUPS {
+            changes.push(Change::Member(group, self.member()));
+        }
+        for record in 0..RECORDS {
+            if self.random.chance(70) {
+                let readers = BTreeSet::from([self.reader()]);
+                changes.push(Change::Put(record, Some(readers), None));
+            }
+        }
+        changes
+    }
+
+    // What chance alone would seldom try.
+    fn scene(&mut self) -> Vec<Step> {
+        let (group, person) = (self.random.below(GROUPS), self.random.below(PERSONS));
+        let device = DEVICES.iter().position(|whose| *whose == person).unwrap_or_default();
+        let page = |limit, token| Step::Page { device, limit, token, sum: false };
+        let readers = || Some(BTreeSet::from([Who::Group(group)]));
+        let one = |change| Step::Change(vec![change]);
+        let member = || one(Change::Member(group, Who::Person(person)));
+        if self.random.chance(50) {
+            // Out of a group and in again, while a record comes and goes that nobody saw before.
+            let record = RECORDS + self.random.below(100);
+            return vec![
+                page(1, Token::None),
+                member(),
+                one(Change::Put(record, readers(), None)),
+                one(Change::Delete(record, None)),
+                member(),
+                page(1, Token::Own),
+            ];
+        }
+        // Out of a group, while a record is deleted and comes back.
+        let (first, second) = (self.random.below(RECORDS), self.random.below(RECORDS));
+        vec![
+            one(Change::Put(first, readers(), None)),
+            one(Change::Put(second, readers(), None)),
+            page(100, Token::Own),
+            member(),
+            one(Change::Delete(first, None)),
+            page(1, Token::Own),
+            one(Change::Put(first, None, None)),
+            page(1, Token::Own),
+        ]
+    }
+
     fn step(&mut self) -> Step {
         let kind = self.random.weighted(&self.weights());
         match kind {
@@ -107,12 +176,16 @@ impl Chooser {
             Mix::Chains => [20, 2, 3, 8, 8, 8, 1, 1, 0, 0, 2, 6, 45, 0, 3, 0],
             Mix::Horizons => [16, 6, 12, 3, 3, 5, 0, 1, 0, 1, 3, 3, 60, 7, 1, 1],
             Mix::Tokens => [14, 6, 8, 3, 3, 7, 1, 2, 1, 2, 5, 3, 60, 2, 1, 1],
+            Mix::Absences => [24, 6, 16, 6, 6, 5, 0, 1, 0, 0, 2, 10, 14, 0, 1, 0],
+            Mix::Scenes => [14, 6, 6, 2, 2, 10, 0, 1, 0, 0, 2, 3, 40, 0, 1, 0],
         };
         weights.into_iter().zip(kinds).collect()
     }
 
     fn page(&mut self) -> Step {
-        let device = self.random.below(DEVICES.len());
+        // The stranger asks less often.
+        let known = DEVICES.len() - usize::from(self.random.chance(70));
+        let device = self.random.below(known);
         let short = match self.mix {
             Mix::Horizons | Mix::Groups | Mix::Revivals => 80,
             _ => 60,
@@ -180,10 +253,10 @@ impl Chooser {
         }
     }
 
+    // Not all who say who they are: groups of one bucket count in others, of other histories.
     fn member(&mut self) -> Who {
-        match self.random.below(12) {
-            0 => Who::Authenticated,
-            1..=3 => Who::Group(self.random.below(GROUPS)),
+        match self.random.below(4) {
+            0 => Who::Group(self.random.below(GROUPS)),
             _ => Who::Person(self.random.below(PERSONS)),
         }
     }

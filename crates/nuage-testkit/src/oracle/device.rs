@@ -33,6 +33,8 @@ pub(crate) struct State {
 #[derive(Clone, Default)]
 pub(crate) struct Origin {
     pub(crate) incarnation: u64,
+    /// Whether anything had been written to it: before, it is no collection to a store.
+    pub(crate) written: bool,
     /// Where the device stood when its run began, or stands at rest.
     pub(crate) floor: Option<i64>,
     /// Of a run: what the person's rights stood on when it began.

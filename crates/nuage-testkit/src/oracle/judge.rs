@@ -98,9 +98,14 @@ fn begins_rightly(
     let rights = world.rights(device.person);
     let reason = origin.floor.is_some_and(|floor| floor < world.horizon)
         || origin.run.as_ref().is_some_and(|before| *before != rights)
+        || origin.written != world.written
         || origin.forgotten != world.forgotten;
     if page.reset && !reason {
-        return Err("begins anew without a reason".to_owned());
+        let (horizon, head) = (world.horizon, page.head);
+        let floor = origin.floor;
+        return Err(format!(
+            "begins anew without a reason: from {floor:?}, horizon {horizon}, head {head:?}"
+        ));
     }
     Ok(())
 }
@@ -110,6 +115,7 @@ fn note_origin(world: &World, device: &mut Device, page: &Page) {
     if page.reset {
         *origin = Origin {
             incarnation: world.incarnation,
+            written: world.written,
             floor: page.head,
             run: None,
             forgotten: world.forgotten,
@@ -121,6 +127,7 @@ fn note_origin(world: &World, device: &mut Device, page: &Page) {
     } else {
         *origin = Origin {
             incarnation: world.incarnation,
+            written: world.written,
             floor: page.head,
             run: None,
             forgotten: world.forgotten,

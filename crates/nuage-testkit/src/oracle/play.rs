@@ -44,23 +44,14 @@ impl Tally {
 pub async fn play<S: Subject>(
     subject: &mut S,
     steps: &[Step],
-    transcript: Option<&mut Vec<String>>,
+    transcript: &mut Vec<String>,
 ) -> Result<Tally, String> {
     let devices = DEVICES.iter().map(|person| Device::of(*person)).collect();
-    let mut silent = Vec::new();
-    let loud = transcript.is_some();
-    let transcript = transcript.unwrap_or(&mut silent);
-    let mut play = Play {
-        subject,
-        world: World::default(),
-        devices,
-        tally: Tally::default(),
-        transcript,
-        loud,
-    };
+    let world = World::default();
+    let mut play = Play { subject, world, devices, tally: Tally::default(), transcript };
     let outcome = play.all(steps).await;
     if let Err(why) = &outcome {
-        play.say(|| format!("   {why}"));
+        play.transcript.push(format!("   {why}"));
     }
     outcome.map(|()| Tally { histories: 1, ..play.tally })
 }
@@ -71,14 +62,13 @@ struct Play<'a, S> {
     devices: Vec<Device>,
     tally: Tally,
     transcript: &'a mut Vec<String>,
-    loud: bool,
 }
 
 impl<S: Subject> Play<'_, S> {
     async fn all(&mut self, steps: &[Step]) -> Result<(), String> {
         self.change(&[Change::Create]).await?;
         for step in steps {
-            self.say(|| step.to_string());
+            self.transcript.push(step.to_string());
             match step {
                 Step::Change(changes) => self.change(changes).await?,
                 Step::Page { device, limit, token, sum } => {
@@ -164,7 +154,7 @@ impl<S: Subject> Play<'_, S> {
         let token = foreign.unwrap_or(own);
         let ask = Ask { person, token: token.as_deref(), limit, sum };
         let reply = self.subject.page(ask).await?;
-        self.say(|| format!("   {reply:?}"));
+        self.transcript.push(format!("   {reply}"));
         self.tally.pages += 1;
         let device = &mut self.devices[number];
         let rest = match &reply {
@@ -190,7 +180,7 @@ impl<S: Subject> Play<'_, S> {
     }
 
     async fn drain(&mut self, device: usize) -> Result<(), String> {
-        self.say(|| format!("d{device} drains"));
+        self.transcript.push(format!("d{device} drains"));
         let limits = [1, 3, 2, 100];
         for page in 0..DRAIN_PAGES {
             if self.page(device, limits[(device + page / 4) % 4], Token::Own, true).await? {
@@ -198,12 +188,6 @@ impl<S: Subject> Play<'_, S> {
             }
         }
         Err(format!("ENDLESS: d{device} is not at rest after {DRAIN_PAGES} pages"))
-    }
-
-    fn say(&mut self, what: impl FnOnce() -> String) {
-        if self.loud {
-            self.transcript.push(what());
-        }
     }
 }
 

@@ -10,8 +10,12 @@ use crate::oracle::subject::Stage;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The shortest history found that fails as this one does, however it then fails, and the
-/// transcript of it.
-pub async fn shrink<S: Stage>(stage: &S, seed: u64, steps: Vec<Step>) -> (Vec<Step>, Vec<String>) {
+/// transcript of it; none if it does not fail when it is played alone.
+pub async fn shrink<S: Stage>(
+    stage: &S,
+    seed: u64,
+    steps: Vec<Step>,
+) -> Option<(Vec<Step>, Vec<String>)> {
     let deadline = Instant::now() + PATIENCE;
     let mut shortest = steps;
     let mut size = shortest.len().div_ceil(2);
@@ -33,11 +37,8 @@ pub async fn shrink<S: Stage>(stage: &S, seed: u64, steps: Vec<Step>) -> (Vec<St
     }
     thin_batches(stage, seed, &mut shortest, deadline).await;
     let mut transcript = Vec::new();
-    // What it says now is what is shown, also if it does not fail this time.
-    if play(&mut stage.subject(seed).await, &shortest, Some(&mut transcript)).await.is_ok() {
-        transcript.push("   nothing was wrong this time".to_owned());
-    }
-    (shortest, transcript)
+    let failed = play(&mut stage.subject(seed).await, &shortest, &mut transcript).await.is_err();
+    failed.then_some((shortest, transcript))
 }
 
 async fn thin_batches<S: Stage>(stage: &S, seed: u64, shortest: &mut Vec<Step>, deadline: Instant) {
@@ -66,5 +67,5 @@ async fn thin_batches<S: Stage>(stage: &S, seed: u64, shortest: &mut Vec<Step>, 
 }
 
 async fn fails<S: Stage>(stage: &S, seed: u64, steps: &[Step]) -> bool {
-    play(&mut stage.subject(seed).await, steps, None).await.is_err()
+    play(&mut stage.subject(seed).await, steps, &mut Vec::new()).await.is_err()
 }

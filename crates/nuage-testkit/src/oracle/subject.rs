@@ -1,6 +1,7 @@
 //! What is put to the test: something that takes changes and gives pages.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use crate::oracle::step::Who;
 
@@ -94,6 +95,33 @@ pub enum Entry {
     Change(String, u64, i64),
     /// Its id.
     Removal(String),
+}
+
+/// Letters of a token that are shown: enough to tell one from another.
+const SHOWN: usize = 12;
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Page(page) = self else { return f.write_str("refused") };
+        if page.reset {
+            f.write_str("anew: ")?;
+        }
+        for entry in &page.entries {
+            match entry {
+                Entry::Change(id, content, time) => write!(f, "{id} = {content} at {time}, ")?,
+                Entry::Removal(id) => write!(f, "{id} gone, ")?,
+            }
+        }
+        f.write_str(if page.more { "and more" } else { "at rest" })?;
+        if let Some(head) = page.head {
+            write!(f, " at {head}")?;
+        }
+        if let Some((count, sum)) = page.sum {
+            write!(f, " with {count} of sum {sum}")?;
+        }
+        let letters = page.token.len().saturating_sub(SHOWN);
+        write!(f, ", token …{}", page.token.get(letters..).unwrap_or_default())
+    }
 }
 
 /// One collection of one bucket, not yet made.

@@ -154,6 +154,7 @@ async fn tried(wrong: Wrong, histories: u64) -> Result<Tally, String> {
         steps: 70,
         workers: 2,
         mix: None,
+        shrink: true,
         every: Duration::from_secs(3_600),
     };
     campaign(Arc::new(Memories(wrong)), all, |_| ()).await

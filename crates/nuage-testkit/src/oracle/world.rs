@@ -28,6 +28,8 @@ pub(crate) struct World {
     collection: bool,
     /// Moves with each collection that is made.
     pub(crate) incarnation: u64,
+    /// Whether anything was written to it.
+    pub(crate) written: bool,
     live: BTreeMap<usize, Live>,
     last_readers: BTreeMap<usize, BTreeSet<Who>>,
     groups: [Option<BTreeSet<Who>>; GROUPS],
@@ -110,7 +112,7 @@ impl World {
     pub(crate) fn apply(&mut self, deed: &Deed) {
         match deed {
             Deed::Put { record, readers, content, .. } => {
-                self.contents = *content;
+                (self.contents, self.written) = (*content, true);
                 self.last_readers.insert(*record, readers.clone());
                 let live = Live { readers: readers.clone(), content: *content, time: 0 };
                 self.live.insert(*record, live);

@@ -1,0 +1,343 @@
+//! A store that breaks one of the rules of residencies, around one that keeps them: what a feed
+//! would be told then.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use nuage_model::{
+    ApplyError, Ask, Batch, BucketId, CollectionPath, Counted, Fate, Finding, GroupPath, Head,
+    Kind, Listener, Opening, Outcome, Page, Pending, Principal, Query, Record, RecordId,
+    RecordPath, Residents, Rows, Seq, Signature, Snapshot, Store, StoreError, Sum, Tally,
+    Timestamp, Trace, Whose, Write,
+};
+
+/// The rule that is broken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lapse {
+    /// Of the departures of a record, only the last is kept.
+    OneDeparturePerId,
+    /// A record that comes back with the same readers after a deletion goes on where it was.
+    RevivedKeepsResidency,
+}
+
+/// More than any collection of a history has.
+const ALL: usize = 10_000;
+
+pub(crate) struct Forgetful {
+    inner: Arc<dyn Store>,
+    lapse: Lapse,
+    memory: Mutex<Memory>,
+}
+
+/// What would be in the tables otherwise.
+#[derive(Default)]
+struct Memory {
+    /// The present residency of each record, and where it was deleted, if it was.
+    present: HashMap<RecordPath, (Signature, Seq, Option<Seq>)>,
+    /// Where ended ones began, by where they ended.
+    ended: HashMap<(RecordPath, Seq), Seq>,
+    /// Ends of residencies that would go on.
+    undone: HashSet<(RecordPath, Seq)>,
+}
+
+impl Forgetful {
+    pub(crate) fn new(inner: Arc<dyn Store>, lapse: Lapse) -> Self {
+        Self { inner, lapse, memory: Mutex::default() }
+    }
+
+    fn note(&self, writes: &[Write], outcomes: &[Outcome]) {
+        let mut memory = self.memory.lock().unwrap();
+        for (write, outcome) in writes.iter().zip(outcomes) {
+            match write {
+                Write::Put { path, readers, .. } => {
+                    let signature = readers.signature();
+                    let mut entered = outcome.seq;
+                    if let Some((before, since, deleted)) = memory.present.get(path).copied() {
+                        if before == signature {
+                            entered = since;
+                            memory.undone.extend(deleted.map(|seq| (path.clone(), seq)));
+                        } else {
+                            let left = deleted.unwrap_or(outcome.seq);
+                            memory.ended.insert((path.clone(), left), since);
+                        }
+                    }
+                    memory.present.insert(path.clone(), (signature, entered, None));
+                }
+                Write::Delete { path, .. } => {
+                    if let Some((.., deleted @ None)) = memory.present.get_mut(path) {
+                        *deleted = Some(outcome.seq);
+                    }
+                }
+                Write::DropCollection { .. } | Write::DropBucket { .. } => {
+                    *memory = Memory::default();
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+struct Moment<'a> {
+    inner: Box<dyn Snapshot + 'a>,
+    store: &'a Forgetful,
+    collection: CollectionPath,
+}
+
+impl Moment<'_> {
+    fn entered(&self, trace: &mut Trace) {
+        if self.store.lapse != Lapse::RevivedKeepsResidency {
+            return;
+        }
+        let path = self.collection.record(trace.id.clone());
+        let memory = self.store.memory.lock().unwrap();
+        let entered = match trace.fate {
+            Fate::Live | Fate::Deleted => memory.present.get(&path).map(|(_, entered, _)| *entered),
+            Fate::Left(_) => memory.ended.get(&(path, trace.seq)).copied(),
+        };
+        trace.entered = entered.unwrap_or(trace.entered);
+    }
+
+    fn spoil(&self, mut traces: Vec<Trace>, limit: usize) -> Vec<Trace> {
+        let has_left = |trace: &Trace| matches!(trace.fate, Fate::Left(_));
+        match self.store.lapse {
+            Lapse::OneDeparturePerId => {
+                let mut last: BTreeMap<RecordId, Seq> = BTreeMap::new();
+                for trace in traces.iter().filter(|trace| has_left(trace)) {
+                    let kept = last.entry(trace.id.clone()).or_insert(trace.seq);
+                    *kept = trace.seq.max(*kept);
+                }
+                traces.retain(|trace| !has_left(trace) || last.get(&trace.id) == Some(&trace.seq));
+            }
+            Lapse::RevivedKeepsResidency => {
+                let memory = self.store.memory.lock().unwrap();
+                let undone = |trace: &Trace| {
+                    let path = self.collection.record(trace.id.clone());
+                    memory.undone.contains(&(path, trace.seq))
+                };
+                traces.retain(|trace| !has_left(trace) || !undone(trace));
+            }
+        }
+        traces.iter_mut().for_each(|trace| self.entered(trace));
+        // The last position whole.
+        let last = traces.get(limit.saturating_sub(1)).map(|trace| trace.seq);
+        traces.retain(|trace| last.is_none_or(|last| trace.seq <= last));
+        traces
+    }
+}
+
+impl Snapshot for Moment<'_> {
+    fn signatures<'a>(
+        &'a mut self,
+        whose: Whose<'a>,
+        after: Option<Signature>,
+        limit: usize,
+    ) -> Pending<'a, Result<Vec<Counted>, StoreError>> {
+        self.inner.signatures(whose, after, limit)
+    }
+
+    fn principals_of<'a>(
+        &'a mut self,
+        signatures: &'a [Signature],
+    ) -> Pending<'a, Result<Vec<Vec<Principal>>, StoreError>> {
+        self.inner.principals_of(signatures)
+    }
+
+    fn residents<'a>(
+        &'a mut self,
+        residents: &'a Residents,
+    ) -> Pending<'a, Result<Vec<Trace>, StoreError>> {
+        Box::pin(async move {
+            let asked = Residents { entered_up_to: None, limit: ALL, ..residents.clone() };
+            let mut traces = self.inner.residents(&asked).await?;
+            traces.iter_mut().for_each(|trace| self.entered(trace));
+            if let Some(up_to) = residents.entered_up_to {
+                traces.retain(|trace| trace.entered <= up_to);
+            }
+            traces.truncate(residents.limit);
+            Ok(traces)
+        })
+    }
+
+    fn tail(&mut self, after: Seq, limit: usize) -> Pending<'_, Result<Vec<Trace>, StoreError>> {
+        Box::pin(async move {
+            let traces = self.inner.tail(after, ALL).await?;
+            Ok(self.spoil(traces, limit))
+        })
+    }
+
+    fn tail_of<'a>(
+        &'a mut self,
+        live: &'a [Signature],
+        ended: &'a [Signature],
+        after: Seq,
+        limit: usize,
+    ) -> Pending<'a, Result<Vec<Trace>, StoreError>> {
+        Box::pin(async move {
+            let mut traces = self.inner.tail(after, ALL).await?;
+            traces = self.spoil(traces, ALL);
+            traces.retain(|trace| match trace.fate {
+                Fate::Live => live.contains(&trace.signature),
+                Fate::Deleted | Fate::Left(_) => ended.contains(&trace.signature),
+            });
+            Ok(self.spoil(traces, limit))
+        })
+    }
+
+    fn records<'a>(
+        &'a mut self,
+        ids: &'a [RecordId],
+        bytes_max: usize,
+    ) -> Pending<'a, Result<Vec<Record>, StoreError>> {
+        self.inner.records(ids, bytes_max)
+    }
+
+    fn sum<'a>(&'a mut self, whose: Whose<'a>) -> Pending<'a, Result<Sum, StoreError>> {
+        self.inner.sum(whose)
+    }
+}
+
+impl Store for Forgetful {
+    fn snapshot<'a>(
+        &'a self,
+        ask: &'a Ask,
+    ) -> Pending<'a, Result<(Opening, Box<dyn Snapshot + 'a>), StoreError>> {
+        Box::pin(async move {
+            let (opening, inner) = self.inner.snapshot(ask).await?;
+            let collection = ask.collection.clone();
+            Ok((opening, Box::new(Moment { inner, store: self, collection }) as Box<_>))
+        })
+    }
+
+    fn apply(&self, batch: Batch) -> Pending<'_, Result<Vec<Outcome>, ApplyError>> {
+        Box::pin(async move {
+            let writes = batch.writes.clone();
+            let outcomes = self.inner.apply(batch).await?;
+            self.note(&writes, &outcomes);
+            Ok(outcomes)
+        })
+    }
+
+    fn get<'a>(
+        &'a self,
+        paths: &'a [RecordPath],
+    ) -> Pending<'a, Result<Vec<Option<Record>>, StoreError>> {
+        self.inner.get(paths)
+    }
+
+    fn head<'a>(
+        &'a self,
+        collection: &'a CollectionPath,
+    ) -> Pending<'a, Result<Option<Head>, StoreError>> {
+        self.inner.head(collection)
+    }
+
+    fn list<'a>(&'a self, query: &'a Query) -> Pending<'a, Result<Page, StoreError>> {
+        self.inner.list(query)
+    }
+
+    fn count<'a>(
+        &'a self,
+        query: &'a Query,
+    ) -> Pending<'a, Result<(Option<Head>, u64), StoreError>> {
+        self.inner.count(query)
+    }
+
+    fn groups_of<'a>(
+        &'a self,
+        members: &'a [Principal],
+    ) -> Pending<'a, Result<Vec<GroupPath>, StoreError>> {
+        self.inner.groups_of(members)
+    }
+
+    fn heads<'a>(
+        &'a self,
+        collections: &'a [CollectionPath],
+    ) -> Pending<'a, Result<Vec<Option<Head>>, StoreError>> {
+        self.inner.heads(collections)
+    }
+
+    fn view<'a>(
+        &'a self,
+        bucket: &'a BucketId,
+        person: &'a Principal,
+        name: [u8; 16],
+    ) -> Pending<'a, Result<Option<Vec<Principal>>, StoreError>> {
+        self.inner.view(bucket, person, name)
+    }
+
+    fn overdue<'a>(
+        &'a self,
+        collection: &'a CollectionPath,
+        before: Seq,
+        keep: u64,
+        limit: usize,
+    ) -> Pending<'a, Result<Option<Seq>, StoreError>> {
+        self.inner.overdue(collection, before, keep, limit)
+    }
+
+    fn lease<'a>(
+        &'a self,
+        chore: &'a str,
+        holder: &'a str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Pending<'a, Result<bool, StoreError>> {
+        self.inner.lease(chore, holder, now, until)
+    }
+
+    fn listen(&self, listener: Listener) {
+        self.inner.listen(listener);
+    }
+
+    fn collections_of<'a>(
+        &'a self,
+        principals: &'a [Principal],
+    ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
+        self.inner.collections_of(principals)
+    }
+
+    fn collections<'a>(
+        &'a self,
+        after: Option<&'a CollectionPath>,
+        limit: usize,
+    ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
+        self.inner.collections(after, limit)
+    }
+
+    fn foreign_writes(&self) -> u64 {
+        self.inner.foreign_writes()
+    }
+
+    fn tally(&self) -> Pending<'_, Result<BTreeMap<Kind, Tally>, StoreError>> {
+        self.inner.tally()
+    }
+
+    fn ping(&self) -> Pending<'_, Result<(), StoreError>> {
+        self.inner.ping()
+    }
+
+    fn check(&self) -> Pending<'_, Result<Vec<Finding>, StoreError>> {
+        self.inner.check()
+    }
+
+    fn backup<'a>(&'a self, to: &'a Path) -> Pending<'a, Result<(), StoreError>> {
+        self.inner.backup(to)
+    }
+
+    fn keep<'a>(
+        &'a self,
+        name: &'a str,
+        value: &'a str,
+    ) -> Pending<'a, Result<String, StoreError>> {
+        self.inner.keep(name, value)
+    }
+
+    fn rows(&self) -> &dyn Rows {
+        self.inner.rows()
+    }
+
+    fn close(&self) -> Pending<'_, ()> {
+        self.inner.close()
+    }
+}
