@@ -81,6 +81,12 @@ impl Hints {
         }
     }
 
+    /// Tells the other processes, soon, that nothing may be as it was.
+    pub(super) fn tell_everything(&self) {
+        self.news().join(&News { rights: true, everything: true, ..News::default() });
+        self.to_tell.notify_one();
+    }
+
     /// Who is called with what the others tell.
     pub(super) fn listen(&self, listener: Listener) {
         *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use nuage_model::{CollectionPath, Hint, RecordPath, Store};
+use nuage_model::{CollectionPath, Hint, RecordPath, Store, Write};
 use nuage_store::{Address, Options};
 use nuage_testkit::backend::block_on;
 use nuage_testkit::postgres::{Database, database};
@@ -148,6 +148,9 @@ fn more_names_than_fit_are_everything() {
         apply(&a.store, paths.map(|path| put(&path)).collect()).await;
         b.hears_times(&Hint::Everything, told + 1).await;
         assert_eq!(b.store.foreign_writes(), moved, "it is known that no rights changed");
+        apply(&a.store, vec![Write::Flush]).await;
+        b.hears_times(&Hint::Everything, told + 2).await;
+        assert_ne!(b.store.foreign_writes(), moved);
         a.store.close().await;
         b.store.close().await;
     });

@@ -33,7 +33,7 @@ fn a_notification_is_never_too_long() {
         told.add(&CollectionPath::new("b", format!("{long}{n}").as_str()));
         let text = told.to_text("p");
         assert!(text.len() <= PAYLOAD_BYTES_MAX);
-        let heard = News::of_text(&text, "q").unwrap();
+        let heard = News::of_text(&text, "q").expect("it is of another process");
         if heard.everything {
             assert_eq!(
                 (n, heard),
