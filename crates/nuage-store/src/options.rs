@@ -6,8 +6,8 @@ pub struct Options {
     /// What an acknowledgement promises. The default costs one flush of the disk for each group
     /// of writes.
     pub synchronous: Synchronous,
-    /// SQLite: connections for short reads, and as many for long ones. Each costs a file
-    /// descriptor or two and up to 2 MiB of cache once used.
+    /// SQLite: connections for short reads, as many for long ones and as many for feeds. Each
+    /// costs a file descriptor or two and up to 2 MiB of cache once used.
     pub readers: usize,
     /// PostgreSQL: connections for reads. Each is a process of the database's server.
     pub connections: usize,
