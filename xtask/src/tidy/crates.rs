@@ -22,7 +22,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ),
     ("nuage-testkit", &["nuage-model"]),
     ("xtask", &["nuage-testkit"]),
-    ("nuage-bench", &[]),
+    ("nuage-bench", &["nuage-model", "nuage-store", "nuage-engine"]),
 ];
 /// Only for tests.
 const TESTKIT: &str = "nuage-testkit";
