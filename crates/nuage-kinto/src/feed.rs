@@ -85,7 +85,7 @@ impl Kinto {
             Some(page) => page,
             None => match watcher.next(Instant::now() + self.patience()).await {
                 Event::Page(page) => page,
-                Event::Refusal(error) => return Err(error),
+                Event::Refusal(error) | Event::Nothing(error) => return Err(error),
                 Event::Silence | Event::Stopping => return Err(self.later()),
             },
         };
@@ -114,7 +114,7 @@ impl Kinto {
         while ask.wait.is_some() && is_quiet(&page) {
             match watcher.next(until).await {
                 Event::Page(next) => page = next,
-                Event::Refusal(error) => return Err(error),
+                Event::Refusal(error) | Event::Nothing(error) => return Err(error),
                 Event::Silence | Event::Stopping => break,
             }
         }

@@ -58,6 +58,11 @@ pub(crate) async fn run(pieces: Pieces, mut watcher: Watcher, first: FeedPage, r
                 rules.shape.push_close(&mut out.text, watcher.retry_ms());
                 break;
             }
+            Event::Nothing(error) => {
+                rules.shape.push_reset(&mut out.text);
+                out.refuse(&error, watcher.retry_ms());
+                break;
+            }
             Event::Refusal(error) => {
                 out.refuse(&error, watcher.retry_ms());
                 break;
@@ -104,10 +109,6 @@ impl Out {
         if error.status.is_server_error() || error.status == http::StatusCode::TOO_MANY_REQUESTS {
             self.shape.push_close(&mut self.text, retry_ms);
             return;
-        }
-        // Where there is no collection any more, nothing of it is left on the device.
-        if error.status == http::StatusCode::NOT_FOUND {
-            self.shape.push_reset(&mut self.text);
         }
         let body = error.to_body();
         self.shape.push_refusal(&mut self.text, &String::from_utf8_lossy(&body));

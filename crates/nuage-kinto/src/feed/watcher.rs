@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nuage_auth::AuthError;
-use nuage_engine::{FeedPage, Follow};
+use nuage_engine::{EngineError, FeedPage, Follow};
 use nuage_http::Stopping;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -30,6 +30,8 @@ pub(crate) enum Event {
     Stopping,
     /// Nothing more may be told, or nothing can be for now.
     Refusal(Error),
+    /// There is nothing that the caller may see, and nothing that a device may keep.
+    Nothing(Error),
 }
 
 /// Follows a feed for somebody.
@@ -86,9 +88,7 @@ impl Watcher {
                 () = rung(&mut self.tolls) => {}
                 page = self.follow.next() => return match page {
                     Ok(page) => Event::Page(page),
-                    Err(error) => {
-                        Event::Refusal(self.door.refusal_to(self.who.user.as_ref(), error))
-                    }
+                    Err(error) => self.refused(error),
                 },
                 () = sleep_until(until.min(self.believed_until)) => {
                     if Instant::now() >= until {
@@ -97,6 +97,15 @@ impl Watcher {
                 }
             }
         }
+    }
+
+    fn refused(&self, error: EngineError) -> Event {
+        let is_nothing = matches!(
+            error,
+            EngineError::Forbidden | EngineError::Unknown(_) | EngineError::UnknownParent(_)
+        );
+        let error = self.door.refusal_to(self.who.user.as_ref(), error);
+        if is_nothing { Event::Nothing(error) } else { Event::Refusal(error) }
     }
 
     /// When the client should come back, if the stream ends: not all at once.
