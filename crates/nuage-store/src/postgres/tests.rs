@@ -72,7 +72,8 @@ const FEEDS: [(&str, &[&str], usize); 14] = [
     ("'b7', 'c7'", &["meta_pkey", "collections_pkey"], 0),
     ("'b7', 'c7', 100, 10", &["records_seq", "gone_pkey", "records_pkey"], 0),
     (
-        "'b7', 'c7', 100, 10, ARRAY['\\x00'::bytea], ARRAY[true], ARRAY[true], ARRAY['\\x00'::bytea]",
+        "'b7', 'c7', 100, 10, ARRAY['\\x00'::bytea], ARRAY[true], ARRAY[true],
+            ARRAY['\\x00'::bytea]",
         &["records_signature", "gone_signature", "records_pkey"],
         1,
     ),

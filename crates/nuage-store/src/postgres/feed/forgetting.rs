@@ -13,16 +13,15 @@ use crate::postgres::rows;
 /// $3, or among those that are more than $4. Where there are not more than that, later positions
 /// are not looked at.
 const OVERDUE: &str = "
-    SELECT max(e.seq) FROM (SELECT gc_seq, tombstones, gone, tombstones + gone - $4 AS excess
+    SELECT max(e.seq) FROM (SELECT gc_seq, tombstones + gone - $4 AS excess,
+            CASE WHEN tombstones + gone > $4 THEN 9223372036854775807 ELSE $3 END AS last
         FROM collections WHERE bucket = $1 AND collection = $2 AND NOT dropped
         AND tombstones + gone > 0 LIMIT 1) AS c
     CROSS JOIN LATERAL (SELECT seq, row_number() OVER (ORDER BY seq) AS n FROM (
         (SELECT seq FROM records WHERE bucket = $1 AND collection = $2 AND dead
-            AND seq > c.gc_seq AND seq <= CASE WHEN c.excess > 0 THEN 9223372036854775807 ELSE $3 END
-            ORDER BY seq LIMIT $5)
+            AND seq > c.gc_seq AND seq <= c.last ORDER BY seq LIMIT $5)
         UNION ALL (SELECT seq FROM gone WHERE bucket = $1 AND collection = $2
-            AND seq > c.gc_seq AND seq <= CASE WHEN c.excess > 0 THEN 9223372036854775807 ELSE $3 END
-            ORDER BY seq LIMIT $5)) AS ended
+            AND seq > c.gc_seq AND seq <= c.last ORDER BY seq LIMIT $5)) AS ended
         ORDER BY seq LIMIT $5) AS e
     WHERE e.seq <= $3 OR e.n <= c.excess";
 /// One statement: of two that ask at a time, the second sees what the first wrote. The text is the
