@@ -30,10 +30,7 @@ use nuage_model::{Principal, Record, RecordId, Seq, Sum};
 pub use follow::Follow;
 pub use hub::FeedStatistics;
 pub(crate) use hub::Hub;
-#[cfg(not(feature = "mutants"))]
 use mutants::Mutant;
-#[cfg(feature = "mutants")]
-pub use mutants::Mutant;
 use token::{Tokens, ViewName};
 use view::Views;
 

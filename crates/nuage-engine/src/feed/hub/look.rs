@@ -26,15 +26,21 @@ const HEADS_MAX: usize = 20_000;
 /// groups of the bucket.
 const GROUPS_MAX: usize = 100;
 /// Time between two looks, however many hints come.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Looks for ever.
 pub(super) async fn run(shared: &Arc<Shared>) {
     let mut looker = Looker { known: HashMap::new() };
+    let mut is_failing = false;
     loop {
         let begun = Instant::now();
-        if let Err(error) = looker.look(shared).await {
-            tracing::warn!(error = %error, "watched collections cannot be looked at");
+        match looker.look(shared).await {
+            Ok(()) => is_failing = false,
+            Err(error) if !is_failing => {
+                tracing::warn!(error = %error, "watched collections cannot be looked at");
+                is_failing = true;
+            }
+            Err(_) => {}
         }
         shared.count_look();
         tokio::select! {

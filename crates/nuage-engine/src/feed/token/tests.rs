@@ -1,4 +1,5 @@
 //! Tokens come back as they were, and only to their owner.
+#![allow(clippy::unwrap_used)]
 
 use super::*;
 
