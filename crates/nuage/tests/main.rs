@@ -9,6 +9,7 @@ mod crash;
 mod disagreement;
 mod explained;
 mod failing_disk;
+mod feed;
 mod hostile_input;
 mod kinto_protocol;
 mod lost_database;
