@@ -56,7 +56,8 @@ const FORM: &str = "INSERT INTO meta (key, value) VALUES ('form', $1) \
 const PAGE_ROWS: i32 = 5_000;
 const LIVE_RECORDS: &str = "SELECT bucket, collection, signature, id, coalesce(timestamp, seq) \
      FROM records WHERE NOT dead";
-const ADD_DIGESTS: &str = "UPDATE signatures s SET digest = (s.digest + k.digest) % (1::bigint << 48) \
+const ADD_DIGESTS: &str = "UPDATE signatures s \
+     SET digest = (s.digest + k.digest) % (1::bigint << 48) \
      FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[]) \
      AS k (bucket, collection, signature, digest) \
      WHERE s.bucket = k.bucket AND s.collection = k.collection AND s.signature = k.signature";

@@ -109,6 +109,7 @@ const FORGET_SIGNATURES: &str = "
 const FORGET_VIEWS: &str = "
     DELETE FROM views v USING unnest($1::text[], $2::bigint[]) AS k (bucket, before)
     WHERE v.bucket = k.bucket AND v.used < k.before";
+/// What is used each minute is noted once a day: 86,400,000 ms.
 const KEEP_VIEWS: &str = "
     INSERT INTO views (bucket, person, name, groups, used)
     SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::bigint[])

@@ -76,6 +76,7 @@ const FORGET_ENDED: &str = "
 const PROLONG_ENDED: &str = "
     UPDATE gone SET entered = ?5
     WHERE bucket = ?1 AND collection = ?2 AND seq = ?3 AND id = ?4";
+/// What is used each minute is noted once a day: 86,400,000 ms.
 const KEEP_VIEW: &str = "
     INSERT INTO views (bucket, person, name, groups, used) VALUES (?1, ?2, ?3, ?4, ?5)
     ON CONFLICT (bucket, person, name) DO UPDATE SET used = excluded.used

@@ -24,7 +24,8 @@ const POSTGRES: &str = concat!(
 const TABLES: &[(&str, &str)] = &[
     (
         "collections",
-        "bucket, collection, incarnation, seq, timestamp, gc_seq, live, tombstones, chosen, dropped",
+        "bucket, collection, incarnation, seq, timestamp, gc_seq, live, tombstones, chosen, \
+         dropped",
     ),
     (
         "records",

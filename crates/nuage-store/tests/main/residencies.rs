@@ -1,7 +1,7 @@
 //! A record that has two signatures at a time, or none, or whose past is forgotten too early.
 //!
-//! Random histories of puts, deletions, revivals, erasures, drops, moves of the horizon and joins of
-//! ended residencies, applied in batches to the store and one by one to a model; then the tables
+//! Random histories of puts, deletions, revivals, erasures, drops, moves of the horizon and joins
+//! of ended residencies, applied in batches to the store and one by one to a model; then the tables
 //! must say what the model says. After each batch, every sum and counter must be what it sums up
 //! or counts. A failure
 //! names its seed; `NUAGE_SEED` replays it alone, `NUAGE_HISTORIES` sets how many there are.
