@@ -2,8 +2,8 @@
 //! log, conditional requests.
 //!
 //! A door is a [`Facet`]: it gets whole requests, and gives responses whole or as streams. This
-//! crate keeps what comes from outside within the limits before a door sees it. It does not know who is asking,
-//! what a path means, or how a protocol words its errors: for those it asks the door.
+//! crate keeps what comes from outside within the limits before a door sees it. It does not know who
+//! is asking, what a path means, or how a protocol words its errors: for those it asks the door.
 
 mod body;
 mod precondition;

@@ -67,6 +67,7 @@ fn streams_that_are_read_outlive_the_times_of_requests(backend: Backend) {
     let server = server(backend, &settings);
     let mut owner = Person::new(&server, OWNER);
     owner.settle();
+    owner.put("first", json!({}));
     let mut reader = Reader::lines(server.address(), FEED, OWNER);
     reader.to_rest();
     let begun = Instant::now();
