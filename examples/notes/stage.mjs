@@ -1,4 +1,5 @@
-// What the test of this folder needs around the page: a server, the page's own origin, browsers.
+// What the test of this folder needs around the page: a server, cables to it that can be pulled, the
+// page's own origin, browsers.
 // Browsers are driven with the WebDriver protocol, by `chromedriver` of the system.
 
 import assert from "node:assert/strict";
@@ -6,7 +7,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
-import { createServer as listenOn } from "node:net";
+import { connect, createServer as listenOn } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -80,6 +81,35 @@ export async function nuage(program, place) {
   return { url, start, stop, end };
 }
 
+/** A cable between one browser and the server: once pulled, no byte passes and nothing answers. */
+export async function cable(server) {
+  const { port } = new URL(server);
+  const ends = new Set();
+  let isPulled = false;
+  const relay = listenOn((near) => {
+    if (isPulled) return near.destroy();
+    const far = connect(port, "127.0.0.1");
+    for (const [from, to] of [[near, far], [far, near]]) {
+      ends.add(from);
+      from.on("error", () => {});
+      from.on("close", () => (ends.delete(from), to.destroy()));
+      from.pipe(to);
+    }
+  });
+  const pull = () => {
+    isPulled = true;
+    for (const end of ends) end.destroy();
+  };
+  relay.listen(0, "127.0.0.1");
+  await once(relay, "listening");
+  return {
+    url: `http://127.0.0.1:${relay.address().port}/v1`,
+    pull,
+    plug: () => (isPulled = false),
+    end: () => (pull(), relay.close()),
+  };
+}
+
 /** Serves the page from an origin of its own, as any static file server does. */
 export async function site(folder) {
   const server = createServer(async (request, response) => {
@@ -138,10 +168,6 @@ export async function browsers(artefacts) {
           return value;
         });
       },
-      /** Takes the network away from the page, or gives it back. */
-      unplug: (offline) => tell("Network.emulateNetworkConditions", {
-        offline, latency: 0, downloadThroughput: -1, uploadThroughput: -1,
-      }),
       async picture(name) {
         const png = Buffer.from(await ask("GET", "/screenshot"), "base64");
         await writeFile(join(artefacts, `${name}.png`), png);
