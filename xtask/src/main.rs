@@ -14,6 +14,7 @@ mod postgres;
 mod python;
 mod run;
 mod server;
+mod soak;
 mod tally;
 mod test;
 mod tidy;
@@ -33,6 +34,8 @@ cargo xtask <chore>
                         real clients only, on both databases or one; against Kinto itself, to
                         check the suites
   fuzz-smoke [SECONDS]  each fuzz target for a bounded time (10 seconds)
+  soak feed [--database sqlite | postgres]
+                        random histories of feeds against the oracle, until one fails
   bench [ARGUMENTS]     build for release and measure; arguments go to the bench
 ";
 
@@ -52,6 +55,10 @@ fn main() -> ExitCode {
             Ok(seconds) => fuzz::print(seconds),
             Err(_) => Err(anyhow::anyhow!("{seconds} is not a number of seconds")),
         },
+        ["soak", "feed"] => soak::feed(&["sqlite", "postgres"]),
+        ["soak", "feed", "--database", database @ ("sqlite" | "postgres")] => {
+            soak::feed(&[*database])
+        }
         ["bench", rest @ ..] => bench::run(rest),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

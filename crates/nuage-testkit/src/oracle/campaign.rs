@@ -20,6 +20,8 @@ pub struct Campaign {
     pub seed: u64,
     /// How many, or without end.
     pub histories: Option<u64>,
+    /// The time after which no other is begun.
+    pub time: Duration,
     /// How many steps each has.
     pub steps: usize,
     /// How many are played at a time.
@@ -53,12 +55,14 @@ pub async fn campaign<S: Stage>(
     let next = Arc::new(AtomicU64::new(0));
     let tally = Arc::new(Mutex::new(Tally::default()));
     let mut workers = JoinSet::new();
+    let start = Instant::now();
     for _ in 0..campaign.workers {
         let (stage, next, tally) = (Arc::clone(&stage), Arc::clone(&next), Arc::clone(&tally));
         workers.spawn(async move {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                if campaign.histories.is_some_and(|histories| number >= histories) {
+                let is_enough = campaign.histories.is_some_and(|histories| number >= histories);
+                if is_enough || start.elapsed() > campaign.time {
                     return None;
                 }
                 let seed = campaign.seed.wrapping_add(number);

@@ -151,6 +151,7 @@ async fn tried(wrong: Wrong, histories: u64) -> Result<Tally, String> {
     let all = Campaign {
         seed: 1,
         histories: Some(histories),
+        time: Duration::MAX,
         steps: 70,
         workers: 2,
         mix: None,

@@ -44,6 +44,7 @@ fn the_oracle_notices_each_rule_that_is_left_out() {
             let tried = Campaign {
                 seed: 1,
                 histories: Some(HISTORIES),
+                time: Duration::MAX,
                 steps: STEPS,
                 workers: WORKERS,
                 mix: Some(mix),
