@@ -28,6 +28,19 @@ class Better(KintoTestCase):
         self.assertEqual(answer.status_code, 412)
         self.assertNotIn("salary", answer.text)
 
+    def test_a_group_may_be_a_member_of_a_group(self):
+        friend = basic_user()
+        self.client.create_group(id="inner", data={"members": [principal(friend)]})
+        inner = f"/buckets/{self.bucket}/groups/inner"
+        self.client.create_group(id="outer", data={"members": [inner]})
+        outer = f"/buckets/{self.bucket}/groups/outer"
+        self.client.create_record(id="shared", data={"a": 1}, permissions={"read": [outer]})
+        answer = self.send("GET", f"{self.records}/shared", auth=friend)
+        self.assertEqual(answer.status_code, 200)
+        self.client.patch_group(id="inner", data={"members": []})
+        answer = self.send("GET", f"{self.records}/shared", auth=friend)
+        self.assertEqual(answer.status_code, 403)
+
     def test_response_behavior_works_with_history(self):
         self.client.create_record(id="one", data={"a": 1, "b": 2})
         for behaviour, expected in (("light", {"a": 5}), ("diff", {})):
