@@ -34,22 +34,25 @@ pub(crate) struct Rules {
 pub(crate) async fn run(pieces: Pieces, mut watcher: Watcher, first: FeedPage, rules: Rules) {
     let mut out = Out::new(pieces, rules);
     let mut untold = None;
-    out.write_page(first).await;
+    let mut told = out.write_page(first).await;
     let mut due = Instant::now() + rules.silence;
     loop {
         match watcher.next(due).await {
             // The device hears of the new token when there is something else to say.
             Event::Page(mut page) if is_quiet(&page) => {
-                untold = Some(End::of(&mut page));
+                untold = Some(End::of(&mut page)).filter(|end| end.token != told);
                 continue;
             }
             Event::Page(page) => {
                 untold = None;
-                out.write_page(page).await;
+                told = out.write_page(page).await;
             }
             Event::Silence => {
                 match untold.take() {
-                    Some(end) => rules.shape.push_end(&mut out.text, &end),
+                    Some(end) => {
+                        rules.shape.push_end(&mut out.text, &end);
+                        told = end.token;
+                    }
                     None => rules.shape.push_heartbeat(&mut out.text),
                 }
                 out.flush().await;
@@ -87,7 +90,8 @@ impl Out {
         Self { pieces, shape: rules.shape, gzip, text: String::new() }
     }
 
-    async fn write_page(&mut self, mut page: FeedPage) {
+    /// Writes a page, and says with which token.
+    async fn write_page(&mut self, mut page: FeedPage) -> String {
         if page.reset {
             self.shape.push_reset(&mut self.text);
         }
@@ -102,6 +106,7 @@ impl Out {
         }
         self.shape.push_end(&mut self.text, &end);
         self.flush().await;
+        end.token
     }
 
     fn refuse(&mut self, error: &Error, retry_ms: u64) {

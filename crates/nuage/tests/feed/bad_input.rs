@@ -56,7 +56,6 @@ fn tokens_that_are_none_begin_afresh(backend: Backend) {
     owner.settle();
     owner.put("a", json!({}));
     let seed = number("NUAGE_SEED").unwrap_or(now_ms() as u64);
-    println!("NUAGE_SEED={seed}");
     let mut random = Random::new(seed);
     let (_, token) = owner.drain("", 10);
     let mut tokens: Vec<Vec<u8>> = Vec::new();
@@ -77,10 +76,15 @@ fn tokens_that_are_none_begin_afresh(backend: Backend) {
         let answer = owner.send(Call::get(format!("{FEED}?token={encoded}")));
         // What is not text is no query string.
         let known = std::str::from_utf8(bytes).is_err();
-        assert_eq!(answer.status, if known { 400 } else { 200 }, "{encoded}: {answer}");
+        assert_eq!(
+            answer.status,
+            if known { 400 } else { 200 },
+            "NUAGE_SEED={seed} {encoded}: {answer}"
+        );
         if !known {
             let page = answer.json();
-            assert_eq!((&page["reset"], &page["data"][0]["id"]), (&json!(true), &json!("a")));
+            let told = (&page["reset"], &page["data"][0]["id"]);
+            assert_eq!(told, (&json!(true), &json!("a")), "NUAGE_SEED={seed} {encoded}");
         }
     }
     for id in ["nonsense", "\u{e9}\u{e9}", "a b", &"x".repeat(9_000)] {

@@ -30,7 +30,7 @@ fn a_server_that_stops_tells_its_streams(backend: Backend) {
     owner.put("a", json!({}));
     let (_, token) = owner.drain("", 10);
     let mut lines = Reader::lines(server.address(), FEED, OWNER);
-    lines.to_rest();
+    lines.until_rest();
     let events = Call::get(FEED).login(OWNER).header("Accept", "text/event-stream");
     let mut events = Reader::open(server.address(), &events.header("Accept-Encoding", "gzip"));
     while events.event().unwrap().name != "rest" {}
@@ -70,7 +70,7 @@ fn a_right_that_is_taken_away_ends_what_it_gave(backend: Backend) {
     owner.put("a", json!({}));
     owner.put("b", json!({}));
     let mut reader = Reader::lines(server.address(), FEED, GUEST);
-    assert_eq!(reader.to_rest().len(), 4);
+    assert_eq!(reader.until_rest().len(), 4);
     let nobody = json!({"permissions": {"read": []}});
     assert_eq!(owner.send(Call::patch(COLLECTION, &nobody)).status, 200);
     expect_the_end(reader, &["a", "b"], 403);
@@ -90,7 +90,7 @@ fn a_group_that_is_emptied_ends_what_it_gave(backend: Backend) {
     owner.put("a", json!({"permissions": {"read": ["/buckets/b/groups/outer"]}}));
     owner.put("b", json!({}));
     let mut reader = Reader::lines(server.address(), FEED, GUEST);
-    assert_eq!(reader.to_rest().len(), 3);
+    assert_eq!(reader.until_rest().len(), 3);
     let emptied = owner.send(Call::patch(&inner, &members(json!([]))));
     assert_eq!(emptied.status, 200, "{emptied}");
     expect_the_end(reader, &["a"], 403);
@@ -148,8 +148,8 @@ fn a_deleted_account_ends_its_streams(backend: Backend) {
     let mut guest = account(&server, "guest");
     let mut reader = Reader::lines(server.address(), FEED, "guest:secret");
     let mut other = Reader::lines(server.address(), FEED, "owner:secret");
-    reader.to_rest();
-    other.to_rest();
+    reader.until_rest();
+    other.until_rest();
     let begun = Instant::now();
     guest.delete(&account_path("guest"));
     expect_the_end(reader, &[], 401);
@@ -162,7 +162,7 @@ fn a_changed_password_ends_its_streams(backend: Backend) {
     let (server, _owner) = accounts(backend);
     let mut guest = account(&server, "guest");
     let mut reader = Reader::lines(server.address(), FEED, "guest:secret");
-    reader.to_rest();
+    reader.until_rest();
     let begun = Instant::now();
     let changed = json!({"data": {"password": "another"}});
     let changed = guest.send(Call::patch(account_path("guest"), &changed));
@@ -170,7 +170,7 @@ fn a_changed_password_ends_its_streams(backend: Backend) {
     expect_the_end(reader, &[], 401);
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     let mut reader = Reader::lines(server.address(), FEED, "guest:another");
-    assert_eq!(reader.to_rest().len(), 3);
+    assert_eq!(reader.until_rest().len(), 3);
 }
 
 fn a_deleted_collection_is_forgotten(backend: Backend) {
@@ -180,7 +180,7 @@ fn a_deleted_collection_is_forgotten(backend: Backend) {
     owner.put("a", json!({}));
     let (_, token) = owner.drain("", 10);
     let mut lines = Reader::lines(server.address(), FEED, OWNER);
-    lines.to_rest();
+    lines.until_rest();
     let poll = Call::get(format!("{FEED}?token={token}&wait=25")).login(OWNER);
     let mut poll = std::io::BufReader::new(connect(server.address(), &poll));
     std::thread::sleep(Duration::from_millis(300));
@@ -198,7 +198,7 @@ fn a_deleted_bucket_leaves_nothing_to_its_readers(backend: Backend) {
     owner.settle();
     owner.put("a", json!({"permissions": {"read": [guest.id()]}}));
     let mut lines = Reader::lines(server.address(), FEED, GUEST);
-    assert_eq!(lines.to_rest().len(), 3);
+    assert_eq!(lines.until_rest().len(), 3);
     owner.delete(BUCKET);
     // Nobody who reads single records is told whether the bucket is there.
     assert_eq!(lines.news().unwrap()["kind"], "reset");
@@ -214,7 +214,7 @@ fn a_collection_made_anew_is_another_one(backend: Backend) {
     owner.put("old", json!({}));
     let (_, token) = owner.drain("", 10);
     let mut lines = Reader::lines(server.address(), FEED, OWNER);
-    lines.to_rest();
+    lines.until_rest();
     // One batch: nobody sees the moment without it.
     let batch = json!({"requests": [
         {"method": "DELETE", "path": COLLECTION},

@@ -68,7 +68,7 @@ impl Reader {
     }
 
     /// Waits for a sign of life, after which nothing but a new token may be told.
-    pub(crate) fn to_heartbeat(&mut self) {
+    pub(crate) fn until_heartbeat(&mut self) {
         loop {
             let line: Value = serde_json::from_str(&self.text().unwrap()).unwrap();
             if line["kind"] == "heartbeat" {
@@ -79,7 +79,7 @@ impl Reader {
     }
 
     /// All objects up to the rest, which is the last of them.
-    pub(crate) fn to_rest(&mut self) -> Vec<Value> {
+    pub(crate) fn until_rest(&mut self) -> Vec<Value> {
         let mut all = Vec::new();
         loop {
             let next = self.next().unwrap_or_else(|| panic!("ended after {all:?}"));

@@ -190,12 +190,12 @@ fn lines_tell_what_happens_to_whom_it_concerns(backend: Backend) {
     owner.put("private", json!({}));
     let mut reader = Reader::lines(server.address(), FEED, GUEST);
     assert_eq!(reader.header("Content-Type"), Some("application/x-ndjson"));
-    let first = reader.to_rest();
+    let first = reader.until_rest();
     let kinds: Vec<&str> = first.iter().map(|line| line["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["reset", "change", "rest"]);
     assert_eq!(first[1]["data"]["id"], "shared");
     // Silence is filled.
-    reader.to_heartbeat();
+    reader.until_heartbeat();
 
     owner.put("private", json!({"data": {"n": 2}}));
     owner.put("more", shared.clone());
@@ -252,7 +252,7 @@ fn the_personal_bucket_has_feeds(backend: Backend) {
     let mut owner = Person::new(&server, OWNER);
     let alias = "/v1/buckets/default/collections/new/feed";
     let mut reader = Reader::lines(server.address(), alias, OWNER);
-    assert_eq!(reader.to_rest().len(), 2);
+    assert_eq!(reader.until_rest().len(), 2);
     let put = Call::put("/v1/buckets/default/collections/new/records/a", &json!({}));
     assert_eq!(owner.send(put).status, 201);
     // What was never written to may begin anew with its first record.
@@ -328,5 +328,5 @@ fn a_server_that_refuses_changes_has_feeds() {
     // The token is good after a restart.
     let page = owner.page(&format!("token={token}"));
     assert_eq!((&page["data"], &page["reset"]), (&json!([]), &json!(false)));
-    assert_eq!(Reader::lines(server.address(), FEED, OWNER).to_rest().len(), 3);
+    assert_eq!(Reader::lines(server.address(), FEED, OWNER).until_rest().len(), 3);
 }

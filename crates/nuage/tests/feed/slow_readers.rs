@@ -69,10 +69,10 @@ fn streams_that_are_read_outlive_the_times_of_requests(backend: Backend) {
     owner.settle();
     owner.put("first", json!({}));
     let mut reader = Reader::lines(server.address(), FEED, OWNER);
-    reader.to_rest();
+    reader.until_rest();
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(5) {
-        reader.to_heartbeat();
+        reader.until_heartbeat();
     }
     owner.put("a", json!({}));
     assert_eq!(reader.news().unwrap()["data"]["id"], "a");

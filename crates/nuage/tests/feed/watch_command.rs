@@ -33,7 +33,7 @@ impl Watch {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
     }
 
-    fn to_rest(&mut self) -> Vec<Value> {
+    fn until_rest(&mut self) -> Vec<Value> {
         let mut all = vec![self.next()];
         while all.last().unwrap()["kind"] != "rest" {
             all.push(self.next());
@@ -71,7 +71,7 @@ fn prints_what_happens_also_after_the_server_was_away() {
     owner.settle();
     owner.put("a", json!({"data": {"n": 1}}));
     let mut watch = Watch::start(watch(&[&url(&server, OWNER)]));
-    let first = watch.to_rest();
+    let first = watch.until_rest();
     assert_eq!((&first[0]["kind"], &first[1]["data"]["n"]), (&json!("reset"), &json!(1)));
     owner.put("b", json!({}));
     assert_eq!(watch.next()["data"]["id"], "b");
@@ -108,7 +108,7 @@ fn a_path_is_followed_on_the_server_of_the_settings() {
     let mut command = watch(&place);
     command.arg("--password-file").arg(&file);
     let mut watch = Watch::start(command);
-    assert_eq!(watch.to_rest().len(), 2);
+    assert_eq!(watch.until_rest().len(), 2);
     // A refusal ends it, with a sentence.
     owner.delete(COLLECTION);
     assert_eq!(watch.next()["kind"], "reset");
