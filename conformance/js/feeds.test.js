@@ -170,7 +170,7 @@ test("a loss is told by the feed; a poll since a time does not tell it", async (
   assert.deepEqual(await scene.feed.catchUp(), { [kept.id]: { title: "kept" } });
 
   // Nothing in the list of what changed says that a record is gone for this reader only: a device
-  // that polls keeps it until it begins anew (see docs/feed.md). Something new must be there besides:
+  // that polls keeps it until it begins anew (see docs/feed.md). There must be something new, too:
   // kinto.js takes an empty list of a collection that moved for one of a server that was flushed.
   const { data: later } = await scene.share({ title: "later" });
   await synced(scene.phone);

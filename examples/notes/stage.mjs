@@ -1,6 +1,5 @@
-// What the test of this folder needs around the page: a server, cables to it that can be pulled, the
-// page's own origin, browsers.
-// Browsers are driven with the WebDriver protocol, by `chromedriver` of the system.
+// What the test of this folder needs around the page: a server, cables to it that can be pulled,
+// the page's own origin, and browsers, driven with the WebDriver protocol by `chromedriver`.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
