@@ -75,13 +75,13 @@ fn tokens_that_are_none_begin_afresh(backend: Backend) {
         let encoded = percent_encode(bytes, NON_ALPHANUMERIC);
         let answer = owner.send(Call::get(format!("{FEED}?token={encoded}")));
         // What is not text is no query string.
-        let known = std::str::from_utf8(bytes).is_err();
+        let is_text = std::str::from_utf8(bytes).is_ok();
         assert_eq!(
             answer.status,
-            if known { 400 } else { 200 },
+            if is_text { 200 } else { 400 },
             "NUAGE_SEED={seed} {encoded}: {answer}"
         );
-        if !known {
+        if is_text {
             let page = answer.json();
             let told = (&page["reset"], &page["data"][0]["id"]);
             assert_eq!(told, (&json!(true), &json!("a")), "NUAGE_SEED={seed} {encoded}");
