@@ -91,13 +91,15 @@ fn begins_rightly(
 ) -> Result<(), String> {
     let origin = &device.state.origin;
     let (other, unknown) = (origin.incarnation != world.incarnation, brought == Brought::Nothing);
-    if unknown || other {
+    // Collections that nothing was written to may all be one: there was nothing to have of them.
+    if unknown || (other && origin.written) {
         let why = if unknown { "with no good token" } else { "with a token of what is gone" };
         return if page.reset { Ok(()) } else { Err(format!("goes on {why}")) };
     }
     let rights = world.rights(device.person);
     let reason = origin.floor.is_some_and(|floor| floor < world.horizon)
         || origin.run.as_ref().is_some_and(|before| *before != rights)
+        || other
         || origin.written != world.written
         || origin.forgotten != world.forgotten;
     if page.reset && !reason {
