@@ -25,9 +25,9 @@ both_databases!(async random_histories_agree_with_the_oracle);
 /// Histories by default.
 const HISTORIES: u64 = 2_000;
 /// The time after which no other is begun, unless it was said how many: some machines are slow.
-const TIME: Duration = Duration::from_secs(120);
+const TIME: Duration = Duration::from_secs(180);
 /// How long they are, on SQLite and on PostgreSQL.
-const STEPS: [usize; 2] = [50, 20];
+const STEPS: [usize; 2] = [50, 16];
 /// At a time: the commits of many are flushed together.
 const WORKERS: usize = 24;
 /// How often a run without end says how far it is.
