@@ -37,6 +37,7 @@ const PAGES: usize = 200;
 /// Records by id, as their readers see them.
 type Seen = BTreeMap<String, Value>;
 
+#[expect(clippy::print_stderr, reason = "shown when the test fails")]
 fn every_way_to_a_record_is_judged_alike(backend: Backend) {
     let folder = tempfile::tempdir().unwrap();
     let settings = write_settings(folder.path(), SETTINGS);
