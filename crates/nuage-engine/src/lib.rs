@@ -40,9 +40,9 @@ pub use compact::Housekeeping;
 pub use engine::{Attempts, Engine, World};
 pub use error::{CommitError, EngineError, Invalid};
 pub use explain::{Answer, Explanation, Level, Source, Verdict};
-pub use feed::{Entry, FeedPage, FeedQuery, FeedSettings, FeedStatistics, Follow, Interest};
 #[cfg(feature = "mutants")]
 pub use feed::mutants;
+pub use feed::{Entry, FeedPage, FeedQuery, FeedSettings, FeedStatistics, Follow, Interest};
 pub use session::{Resolved, Session};
 pub use settings::{Grants, History, Ownership, Settings, Trim, Validation};
 pub use write::Change;

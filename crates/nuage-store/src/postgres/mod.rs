@@ -214,9 +214,9 @@ impl Store for PostgresStore {
         keep: u64,
         limit: usize,
     ) -> Pending<'a, Result<Option<Seq>, StoreError>> {
-        Box::pin(async move {
-            Ok(feed::overdue(&self.pool, collection, before, keep, limit).await?)
-        })
+        Box::pin(
+            async move { Ok(feed::overdue(&self.pool, collection, before, keep, limit).await?) },
+        )
     }
 
     fn lease<'a>(
