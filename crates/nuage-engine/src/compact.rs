@@ -17,7 +17,7 @@ const CHORE: &str = "compaction";
 /// Collections looked up at a time.
 const COLLECTIONS: usize = 100;
 /// Tombstones and ended residencies that go in one step: writers wait for no longer than that.
-const STEP: usize = 1_000;
+const STEP: usize = 4_000;
 /// Steps in one collection in one round; the next round goes on.
 const STEPS_MAX: usize = 1_000;
 /// Rest between two steps, for others to write.

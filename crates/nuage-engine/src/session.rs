@@ -199,6 +199,7 @@ impl Session {
             }
             // These change nothing that a unit of work looks at.
             Write::Flush
+            | Write::Renew
             | Write::Compact { .. }
             | Write::Merge { .. }
             | Write::KeepView { .. }

@@ -118,6 +118,9 @@ pub enum Write {
         /// Since when.
         before: Timestamp,
     },
+    /// Begins a new epoch: what devices were told before counts no more, and they begin afresh.
+    /// For data that went back in time, as after restoring a copy.
+    Renew,
     /// Removes everything, directories and sequences included, and begins a new epoch.
     Flush,
 }

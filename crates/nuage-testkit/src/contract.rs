@@ -77,7 +77,7 @@ const CASES: &[(&str, Case)] = cases![
     compaction::views_that_are_not_used_are_forgotten,
     moments::a_moment_says_where_its_collection_stands,
     moments::a_collection_of_the_same_name_is_another_incarnation,
-    moments::an_emptied_store_is_of_another_epoch,
+    moments::an_emptied_or_renewed_store_is_of_another_epoch,
     moments::a_moment_stays_as_it_was,
     moments::moments_are_dropped_wherever_they_are,
     moments::many_signatures_are_read_and_summed,

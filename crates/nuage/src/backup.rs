@@ -7,8 +7,8 @@
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use nuage_model::Finding;
+use anyhow::{Context, Result, anyhow, bail};
+use nuage_model::{Batch, Finding, Write};
 
 use crate::check;
 use crate::cli::BackupVerb;
@@ -92,6 +92,15 @@ async fn check_file(storage: &StorageSettings, file: &Path) -> Result<Vec<Findin
     Ok(findings?)
 }
 
+/// What devices were told after the copy was made never happened: they are to begin afresh.
+async fn renew(storage: &StorageSettings, file: &Path) -> Result<()> {
+    let store = data::open_file(file, &storage.options).await?;
+    let batch = Batch { now: now(), guards: Vec::new(), writes: vec![Write::Renew] };
+    let renewed = store.apply(batch).await;
+    store.close().await;
+    renewed.map(drop).map_err(|error| anyhow!("{} cannot be renewed: {error}.", file.display()))
+}
+
 async fn restore(
     storage: &StorageSettings,
     files: &Files,
@@ -118,6 +127,7 @@ async fn restore(
     if !findings.is_empty() {
         check::tell(&findings, &file.display().to_string(), false)?;
     }
+    renew(storage, &draft.0).await?;
     let kept = set_aside(files)?;
     std::fs::rename(&draft.0, database)?;
     let secrets = secrets_beside(file);

@@ -397,7 +397,7 @@ fn changes_rights(batch: &Batch) -> bool {
         Write::Put { path, .. } | Write::Delete { path, .. } | Write::Erase { path } => {
             matches!(path.kind(), Kind::Bucket | Kind::Collection | Kind::Group | Kind::Account)
         }
-        Write::DropBucket { .. } | Write::SetMembers { .. } | Write::Flush => true,
+        Write::DropBucket { .. } | Write::SetMembers { .. } | Write::Renew | Write::Flush => true,
         Write::Touch { .. }
         | Write::DropCollection { .. }
         | Write::Compact { .. }

@@ -141,7 +141,7 @@ fn bucket_of(write: &Write) -> Option<&BucketId> {
         | Write::KeepView { bucket, .. }
         | Write::ForgetViews { bucket, .. } => bucket,
         Write::SetMembers { group, .. } => &group.bucket,
-        Write::Flush => return None,
+        Write::Renew | Write::Flush => return None,
     };
     Some(bucket).filter(|bucket| !bucket.as_str().is_empty())
 }

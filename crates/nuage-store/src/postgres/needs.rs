@@ -54,6 +54,7 @@ impl Needs {
             Write::DropBucket { .. }
             | Write::Compact { .. }
             | Write::Merge { .. }
+            | Write::Renew
             | Write::Flush => true,
             Write::Put { path, .. } | Write::Delete { path, .. } | Write::Erase { path } => {
                 path.kind() == Kind::Bucket
@@ -95,6 +96,7 @@ impl Needs {
                 self.add_collection(&CollectionPath::groups(group.bucket.clone()), false);
                 self.groups.insert(group.clone());
             }
+            Write::Renew => {}
             Write::Flush => self.all = true,
         }
     }

@@ -52,6 +52,8 @@ pub(super) struct Stage {
 pub(super) struct Effects {
     /// Everything is removed first.
     pub(super) flush: bool,
+    /// A new epoch begins.
+    pub(super) renew: bool,
     /// These buckets are dropped next, and then these collections.
     pub(super) dropped_buckets: BTreeSet<BucketId>,
     pub(super) dropped_collections: BTreeSet<CollectionPath>,
@@ -442,6 +444,11 @@ impl Tables for Overlay {
     fn flush(&mut self) -> Result<(), Fault> {
         *self = Self::default();
         self.effects.flush = true;
+        Ok(())
+    }
+
+    fn renew(&mut self) -> Result<(), Fault> {
+        self.effects.renew = true;
         Ok(())
     }
 }

@@ -26,7 +26,8 @@ macro_rules! if_fit {
 const FLUSH: &str = "
     DELETE FROM records; DELETE FROM gone; DELETE FROM signatures;
     DELETE FROM signature_principals; DELETE FROM members; DELETE FROM directory_groups;
-    DELETE FROM directory_collections; DELETE FROM collections; DELETE FROM views;
+    DELETE FROM directory_collections; DELETE FROM collections; DELETE FROM views";
+const RENEW: &str = "
     UPDATE meta SET value = replace(gen_random_uuid()::text, '-', '') WHERE key = 'store'";
 const DROP_BUCKETS: &[&str] = &[
     "DELETE FROM records WHERE bucket = ANY($1)",
@@ -217,6 +218,9 @@ impl<'a> Steps<'a> {
         let mut steps = Self { client, steps: Vec::new() };
         if effects.flush {
             steps.steps.push(Step::Plain(FLUSH));
+        }
+        if effects.flush || effects.renew {
+            steps.steps.push(Step::Plain(RENEW));
         }
         steps.drops(effects).await?;
         steps.rows(effects).await?;

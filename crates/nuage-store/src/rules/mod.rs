@@ -128,6 +128,9 @@ pub(crate) trait Tables {
     /// Removes what a bucket holds, and marks the rows of its collections as dropped.
     fn drop_bucket(&mut self, bucket: &BucketId) -> Result<(), Self::Fault>;
 
+    /// Begins a new epoch.
+    fn renew(&mut self) -> Result<(), Self::Fault>;
+
     /// Removes everything, and gives the store another name.
     fn flush(&mut self) -> Result<(), Self::Fault>;
 }
@@ -297,6 +300,7 @@ impl<'a, T: Tables> Transaction<'a, T> {
                 self.tables.keep_view(&View { bucket, person, name: *name, groups, used: now })
             }
             Write::ForgetViews { bucket, before } => self.tables.forget_views(bucket, *before),
+            Write::Renew => self.tables.renew(),
             Write::Flush => {
                 self.guarded.clear();
                 self.tables.flush()?;

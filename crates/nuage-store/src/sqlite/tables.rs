@@ -111,8 +111,8 @@ const FLUSH: &str = "
     DELETE FROM directory_groups;
     DELETE FROM directory_collections;
     DELETE FROM collections;
-    DELETE FROM views;
-    UPDATE meta SET value = lower(hex(randomblob(16))) WHERE key = 'store';";
+    DELETE FROM views;";
+const RENEW: &str = "UPDATE meta SET value = lower(hex(randomblob(16))) WHERE key = 'store'";
 
 const MEMBERS: &str = "SELECT member FROM members WHERE bucket = ?1 AND grp = ?2";
 const ADD_MEMBER: &str = "INSERT INTO members (bucket, member, grp) VALUES (?1, ?2, ?3)";
@@ -380,7 +380,13 @@ impl Tables for Open<'_> {
     }
 
     fn flush(&mut self) -> Result<(), Fault> {
-        Ok(self.0.execute_batch(FLUSH)?)
+        self.0.execute_batch(FLUSH)?;
+        self.renew()
+    }
+
+    fn renew(&mut self) -> Result<(), Fault> {
+        self.0.execute(RENEW, [])?;
+        Ok(())
     }
 }
 

@@ -90,15 +90,19 @@ pub(super) async fn a_collection_of_the_same_name_is_another_incarnation(store: 
     assert_eq!(incarnations.len(), 3);
 }
 
-pub(super) async fn an_emptied_store_is_of_another_epoch(store: Arc<dyn Store>) {
+pub(super) async fn an_emptied_or_renewed_store_is_of_another_epoch(store: Arc<dyn Store>) {
     let posts = founded(&store, "blog", "posts").await;
     let asked = ask(&posts);
     let before = opening(&store, &asked).await.epoch;
     founded(&store, "blog", "others").await;
     assert_eq!(opening(&store, &asked).await.epoch, before);
+    apply(&store, NOW, vec![Write::Renew]).await;
+    let renewed = opening(&store, &asked).await;
+    assert_ne!(renewed.epoch, before);
+    assert!(renewed.standing.is_some(), "nothing else changes");
     apply(&store, NOW, vec![Write::Flush]).await;
     let after = opening(&store, &asked).await.epoch;
-    assert_ne!(after, before);
+    assert!(after != before && after != renewed.epoch);
     founded(&store, "blog", "posts").await;
     assert_eq!(opening(&store, &asked).await.epoch, after);
 }

@@ -29,6 +29,13 @@ async fn has_account(settings: &Settings, name: &str) -> bool {
     found[0].is_some()
 }
 
+async fn epoch(settings: &Settings) -> String {
+    let store = open_or_make(&settings.storage).await.unwrap();
+    let meta = nuage_store::copy::meta(&*store).await.unwrap();
+    store.close().await;
+    meta["store"].clone()
+}
+
 #[tokio::test]
 async fn a_copy_brings_back_data_and_secrets() {
     let folder = tempfile::tempdir().unwrap();
@@ -45,9 +52,11 @@ async fn a_copy_brings_back_data_and_secrets() {
     assert!(refused.to_string().contains("--force"));
     assert!(has_account(&settings, "after").await);
 
+    let before = epoch(&settings).await;
     let made = std::fs::read(secrets_path(&files_of(&settings))).unwrap();
     std::fs::write(secrets_path(&files_of(&settings)), "lost").unwrap();
     perform(restore(true), &settings, false).await.unwrap();
+    assert_ne!(epoch(&settings).await, before, "devices begin afresh");
     assert!(has_account(&settings, "before").await && !has_account(&settings, "after").await);
     assert_eq!(std::fs::read(secrets_path(&files_of(&settings))).unwrap(), made);
     let names = std::fs::read_dir(&files_of(&settings).folder).unwrap();
