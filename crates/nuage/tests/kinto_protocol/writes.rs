@@ -111,7 +111,11 @@ const GROUPS: &str = r#"
     PUT /buckets/b/groups/g | {"data": {"members": ["system.Everyone"]}}
     => 400 | {"details": [{"name": "data.members.0"}]}
     PUT /buckets/b/groups/g | {"data": {"members": ["/buckets/b/groups/h"]}}
-    => 400
+    => 200 | {"data": {"members": ["/buckets/b/groups/h"]}}
+    PUT /buckets/b/groups/g | {"data": {"members": ["/buckets/b/groups/"]}}
+    => 400 | {"details": [{"name": "data.members.0"}]}
+    PUT /buckets/b/groups/g | {"data": {"members": ["/buckets/b"]}}
+    => 400 | {"details": [{"name": "data.members.0"}]}
     PUT /buckets/b/groups/g | {"data": {"members": "a"}}
     => 400 | {"details": [{"name": "data.members"}]}
     PATCH /buckets/b/groups/g | {"data": {"members": ["b"]}}
