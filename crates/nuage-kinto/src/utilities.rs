@@ -201,7 +201,22 @@ impl Kinto {
                 tombstones.insert(kind.as_str().to_owned(), count.tombstones.into());
             }
         }
-        let body = json!({ "objects": objects, "tombstones": tombstones });
+        let (feeds, house) = (self.engine.feed_statistics(), self.engine.housekeeping());
+        let body = json!({
+            "objects": objects,
+            "tombstones": tombstones,
+            "feeds": {
+                "collections": feeds.collections,
+                "subscriptions": feeds.subscriptions,
+                "wakeups": feeds.wakeups,
+            },
+            "forgetting": {
+                "rounds": house.rounds(),
+                "steps": house.steps(),
+                "merges": house.merges(),
+                "failures": house.failures(),
+            },
+        });
         Ok(Reply::json(StatusCode::OK, body.to_string()))
     }
 

@@ -23,7 +23,9 @@ const SIGNATURES: usize = 256;
 const SIGNATURES_MAX: usize = 8 * SIGNATURES;
 /// Signatures beyond which the tail is walked, whatever they hold.
 const PROBES_MAX: usize = 16_384;
-/// Rows of the tail that are walked before anything else is tried.
+/// Signatures that are probed without a look at the tail.
+const FEW: usize = 32;
+/// Rows of the tail that are walked first where there are more.
 const FIRST_ROWS: usize = 128;
 /// Rows walked at a time, and in one page.
 const ROWS: usize = 1_024;
@@ -242,7 +244,7 @@ impl<'a, 's> Walker<'a, 's> {
 
     // What happened after a position. `None` when the head is reached.
     async fn tail(&mut self, after: Seq) -> Result<Option<Seq>, StoreError> {
-        let mut way = Way::Walk(FIRST_ROWS.min(2 * self.limit.max(8)));
+        let mut way = self.first_way().await?;
         let (mut cursor, mut walked, mut rounds) = (after, 0, 0);
         let mut told: Vec<Told> = Vec::new();
         let room = self.room();
@@ -283,26 +285,42 @@ impl<'a, 's> Walker<'a, 's> {
         self.tell(told, after, end).await
     }
 
+    // A few signatures, no more than entries are wanted, are probed at once; else the nearest rows
+    // are looked at, for usually little happened.
+    async fn first_way(&mut self) -> Result<Way, StoreError> {
+        let walk = Way::Walk(FIRST_ROWS.min(2 * self.limit.max(8)));
+        if self.to.name == crate::feed::ViewName::Whole {
+            return Ok(walk);
+        }
+        Ok(self.probes(FEW.min(self.limit)).await?.unwrap_or(walk))
+    }
+
     // Walking on is right as long as it passes fewer rows than there are signatures to probe.
     async fn next_way(&mut self, walked: usize) -> Result<Way, StoreError> {
         if self.to.name == crate::feed::ViewName::Whole {
             return Ok(Way::Walk(ROWS));
         }
         let left = usize::try_from(self.rows).unwrap_or(usize::MAX).saturating_sub(walked);
-        let most = PROBES_MAX.min(left);
-        let Some(live) = self.all_signatures(self.to, most).await? else {
-            return Ok(Way::Walk(ROWS));
-        };
-        if live.len() > walked {
-            return Ok(Way::Walk((live.len() - walked).clamp(FIRST_ROWS, ROWS)));
+        Ok(match self.probes(PROBES_MAX.min(left)).await? {
+            Some(Way::Probe { live, .. }) if live.len() > walked => {
+                Way::Walk((live.len() - walked).clamp(FIRST_ROWS, ROWS))
+            }
+            Some(probe) => probe,
+            None => Way::Walk(ROWS),
+        })
+    }
+
+    // Probing what the two views see, if that is not more than so many signatures each.
+    async fn probes(&mut self, most: usize) -> Result<Option<Way>, StoreError> {
+        let Some(live) = self.all_signatures(self.to, most).await? else { return Ok(None) };
+        let mut ended = live.clone();
+        if self.from.name != self.to.name {
+            let Some(lost) = self.all_signatures(self.from, most).await? else { return Ok(None) };
+            ended.extend(lost);
+            ended.sort_unstable();
+            ended.dedup();
         }
-        let Some(mut ended) = self.all_signatures(self.from, most).await? else {
-            return Ok(Way::Walk(ROWS));
-        };
-        ended.extend(&live);
-        ended.sort_unstable();
-        ended.dedup();
-        Ok(Way::Probe { live, ended })
+        Ok(Some(Way::Probe { live, ended }))
     }
 
     // All signatures that a view sees, if they are not more than so many.

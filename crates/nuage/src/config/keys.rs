@@ -126,7 +126,7 @@ static KEYS: &[Key] = &[
     key("kinto.account_hash_shown", Kind::Switch, "false", "show the hash of the password in answers, as Kinto does"),
     key("kinto.permissions", Kind::Switch, "true", "/permissions: what the caller may reach"),
     key("kinto.schema", Kind::Switch, "true", "records must satisfy the JSON Schema of their collection and bucket"),
-    key("kinto.counters", Kind::Switch, "false", "/__counters__: how much is stored, told to everybody"),
+    key("kinto.counters", Kind::Switch, "false", "/__counters__: how much is stored, and what feeds are doing, told to everybody"),
     key("kinto.flush", Kind::Switch, "false", "/__flush__: ANYBODY may delete everything; for tests"),
     key("kinto.explicit_permissions", Kind::Switch, "true", "who creates or changes an object gets write permission on it"),
     open("kinto.default_bucket_hmac_secret", Kind::Secret, "secret from which names of personal buckets are derived; generated unless set"),

@@ -1,5 +1,6 @@
 //! How streams end: the server stops, the caller is nobody any more, there is nothing to see.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use nuage_testkit::backend::Backend;
@@ -9,10 +10,13 @@ use nuage_testkit::server::Server;
 use serde_json::{Value, json};
 
 use crate::feed::reader::{Reader, connect};
-use crate::feed::{BUCKET, COLLECTION, FEED, GUEST, OWNER, PATIENCE, Person, record, server, set};
+use crate::feed::{
+    BUCKET, COLLECTION, FEED, GUEST, OWNER, PATIENCE, Person, ids, record, server, set,
+};
 use crate::programs::program;
 
 both_databases!(
+    a_run_outlives_its_server,
     a_deleted_bucket_leaves_nothing_to_its_readers,
     a_server_that_stops_tells_its_streams,
     a_right_that_is_taken_away_ends_what_it_gave,
@@ -59,6 +63,46 @@ fn a_server_that_stops_tells_its_streams(backend: Backend) {
     let log = server.log();
     let told = log.lines().filter(|line| line.contains("/feed") && line.contains("200"));
     assert!(told.count() >= 4, "{log}");
+}
+
+fn a_run_outlives_its_server(backend: Backend) {
+    let mut server = server(backend, &[]);
+    let (mut owner, mut guest) = (Person::new(&server, OWNER), Person::new(&server, GUEST));
+    owner.settle();
+    let guest_id = guest.id();
+    let everything = |who: &[&str]| json!({"permissions": {"read": who}});
+    assert_eq!(owner.send(Call::patch(COLLECTION, &everything(&[&guest_id]))).status, 200);
+    for (id, who) in [("a", &[&*guest_id][..]), ("b", &[]), ("c", &[&*guest_id]), ("d", &[])] {
+        owner.put(id, json!({"permissions": {"read": who}}));
+    }
+    let (held, token) = guest.drain("", 100);
+    let mut mirror: BTreeSet<String> = ids(&held).into_iter().map(str::to_owned).collect();
+    // Something to retract, something that is new, something that changed, something deleted.
+    assert_eq!(owner.send(Call::patch(COLLECTION, &everything(&[]))).status, 200);
+    owner.put("e", json!({"permissions": {"read": [&*guest_id]}}));
+    owner.put("a", json!({"data": {"n": 1}}));
+    owner.delete(&record("c"));
+    let (mut token, mut pages) = (token, 0);
+    loop {
+        server.kill();
+        server.start();
+        let page = guest.page(&format!("limit=1&token={token}"));
+        assert_eq!(page["reset"], false, "{page}");
+        for told in page["data"].as_array().unwrap() {
+            let id = told["id"].as_str().unwrap();
+            match told["deleted"] == true {
+                true => mirror.remove(id),
+                false => mirror.insert(id.to_owned()),
+            };
+        }
+        token = page["token"].as_str().unwrap().to_owned();
+        pages += 1;
+        if page["more"] == false {
+            break;
+        }
+    }
+    assert!(pages > 3, "only {pages} pages");
+    assert_eq!(mirror.into_iter().collect::<Vec<_>>(), ["a", "e"]);
 }
 
 fn a_right_that_is_taken_away_ends_what_it_gave(backend: Backend) {
