@@ -30,6 +30,8 @@ const FIRST_ROWS: usize = 128;
 /// Rows walked at a time, and in one page.
 const ROWS: usize = 1_024;
 const ROWS_MAX: usize = 4_096;
+/// Rows that cost as much as probing one signature.
+const ROWS_FOR_PROBE: usize = 4;
 /// Rounds of probing in one page.
 const ROUNDS_MAX: usize = 8;
 
@@ -295,15 +297,15 @@ impl<'a, 's> Walker<'a, 's> {
         Ok(self.probes(FEW.min(self.limit)).await?.unwrap_or(walk))
     }
 
-    // Walking on is right as long as it passes fewer rows than there are signatures to probe.
+    // Walking on is right as long as it passes fewer rows than the probes are worth.
     async fn next_way(&mut self, walked: usize) -> Result<Way, StoreError> {
         if self.to.name == crate::feed::ViewName::Whole {
             return Ok(Way::Walk(ROWS));
         }
         let left = usize::try_from(self.rows).unwrap_or(usize::MAX).saturating_sub(walked);
         Ok(match self.probes(PROBES_MAX.min(left)).await? {
-            Some(Way::Probe { live, .. }) if live.len() > walked => {
-                Way::Walk((live.len() - walked).clamp(FIRST_ROWS, ROWS))
+            Some(Way::Probe { live, .. }) if walked < worth(live.len()) => {
+                Way::Walk((worth(live.len()) - walked).clamp(FIRST_ROWS, ROWS))
             }
             Some(probe) => probe,
             None => Way::Walk(ROWS),
@@ -430,6 +432,12 @@ impl<'a, 's> Walker<'a, 's> {
     fn readers_of(&self, signature: &Signature) -> &[Principal] {
         self.readers.get(signature).map_or(&[], |readers| readers)
     }
+}
+
+// How many rows may be walked instead of probing so many signatures: each is looked for twice, and
+// costs more than a row.
+fn worth(signatures: usize) -> usize {
+    signatures.saturating_mul(ROWS_FOR_PROBE).min(ROWS_MAX / 2)
 }
 
 fn signatures_of(trace: &Trace) -> impl Iterator<Item = Signature> {
