@@ -92,14 +92,17 @@ pub(super) async fn a_collection_of_the_same_name_is_another_incarnation(store: 
 
 pub(super) async fn an_emptied_or_renewed_store_is_of_another_epoch(store: Arc<dyn Store>) {
     let posts = founded(&store, "blog", "posts").await;
+    apply(&store, NOW, vec![put(&posts.record("a"), "{}")]).await;
     let asked = ask(&posts);
-    let before = opening(&store, &asked).await.epoch;
+    let first = opening(&store, &asked).await;
+    let before = first.epoch;
     founded(&store, "blog", "others").await;
     assert_eq!(opening(&store, &asked).await.epoch, before);
     apply(&store, NOW, vec![Write::Renew]).await;
     let renewed = opening(&store, &asked).await;
     assert_ne!(renewed.epoch, before);
-    assert!(renewed.standing.is_some(), "nothing else changes");
+    assert!(renewed.standing.is_some());
+    assert_eq!(renewed.standing, first.standing, "nothing else changes");
     apply(&store, NOW, vec![Write::Flush]).await;
     let after = opening(&store, &asked).await.epoch;
     assert!(after != before && after != renewed.epoch);
