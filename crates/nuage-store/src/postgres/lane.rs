@@ -2,11 +2,11 @@
 //!
 //! It takes what waits in its queue and applies it in one transaction, so that many writers of one
 //! collection wait for one commit. The transaction takes one round trip where this process knows
-//! what it will find, else two. Batches do not see each other's failures:
-//! a failed guard turns down its batch alone, and when anything else fails the group is rolled
-//! back and each batch is tried by itself. What other processes were in the way of is tried
-//! again. Once a commit was sent and no answer came, nobody knows whether it happened: that is
-//! told as unavailable, and nothing is tried again.
+//! what it will find, else two. Batches do not see each other's failures: a failed guard turns down
+//! its batch alone, and when anything else fails the group is rolled back and each batch is tried
+//! by itself. What other processes were in the way of is tried again. Once a commit was sent and
+//! no answer came, nobody knows whether it happened: that is told as unavailable, and nothing is
+//! tried again.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
