@@ -38,13 +38,21 @@ pub struct Setup {
     pub environment: Vec<(String, String)>,
     /// Where everything is kept, if not in a file.
     pub database: Option<Arc<Database>>,
+    /// Most bytes of address space that the server may take.
+    pub address_space: Option<u64>,
 }
 
 impl Setup {
     /// Nothing but the program, which keeps everything in a file.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         let binary = binary.into();
-        Self { binary, arguments: Vec::new(), environment: Vec::new(), database: None }
+        Self {
+            binary,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            database: None,
+            address_space: None,
+        }
     }
 
     /// Keeps everything in a fresh database of this kind.
@@ -67,6 +75,11 @@ impl Setup {
     pub fn variable(mut self, name: &str, value: impl Into<String>) -> Self {
         self.environment.push((name.to_owned(), value.into()));
         self
+    }
+
+    /// Bounds the address space of the server: beyond it, memory is refused to it, and it ends.
+    pub fn address_space(self, bytes: u64) -> Self {
+        Self { address_space: Some(bytes), ..self }
     }
 
     /// Starts a server on data in a directory of its own, which goes with it.
@@ -141,7 +154,14 @@ impl Server {
 
     /// The command that starts it.
     pub fn command(&self) -> Command {
-        let mut command = clean_command(&self.setup.binary);
+        let mut command = match self.setup.address_space {
+            None => clean_command(&self.setup.binary),
+            Some(bytes) => {
+                let mut command = clean_command(Path::new("prlimit"));
+                command.arg(format!("--as={bytes}")).arg(&self.setup.binary);
+                command
+            }
+        };
         command.arg("serve").arg("--listen").arg(self.address.to_string());
         command.args(self.place()).args(&self.setup.arguments);
         command.envs(self.setup.environment.iter().map(|(name, value)| (name, value)));
@@ -192,9 +212,18 @@ impl Server {
 
     /// Its resident memory, in KiB.
     pub fn resident_kib(&self) -> u64 {
+        self.memory_kib("VmRSS:")
+    }
+
+    /// The most memory that was ever resident, in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        self.memory_kib("VmHWM:")
+    }
+
+    fn memory_kib(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
         let status = status.expect("the system tells about its processes");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
         number.expect("the system tells how much memory is resident")
     }

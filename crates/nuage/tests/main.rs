@@ -4,6 +4,7 @@
 //! there already; with `NUAGE_TEST_FLAVOUR=kinto` they take it for the original.
 #![allow(clippy::unwrap_used)]
 
+mod abuse;
 mod collisions;
 mod crash;
 mod disagreement;

@@ -1,0 +1,1 @@
+//! Full disks, files that vanish, damage and databases with few connections.

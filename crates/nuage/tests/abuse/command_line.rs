@@ -1,0 +1,1 @@
+//! What the program does when it is called wrongly, or on a machine that is in a bad state.

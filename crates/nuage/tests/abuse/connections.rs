@@ -1,0 +1,1 @@
+//! Connections, streams and bodies of people that nobody knows.

@@ -1,0 +1,1 @@
+//! Guessing at passwords, and what is told of them.

@@ -1,0 +1,1 @@
+//! What stands between clients and the server, and what it does to requests and answers.

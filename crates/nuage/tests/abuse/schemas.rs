@@ -1,0 +1,1 @@
+//! Schemas that are small to send and large to compile.

@@ -1,0 +1,1 @@
+//! Work that takes long, while others wait for short work.

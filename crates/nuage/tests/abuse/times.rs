@@ -1,0 +1,1 @@
+//! Times in the future, and what is told by times and tags.
