@@ -113,8 +113,11 @@ pub struct FeedPage {
     /// Where to go on.
     pub token: String,
     /// Whether the next page has more to tell already. Otherwise the device is at rest: it has
-    /// exactly what its person may see.
+    /// exactly what its person may see. A page that ends because of the work that it took, and
+    /// not because it is full, may be followed by one that tells nothing.
     pub more: bool,
+    /// Whether it goes on where a page with `more` ended: its end is news, even if it is empty.
+    pub continues: bool,
     /// The head of the collection in the moment of the page.
     pub head: Seq,
     /// What the device has, once it is at rest; only where it was asked for.

@@ -43,13 +43,8 @@ impl Session {
 
     /// The head of an opened list.
     pub async fn head(&mut self, list: &OpenedList) -> Result<Head, EngineError> {
-        self.head_of(&list.collection).await
-    }
-
-    /// The head of a list, for a caller who was judged by a record of it.
-    pub async fn head_of(&mut self, collection: &CollectionPath) -> Result<Head, EngineError> {
-        let head = self.engine.store().head(collection).await?;
-        Ok(self.head_over(collection, head))
+        let head = self.engine.store().head(&list.collection).await?;
+        Ok(self.head_over(&list.collection, head))
     }
 
     /// One page without judging: the caller of this answers for what it shows.

@@ -157,7 +157,7 @@ impl Kinto {
 
 /// Whether a page tells a device nothing that it does not know.
 fn is_quiet(page: &FeedPage) -> bool {
-    page.entries.is_empty() && !page.more && !page.reset
+    page.entries.is_empty() && !page.more && !page.reset && !page.continues
 }
 
 fn set_headers(headers: &mut HeaderMap, kind: &'static str, gzip: bool) {

@@ -26,8 +26,7 @@ pub fn query_string(bytes: &[u8]) {
     let Ok(raw) = std::str::from_utf8(bytes) else { return };
     let limits = Limits::default();
     for listing in [Listing::Objects, Listing::History, Listing::Permissions] {
-        let now = Timestamp(1_700_000_000_000);
-        let rules = Rules { listing, limits: &limits, now, paginate_by: Some(10) };
+        let rules = Rules { listing, limits: &limits, paginate_by: Some(10) };
         let Ok(params) = querystring::parse(Some(raw), &rules) else { continue };
         assert!(params.page_records <= 10 && params.sort.len() <= limits.sort_terms + 1);
         let next = params.next_query("next");
@@ -43,8 +42,7 @@ pub fn query_string(bytes: &[u8]) {
 pub fn token(bytes: &[u8]) {
     let (order, text) = halves(bytes);
     let limits = Limits::default();
-    let rules =
-        Rules { listing: Listing::Objects, limits: &limits, now: Timestamp(1), paginate_by: None };
+    let rules = Rules { listing: Listing::Objects, limits: &limits, paginate_by: None };
     let query = format!("_sort={order}");
     let Ok(params) = querystring::parse(Some(&query), &rules) else { return };
     let tokens = Tokens::new(b"fuzzing");

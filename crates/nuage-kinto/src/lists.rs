@@ -40,7 +40,7 @@ impl Kinto {
     ) -> Result<Reply, Error> {
         let list = self.open_list(session, collection, ListIntent::Read).await?;
         let conditions = preconditions(call)?;
-        let params = self.list_params(session, call, collection)?;
+        let params = self.list_params(call, collection)?;
         // The list brings its head along: another question is worth it only where the answer may
         // save the list.
         if conditions.if_none_match.is_some() || conditions.if_match.is_some() {
@@ -50,12 +50,12 @@ impl Kinto {
                     return Ok(Reply::NotModified { timestamp: known });
                 }
                 Some(Tag::Any) => {
-                    return Ok(Reply::Stale { existing: None, timestamp: head.timestamp });
+                    return Ok(Reply::Stale { existing: None, timestamp: Some(head.timestamp) });
                 }
                 _ => {}
             }
             if differs(conditions.if_match, head.timestamp) {
-                return Ok(Reply::Stale { existing: None, timestamp: head.timestamp });
+                return Ok(Reply::Stale { existing: None, timestamp: Some(head.timestamp) });
             }
         }
         let mut query = self.query(&list, &params, &params.token)?;
@@ -118,7 +118,7 @@ impl Kinto {
             let conditions = preconditions(call)?;
             let envelope = envelope?;
             if conditions.if_match.is_some() {
-                return self.stale_head(session, collection).await;
+                return self.stale_list(session, collection).await;
             }
             let path = collection.record(self.generate_id(collection.kind()));
             return self.create(session, call, path, envelope).await;
@@ -142,7 +142,7 @@ impl Kinto {
             });
         }
         if conditions.if_match.is_some() {
-            return self.stale_head(session, collection).await;
+            return self.stale_list(session, collection).await;
         }
         self.create(session, call, path, envelope).await
     }
@@ -175,14 +175,14 @@ impl Kinto {
     ) -> Result<Reply, Error> {
         let list = self.open_list(session, collection, ListIntent::Write).await?;
         let conditions = preconditions(call)?;
-        let params = self.list_params(session, call, collection)?;
+        let params = self.list_params(call, collection)?;
         let limits = &self.engine.settings().limits;
         let asked = parse_object(call.query.as_deref(), ObjectUse::Delete, limits)?;
         let head = session.head(&list).await.map_err(|error| self.refusal(session, error))?;
         if differs(conditions.if_match, head.timestamp)
             || conditions.if_none_match == Some(Tag::Any)
         {
-            return Ok(Reply::Stale { existing: None, timestamp: head.timestamp });
+            return Ok(Reply::Stale { existing: None, timestamp: Some(head.timestamp) });
         }
         let mut query = self.query(&list, &params, &None)?;
         if let Some(text) = &params.token {
@@ -233,7 +233,6 @@ impl Kinto {
 
     pub(crate) fn list_params(
         &self,
-        session: &Session,
         call: &Call,
         collection: &CollectionPath,
     ) -> Result<ListParams, Error> {
@@ -241,19 +240,13 @@ impl Kinto {
             Kind::History => Listing::History,
             _ => Listing::Objects,
         };
-        self.parse_list(session, call, listing)
+        self.parse_list(call, listing)
     }
 
-    pub(crate) fn parse_list(
-        &self,
-        session: &Session,
-        call: &Call,
-        listing: Listing,
-    ) -> Result<ListParams, Error> {
+    pub(crate) fn parse_list(&self, call: &Call, listing: Listing) -> Result<ListParams, Error> {
         let rules = Rules {
             listing,
             limits: &self.engine.settings().limits,
-            now: session.engine().now(),
             paginate_by: self.settings.paginate_by,
         };
         parse(call.query.as_deref(), &rules)
@@ -309,14 +302,17 @@ impl Kinto {
         id
     }
 
-    async fn stale_head(
+    /// 412 with the time of the list, for those who may read it.
+    pub(crate) async fn stale_list(
         &self,
         session: &mut Session,
         collection: &CollectionPath,
     ) -> Result<Reply, Error> {
-        let head = session.head_of(collection).await;
-        let head = head.map_err(|error| self.refusal(session, error))?;
-        Ok(Reply::Stale { existing: None, timestamp: head.timestamp })
+        let timestamp = match session.open_list(collection.clone(), ListIntent::Read).await {
+            Ok(list) => Some(self.store(session.head(&list).await, session)?.timestamp),
+            Err(_) => None,
+        };
+        Ok(Reply::Stale { existing: None, timestamp })
     }
 
     fn store<T>(

@@ -93,7 +93,7 @@ impl Kinto {
                 }
             }
             None if conditions.if_match.is_some() => {
-                return self.stale_list(session, path).await;
+                return self.stale_list(session, &path.collection).await;
             }
             None => {}
         }
@@ -207,7 +207,7 @@ impl Kinto {
         Ok(Reply::Object { status: StatusCode::OK, record, permissions: None, fields: None })
     }
 
-    /// 412 with the object, if the caller may read it.
+    /// 412 with the object and its time, if the caller may read it.
     pub(crate) async fn stale_for(
         &self,
         session: &mut Session,
@@ -215,15 +215,7 @@ impl Kinto {
         live: &Record,
     ) -> Result<Reply, Error> {
         let may_read = session.open(path.clone(), Intent::Read).await.is_ok();
-        let existing = may_read.then(|| live.clone());
-        Ok(Reply::Stale { existing, timestamp: live.timestamp() })
-    }
-
-    /// 412 with the time of the list that lacks the object.
-    async fn stale_list(&self, session: &mut Session, path: &RecordPath) -> Result<Reply, Error> {
-        let head = session.head_of(&path.collection).await;
-        let head = head.map_err(|error| self.refusal(session, error))?;
-        Ok(Reply::Stale { existing: None, timestamp: head.timestamp })
+        Ok(if may_read { stale(live) } else { Reply::Stale { existing: None, timestamp: None } })
     }
 
     pub(crate) fn check_id(&self, path: &RecordPath) -> Result<(), Error> {
@@ -278,7 +270,7 @@ fn existing(opened: &Opened) -> Result<&Record, Error> {
 }
 
 fn stale(live: &Record) -> Reply {
-    Reply::Stale { existing: Some(live.clone()), timestamp: live.timestamp() }
+    Reply::Stale { existing: Some(live.clone()), timestamp: Some(live.timestamp()) }
 }
 
 /// Whether `If-Match` forbids to go on.

@@ -25,7 +25,7 @@ impl Kinto {
         session: &mut Session,
         call: &Call,
     ) -> Result<Reply, Error> {
-        let mut params = self.parse_list(session, call, Listing::Permissions)?;
+        let mut params = self.parse_list(call, Listing::Permissions)?;
         params.filters.retain(|filter| filter.field != Field::Timestamp);
         let mut query = Query {
             sort: params.sort.clone(),

@@ -86,8 +86,6 @@ pub(crate) struct Rules<'a> {
     pub(crate) listing: Listing,
     /// Bounds on numbers of conditions, values and keys.
     pub(crate) limits: &'a Limits,
-    /// The present time: filters may not look further ahead than a day.
-    pub(crate) now: Timestamp,
     /// Page size unless less is asked for.
     pub(crate) paginate_by: Option<usize>,
 }
@@ -284,7 +282,7 @@ fn read_parameter(
         },
         "_since" | "_before" | "_to" => {
             params.to_used |= name == "_to";
-            let filter = filters::bound(name, values[0], rules.now)?;
+            let filter = filters::bound(name, values[0])?;
             if rules.listing != Listing::Permissions {
                 params.filters.push(filter);
             }
@@ -388,10 +386,21 @@ fn read_fields(
 
 /// Names and values of a query string.
 pub(crate) fn decode(raw: &str) -> Result<Vec<(String, String)>, Error> {
+    decode_with(raw, None)
+}
+
+/// The same, where values of one name are opaque: what is no text in them is replaced, so that
+/// whoever reads them finds them wrong.
+pub(crate) fn decode_with(raw: &str, opaque: Option<&str>) -> Result<Vec<(String, String)>, Error> {
     let mut pairs = Vec::new();
     for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (Some(name), Some(value)) = (decode_part(name), decode_part(value)) else {
+        let name = decode_part(name);
+        let value = match decode_part(value) {
+            None if name.as_deref() == opaque => Some(char::REPLACEMENT_CHARACTER.to_string()),
+            value => value,
+        };
+        let (Some(name), Some(value)) = (name, value) else {
             return Err(Error::bad_request(
                 "The query string has an incorrect encoding. \
                  Please make sure that requests are encoded in UTF-8.",

@@ -34,8 +34,9 @@ pub(crate) enum Reply {
     NotModified { timestamp: Timestamp },
     /// A text made beforehand.
     Text { status: StatusCode, body: Bytes, headers: Vec<(HeaderName, HeaderValue)> },
-    /// A condition of the client does not hold.
-    Stale { existing: Option<Record>, timestamp: Timestamp },
+    /// A condition of the client does not hold. What is there, and since when, is told to those
+    /// only who may read it.
+    Stale { existing: Option<Record>, timestamp: Option<Timestamp> },
     /// What is asked of a feed, which is read once the unit of work is over.
     Feed(Box<Ask>),
     /// A refusal.
@@ -143,7 +144,10 @@ impl Reply {
                     push_record(&mut text, &resolved.record(record), None);
                     Details::Existing(text)
                 });
-                timed(error.to_response(), resolved.timestamp(timestamp))
+                match timestamp {
+                    Some(timestamp) => timed(error.to_response(), resolved.timestamp(timestamp)),
+                    None => error.to_response(),
+                }
             }
             Self::Feed(_) => unreachable!("a feed is read by whoever runs the request"),
             Self::Error(error) => error.to_response(),

@@ -17,6 +17,17 @@ impl Seq {
     /// keeps exactly, less room for a lifetime of further changes.
     pub const CHOSEN_MAX: i64 = (1 << 53) - (1 << 40);
 
+    /// How far ahead of the server's clock a client may choose a time, in milliseconds: clocks
+    /// differ, and nobody's clock differs by more than a day and is right.
+    pub const AHEAD_MS: i64 = 24 * 3600 * 1000;
+
+    /// The latest time that a client may choose in a collection that was never further than this
+    /// position: a little ahead of the clock, or as far as the collection already is. So nobody
+    /// can carry a collection off into the future, and what a collection told is always accepted.
+    pub fn latest_choice(self, now: Timestamp) -> Timestamp {
+        Timestamp(self.0.max(now.0.saturating_add(Self::AHEAD_MS).min(Self::CHOSEN_MAX)))
+    }
+
     /// The position that follows: the present time unless that would not increase.
     pub fn next(self, now: Timestamp) -> Self {
         Self(now.0.max(self.0 + 1))

@@ -47,7 +47,7 @@ const CASES: &[(&str, Case)] = cases![
     placing::a_taken_time_is_raised_to_a_free_one,
     placing::a_record_may_keep_its_own_past_time,
     placing::a_time_is_free_once_its_record_is_gone_or_elsewhere,
-    placing::a_time_beyond_all_bounds_counts_as_next,
+    placing::a_time_too_far_ahead_counts_as_next,
     placing::the_first_time_of_a_collection_is_its_head,
     placing::exact_places_are_kept_and_must_lie_ahead,
     placing::an_import_brings_tombstones_of_unknown_records,

@@ -168,6 +168,7 @@ impl Engine {
     ) -> Result<Told, EngineError> {
         let head = present.standing.head.seq;
         let reset = from.token.is_none();
+        let continues = from.token.as_ref().is_some_and(|token| token.run.is_some());
         let (at, held, run) = match from.token {
             None => (head, false, None),
             Some(token) => (token.at, token.holds, token.run),
@@ -196,6 +197,11 @@ impl Engine {
             // Nothing happened since.
             Phase::Tail(cursor) if cursor >= head => None,
             phase => walker.go(phase).await?,
+        };
+        let next = match next {
+            Some(Phase::Tail(cursor)) if cursor >= head => None,
+            Some(phase) if walker.is_full() => walker.what_follows(phase).await?,
+            next => next,
         };
         let is_at_rest = next.is_none();
         let is_idle = is_at_rest && walker.entries.is_empty() && !is_under_way;
@@ -227,7 +233,7 @@ impl Engine {
                 run: Some(Run { phase, ..run }),
             },
         };
-        Ok(Told { present, reset, entries, token, sum })
+        Ok(Told { present, reset, continues, entries, token, sum })
     }
 
     // Keeps what the token speaks of, and seals it.
@@ -237,7 +243,7 @@ impl Engine {
         told: Told,
         owner: &Owner<'_>,
     ) -> Result<FeedPage, EngineError> {
-        let Told { present, reset, entries, token, sum } = told;
+        let Told { present, reset, continues, entries, token, sum } = told;
         if let ViewName::Groups(name) = present.view.name {
             let (views, now) = (&self.feeds().views, self.now());
             let bucket = &query.collection.bucket;
@@ -257,6 +263,7 @@ impl Engine {
             reset,
             entries,
             more: token.run.is_some(),
+            continues,
             token: self.feeds().tokens.seal(&token, owner),
             head: present.standing.head.seq,
             sum,
@@ -317,6 +324,8 @@ struct Start {
 struct Told {
     present: Present,
     reset: bool,
+    /// Whether the token that was brought was of the middle of a run.
+    continues: bool,
     entries: Vec<Entry>,
     token: Token,
     sum: Option<nuage_model::Sum>,

@@ -50,6 +50,8 @@ pub(super) struct Walker<'a, 's> {
     pub(super) bytes_left: usize,
     pub(super) entries: Vec<Entry>,
     told: HashSet<RecordId>,
+    /// Only whether there is an entry matters, not what is in it: bodies are not read.
+    peeks: bool,
     readers: HashMap<Signature, Arc<[Principal]>>,
 }
 
@@ -92,6 +94,7 @@ impl<'a, 's> Walker<'a, 's> {
             bytes_left,
             entries: Vec::new(),
             told: HashSet::new(),
+            peeks: false,
             readers: HashMap::default(),
         }
     }
@@ -118,6 +121,17 @@ impl<'a, 's> Walker<'a, 's> {
         }
     }
 
+    /// Where a page that is full goes on: from this phase, or nowhere if nothing follows that was
+    /// not told in it.
+    pub(super) async fn what_follows(&mut self, phase: Phase) -> Result<Option<Phase>, StoreError> {
+        let told = self.entries.len();
+        (self.limit, self.bytes_left, self.peeks) = (told + 1, 1, true);
+        let next = self.go(phase.clone()).await?;
+        let follows = self.entries.len() > told;
+        self.entries.truncate(told);
+        Ok(if follows { Some(phase) } else { next })
+    }
+
     /// Whether the person may see anything at all; also if that is hard to find out.
     pub(super) async fn sees_any(&mut self) -> Result<bool, StoreError> {
         let Some(whose) = self.to.whose() else { return Ok(false) };
@@ -140,7 +154,8 @@ impl<'a, 's> Walker<'a, 's> {
         self.limit.saturating_sub(self.entries.len())
     }
 
-    fn is_full(&self) -> bool {
+    /// Whether no further entry fits.
+    pub(super) fn is_full(&self) -> bool {
         self.room() == 0 || self.bytes_left == 0
     }
 
@@ -178,6 +193,10 @@ impl<'a, 's> Walker<'a, 's> {
         };
         let (from, to) = (self.from, self.to);
         let (traces, next) = self.by_signature(to, from, cursor, asked).await?;
+        if self.peeks {
+            traces.into_iter().for_each(|trace| self.remove(trace.id));
+            return Ok(next);
+        }
         let records = self.fetch(traces.iter().map(|trace| trace.id.clone()).collect()).await?;
         let next = match traces.get(records.len()) {
             None => next,
@@ -364,6 +383,10 @@ impl<'a, 's> Walker<'a, 's> {
         after: Seq,
         end: Option<Seq>,
     ) -> Result<Option<Seq>, StoreError> {
+        if self.peeks {
+            told.into_iter().for_each(|told| self.remove(told.trace().id.clone()));
+            return Ok(end);
+        }
         let changed = told.iter().filter_map(|told| match told {
             Told::Change(trace) => Some(trace.id.clone()),
             Told::Removal(_) => None,

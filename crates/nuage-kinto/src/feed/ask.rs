@@ -11,7 +11,7 @@ use nuage_model::{CollectionPath, Limits, Principal};
 
 use crate::call::Call;
 use crate::error::{Error, Invalid, Location};
-use crate::querystring::decode;
+use crate::querystring::decode_with;
 
 /// Entries of a page unless the client says.
 pub(crate) const PAGE_DEFAULT: usize = 100;
@@ -109,7 +109,7 @@ impl Params {
         };
         let mut seen: Vec<String> = Vec::new();
         let mut wrong = Vec::new();
-        for (name, value) in decode(raw.unwrap_or_default())? {
+        for (name, value) in decode_with(raw.unwrap_or_default(), Some("token"))? {
             let read = match &*name {
                 _ if seen.contains(&name) => Err("It may be given once."),
                 "token" => {

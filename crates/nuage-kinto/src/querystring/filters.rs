@@ -10,8 +10,10 @@ use super::{Listing, Rules, field, invalid, too_many};
 use crate::error::Error;
 use crate::json;
 
-/// Filters on the time may look this far ahead, in milliseconds: clocks differ.
-const AHEAD_MS: i64 = 24 * 3600 * 1000;
+/// The latest time that may be asked for: no position is greater. However far ahead of the clock
+/// it is, a server told it once (before its clock was set right, before it was restored), and what
+/// a server told, it accepts.
+const TIME_MAX: i64 = (1 << 53) - 1;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operator {
@@ -64,11 +66,11 @@ pub(super) fn filter(name: &str, values: &[&str], rules: &Rules<'_>) -> Result<F
 }
 
 /// Reads `_since`, `_before` or `_to`.
-pub(super) fn bound(name: &str, value: &str, now: Timestamp) -> Result<Filter, Error> {
+pub(super) fn bound(name: &str, value: &str) -> Result<Filter, Error> {
     // Null is before every number.
     let value = match integer(value) {
         Ok(None) if value == "null" => Value::Null,
-        Ok(Some(number)) if number < now.0.saturating_add(AHEAD_MS) => number.into(),
+        Ok(Some(number)) if number <= TIME_MAX => number.into(),
         _ => return Err(invalid_value(name)),
     };
     let test = if name == "_since" { Test::Gt(value) } else { Test::Lt(value) };
@@ -205,9 +207,8 @@ impl Reader<'_> {
             Value::String(text) => integer(text).ok().flatten(),
             _ => None,
         };
-        let below = self.rules.now.0.saturating_add(AHEAD_MS);
         match number {
-            Some(number) if (0..below).contains(&number) => Ok(number.into()),
+            Some(number) if (-TIME_MAX..=TIME_MAX).contains(&number) => Ok(number.into()),
             _ => Err(invalid_value(self.name)),
         }
     }

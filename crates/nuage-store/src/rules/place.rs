@@ -42,7 +42,8 @@ impl<T: Tables> Transaction<'_, T> {
         let last = self.last(&path.collection)?;
         let place = match placement {
             Placement::Next => Place { seq: last.next(now), chosen: None },
-            Placement::At(time) if time.0 > Seq::CHOSEN_MAX => {
+            // What is too far ahead is no choice: the answer tells the time that was given.
+            Placement::At(time) if time > last.latest_choice(now) => {
                 Place { seq: last.next(now), chosen: None }
             }
             Placement::At(time) if time.0 > last.0 => Place { seq: Seq(time.0), chosen: None },

@@ -129,18 +129,25 @@ pub(super) async fn a_time_is_free_once_its_record_is_gone_or_elsewhere(store: A
     assert_eq!(store.check().await.expect("it can be checked"), []);
 }
 
-pub(super) async fn a_time_beyond_all_bounds_counts_as_next(store: Arc<dyn Store>) {
+pub(super) async fn a_time_too_far_ahead_counts_as_next(store: Arc<dyn Store>) {
     let posts = founded(&store, "blog", "posts").await;
     apply(&store, NOW, vec![put(&posts.record("a"), "{}")]).await;
-    for (n, time) in [(1, Seq::CHOSEN_MAX + 1), (2, i64::MAX)] {
+    let latest = NOW + Seq::AHEAD_MS;
+    for (n, time) in [(1, latest + 1), (2, i64::MAX)] {
         let outcomes = apply(&store, NOW, vec![put_at(&posts.record("b"), "{}", at(time))]).await;
         assert_eq!(outcomes, [outcome(NOW + n, NOW + n)]);
     }
     let outcomes = apply(&store, NOW, vec![put_at(&posts.record("b"), "{}", at(i64::MIN))]).await;
     assert_eq!(outcomes, [outcome(NOW + 3, i64::MIN)]);
-    let last = Seq::CHOSEN_MAX;
-    let outcomes = apply(&store, NOW, vec![put_at(&posts.record("b"), "{}", at(last))]).await;
-    assert_eq!(outcomes, [outcome(last, last)]);
+    let outcomes = apply(&store, NOW, vec![put_at(&posts.record("b"), "{}", at(latest))]).await;
+    assert_eq!(outcomes, [outcome(latest, latest)]);
+    // As far as the collection already is, and no further, also once it was dropped.
+    apply(&store, NOW, vec![put(&posts.record("c"), "{}")]).await;
+    let again = vec![put_at(&posts.record("d"), "{}", at(latest + 1))];
+    assert_eq!(apply(&store, NOW, again).await, [outcome(latest + 2, latest + 2)]);
+    apply(&store, NOW, vec![Write::DropCollection { collection: posts.clone() }]).await;
+    let outcomes = apply(&store, NOW, vec![put_at(&posts.record("e"), "{}", at(latest))]).await;
+    assert_eq!(outcomes, [outcome(latest + 3, latest)]);
 }
 
 pub(super) async fn the_first_time_of_a_collection_is_its_head(store: Arc<dyn Store>) {

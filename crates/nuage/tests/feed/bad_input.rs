@@ -74,18 +74,10 @@ fn tokens_that_are_none_begin_afresh(backend: Backend) {
     for bytes in tokens.iter().filter(|bytes| ***bytes != *token.as_bytes()) {
         let encoded = percent_encode(bytes, NON_ALPHANUMERIC);
         let answer = owner.send(Call::get(format!("{FEED}?token={encoded}")));
-        // What is not text is no query string.
-        let is_text = std::str::from_utf8(bytes).is_ok();
-        assert_eq!(
-            answer.status,
-            if is_text { 200 } else { 400 },
-            "NUAGE_SEED={seed} {encoded}: {answer}"
-        );
-        if is_text {
-            let page = answer.json();
-            let told = (&page["reset"], &page["data"][0]["id"]);
-            assert_eq!(told, (&json!(true), &json!("a")), "NUAGE_SEED={seed} {encoded}");
-        }
+        assert_eq!(answer.status, 200, "NUAGE_SEED={seed} {encoded}: {answer}");
+        let page = answer.json();
+        let told = (&page["reset"], &page["data"][0]["id"]);
+        assert_eq!(told, (&json!(true), &json!("a")), "NUAGE_SEED={seed} {encoded}");
     }
     for id in ["nonsense", "\u{e9}\u{e9}", "a b", &"x".repeat(9_000)] {
         let call = Call::get(FEED).login(OWNER).header("Accept", "text/event-stream");
@@ -114,7 +106,6 @@ fn questions_that_make_no_sense_are_refused() {
         "_since=0",
         "_limit=5",
         "token=a&token=b",
-        "token=%ff",
         "%00=1",
     ] {
         for accept in ["application/json", "text/event-stream", "application/x-ndjson"] {

@@ -140,7 +140,10 @@ const TIME_FILTERS: &str = r#"
     => 400
     GET /buckets?_since=-1
     => 400
+    # What was told once is accepted, however far ahead it is.
     GET /buckets?_since=99999999999999
+    => 200 | {"data": []}
+    GET /buckets?_since=9007199254740992
     => 400
     GET /buckets?last_modified=abc
     => 400

@@ -125,19 +125,19 @@ const SNAPSHOTS: &str = r#"
     => 201
     PUT /buckets/b/collections/c
     => 201
-    PUT /buckets/b/collections/c/records/r | {"data": {"v": 1, "last_modified": 99999999990000}}
+    PUT /buckets/b/collections/c/records/r | {"data": {"v": 1, "last_modified": 10000}}
     => 201
-    PUT /buckets/b/collections/c/records/r | {"data": {"v": 2, "last_modified": 99999999991000}}
+    PUT /buckets/b/collections/c/records/r | {"data": {"v": 2, "last_modified": 11000}}
     => 200
-    PUT /buckets/b/collections/c/records/s | {"data": {"last_modified": 99999999992000}}
+    PUT /buckets/b/collections/c/records/s | {"data": {"last_modified": 12000}}
     => 201
     DELETE /buckets/b/collections/c/records/r
     => 200
-    GET /buckets/b/snapshot/collections/c@99999999989999
+    GET /buckets/b/snapshot/collections/c@9999
     => 200 | ETag: - | {"data": []}
-    GET /buckets/b/snapshot/collections/c@99999999990000
+    GET /buckets/b/snapshot/collections/c@10000
     => 200 | {"data": [{"id": "r", "v": 1}]}
-    GET /buckets/b/snapshot/collections/c@99999999992000
+    GET /buckets/b/snapshot/collections/c@12000
     => 200 | {"data": [{"id": "s"}, {"id": "r", "v": 2}]}
     GET /buckets/b/snapshot/collections/c@99999999999999
     => 200 | {"data": [{"id": "s"}]}

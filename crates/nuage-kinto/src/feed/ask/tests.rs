@@ -71,7 +71,6 @@ fn anything_else_is_refused() {
         "unknown=1",
         "limit=1&limit=2",
         "token=a&token=a",
-        "token=%ff",
     ] {
         assert_eq!(parse(query).unwrap_err().status, 400, "{query}");
     }

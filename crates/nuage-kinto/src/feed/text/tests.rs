@@ -19,6 +19,7 @@ fn a_page(entries: Vec<Entry>) -> FeedPage {
         entries,
         token: "to\"ken".to_owned(),
         more: true,
+        continues: false,
         head: Seq(9),
         sum: Some(Sum { live: 2, digest: 77 }),
         interest: Interest { whole: true, principals: Arc::new(HashSet::new()) },
