@@ -225,12 +225,12 @@ impl Read for PlainList<'_> {
             collection: &query.collection,
             times: shape.times,
             direction: shape.by_time.unwrap_or(Direction::Ascending),
-            bodies: true,
+            bodies: query.bodies,
             live_only: query.states == States::Live,
             signatures: None,
         };
         let shown = query.limit.min(PLAIN_PAGE);
-        let mut kept = InOrder::new(shown);
+        let mut kept = InOrder::new(shown, query.limit_bytes);
         let head = scan.some_by_time(wanted(shown), &mut |record| kept.push(record)).await?;
         let (records, more) = kept.finish();
         if more && records.len() == shown && shown < query.limit {
@@ -261,14 +261,15 @@ impl Read for List<'_> {
         if asked.is_vain() {
             return Ok(empty);
         }
+        let columns = if asked.wants_bodies() { Columns::Full } else { Columns::Slim };
         let way = asked.way();
         let (records, more) = if asked.shape.by_time.is_some() && way != Way::Ids {
-            let mut kept = InOrder::new(query.limit);
+            let mut kept = InOrder::new(query.limit, query.limit_bytes);
             let mut visit = |record: Record| {
                 if asked.shows(&record) { kept.push(record) } else { ControlFlow::Continue(()) }
             };
             let chunk = if asked.is_exact() { expected_rows(&asked) } else { CHUNK_ROWS };
-            walk(reader, &asked, chunk, Columns::Full, &mut visit).await?;
+            walk(reader, &asked, chunk, columns, &mut visit).await?;
             kept.finish()
         } else {
             let mut kept = Best::new(query);
@@ -278,7 +279,7 @@ impl Read for List<'_> {
                 }
                 ControlFlow::Continue(())
             };
-            walk(reader, &asked, CHUNK_ROWS, Columns::Full, &mut visit).await?;
+            walk(reader, &asked, CHUNK_ROWS, columns, &mut visit).await?;
             kept.finish()
         };
         Ok(Page { records, more, ..empty })

@@ -192,7 +192,11 @@ limits! {
     json_depth: usize, "nesting of arrays and objects";
     header_bytes: usize, "size of a request's line and headers";
     batch_requests: usize, "requests in one batch";
+    record_bytes: usize, "size of one record with its permissions";
     page_records: usize, "records in one page";
+    page_bytes: usize, "size of the records in one page, unless a single one is larger";
+    batch_answer_bytes: usize, "size of the answers in one batch";
+    answers_bytes: usize, "size of the large answers that are held at a time, a quarter for one person";
     id_bytes: usize, "length of an identifier";
     principals: usize, "principals under one permission";
     members: usize, "members of one group";
