@@ -6,7 +6,7 @@
 
 use http::Method;
 use nuage_auth::AuthError;
-use nuage_engine::{Attempts, CommitError, EngineError, Resolved, Session};
+use nuage_engine::{Attempts, CommitError, Crowded, EngineError, Resolved, Session};
 use nuage_http::Body;
 use nuage_model::{Principal, StoreError};
 
@@ -68,6 +68,7 @@ impl Kinto {
             let caller = self.engine.caller(user.clone()).await;
             let caller = caller.map_err(|error| self.refusal_to(user.as_ref(), error))?;
             let mut session = self.engine.session(caller, &attempts).await;
+            session.come_from(call.peer);
             let answers = match &subrequests {
                 None => Answers::One(Box::new(self.reply(&mut session, call).await)),
                 Some(calls) => self.replies(&mut session, calls).await?,
@@ -191,8 +192,15 @@ impl Kinto {
                 Error::invalid_one(Invalid::body(invalid.field, invalid.description))
             }
             EngineError::TooManyGroups(limit) => Error::too_many_groups(limit),
+            EngineError::Crowded(crowded) => self.put_off(crowded),
             EngineError::Store(error) => self.failure(error),
         }
+    }
+
+    /// What may be done once less work waits.
+    pub(crate) fn put_off(&self, crowded: Crowded) -> Error {
+        tracing::warn!(%crowded, "a request was put off");
+        Error::unavailable(self.settings.retry_after_s)
     }
 
     /// What the store could not do: logged here, told to the client in general words.

@@ -75,6 +75,12 @@ pub struct Limits {
     pub write_attempts: usize,
     /// Writes that wait for the disk at a time. Beyond that clients are told to come back.
     pub queued_writes: usize,
+    /// Pieces of work of more than some milliseconds that wait for their turn at a time. Each
+    /// keeps what it works on.
+    pub waiting_work: usize,
+    /// The same, of one person, or of an address when nobody is known. A browser asks for half a
+    /// dozen things at a time.
+    pub waiting_work_own: usize,
 }
 
 impl Default for Limits {
@@ -109,6 +115,8 @@ impl Default for Limits {
             body_ms: 60_000,
             write_attempts: 64,
             queued_writes: 4_096,
+            waiting_work: 1_024,
+            waiting_work_own: 32,
         }
     }
 }

@@ -216,4 +216,6 @@ limits! {
     body_ms: u64, "time to send the body of a request";
     write_attempts: usize, "attempts to apply a change whose premises changed meanwhile";
     queued_writes: usize, "writes that wait for the disk at a time";
+    waiting_work: usize, "pieces of work of some milliseconds or more that wait for their turn";
+    waiting_work_own: usize, "the same, of one person or address";
 }
