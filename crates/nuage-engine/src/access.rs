@@ -44,7 +44,7 @@ pub(crate) enum Right {
 }
 
 /// The names that may be set on a record of this kind.
-pub fn permission_names(kind: Kind) -> &'static [&'static str] {
+pub(crate) fn permission_names(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Bucket => &["collection:create", "group:create", "read", "write"],
         Kind::Collection => &["read", "record:create", "write"],
@@ -62,6 +62,23 @@ pub(crate) fn own(kind: Kind, right: Right) -> &'static [&'static str] {
         (Kind::Record, Right::Delete) => &["write", "delete"],
         (_, Right::Write | Right::Delete) => &["write"],
         (_, Right::Create) => &[],
+    }
+}
+
+/// What a permission gives on the record itself, as names that can be asked for.
+pub(crate) fn implied(kind: Kind, name: &'static str) -> &'static [&'static str] {
+    match (kind, name) {
+        (Kind::Bucket, "write") => {
+            &["collection:create", "group:create", "read", "read:attributes", "write"]
+        }
+        (Kind::Collection, "write") => &["read", "read:attributes", "record:create", "write"],
+        (Kind::Bucket | Kind::Collection, "read") => &["read", "read:attributes"],
+        (Kind::Bucket, "collection:create") => &["collection:create", "read:attributes"],
+        (Kind::Bucket, "group:create") => &["group:create", "read:attributes"],
+        (Kind::Collection, "record:create") => &["read:attributes", "record:create"],
+        (_, "write") => &["read", "write"],
+        (_, "delete") => &["delete"],
+        _ => &["read"],
     }
 }
 

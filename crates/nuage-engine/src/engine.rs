@@ -39,6 +39,7 @@ pub struct Engine {
     pub(crate) schemas: Schemas,
     feeds: Feeds,
     turns: Turns,
+    pub(crate) reads: Turns,
     name: String,
     housekeeping: Housekeeping,
 }
@@ -68,6 +69,7 @@ impl Engine {
         Arc::new(Self {
             schemas: Schemas::new(&settings.limits),
             turns: Turns::of_this_machine(&settings.limits),
+            reads: crate::list::turns(&settings.limits),
             store,
             settings,
             world,

@@ -25,6 +25,7 @@ pub struct Session {
     pub(crate) caller: Caller,
     pub(crate) now: Timestamp,
     address: Option<IpAddr>,
+    pub(crate) page_bytes: usize,
     locks: Vec<OwnedMutexGuard<()>>,
     relied: HashMap<RecordPath, Option<Seq>>,
     /// Read in advance.
@@ -45,6 +46,7 @@ impl Session {
     ) -> Self {
         Self {
             now: engine.now(),
+            page_bytes: engine.settings().limits.page_bytes,
             engine,
             caller,
             address: None,
@@ -73,6 +75,12 @@ impl Session {
     /// Where the requests come from: whose turn it is when nobody is known.
     pub fn come_from(&mut self, address: IpAddr) {
         self.address = Some(address);
+    }
+
+    /// Pages have no more bytes from now on, unless a single record has, nor more than
+    /// [`nuage_model::Limits::page_bytes`].
+    pub fn bound_pages(&mut self, bytes: usize) {
+        self.page_bytes = bytes.min(self.engine.settings().limits.page_bytes);
     }
 
     /// For whom work is done here.

@@ -155,7 +155,21 @@ impl Query {
 
     /// What a record costs, as pages are measured.
     pub fn cost(record: &Record) -> usize {
-        RECORD_BYTES + record.body().len() + record.permissions().len()
+        RECORD_BYTES + record.id.as_str().len() + record.body().len() + record.permissions().len()
+    }
+
+    /// How many of these records, in order, make a page, and what they cost together.
+    pub fn page<'r>(&self, records: impl IntoIterator<Item = &'r Record>) -> (usize, usize) {
+        let (mut count, mut bytes) = (0, 0);
+        for record in records.into_iter().take(self.limit) {
+            let cost = Self::cost(record);
+            if count > 0 && bytes + cost > self.limit_bytes {
+                break;
+            }
+            count += 1;
+            bytes += cost;
+        }
+        (count, bytes)
     }
 
     /// Newest first. Timestamps are unique in a collection, so this order is complete, and so is

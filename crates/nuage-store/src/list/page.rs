@@ -73,15 +73,7 @@ impl<'q> Best<'q> {
     fn cut(&mut self) {
         let query = self.query;
         self.kept.sort_unstable_by(|(a, _), (b, _)| query.compare_positions(a, b));
-        let (mut fitting, mut bytes) = (0, 0);
-        for (_, record) in self.kept.iter().take(query.limit) {
-            let cost = Query::cost(record);
-            if fitting > 0 && bytes + cost > query.limit_bytes {
-                break;
-            }
-            fitting += 1;
-            bytes += cost;
-        }
+        let (fitting, bytes) = query.page(self.kept.iter().map(|(_, record)| record));
         self.more |= fitting < self.kept.len();
         self.kept.truncate(fitting);
         self.bytes = bytes;

@@ -88,8 +88,7 @@ pub(super) async fn head(pool: &Pool, path: &CollectionPath) -> Result<Option<He
 /// One page.
 pub(super) async fn list(pool: &Pool, query: &Query, list_ms: u64) -> Result<Page, Fault> {
     let within = Duration::from_millis(list_ms);
-    let shape = Shape::of(query);
-    let is_plain = shape.by_time.is_some() && shape.is_exact && shape.ids.is_none();
+    let is_plain = is_plain(&Shape::of(query));
     if is_plain
         && query.scope == Scope::All
         && let Some(page) = pool.read(&PlainList(query), within).await?
@@ -114,14 +113,28 @@ pub(super) async fn count(
         None => Cow::Borrowed(query),
         Some(_) => Cow::Owned(Query { after: None, ..query.clone() }),
     };
+    let _slot = if is_counted(&query) { None } else { Some(pool.slot(within).await?) };
+    pool.read(&Count(&query), within).await
+}
+
+/// Whether counters tell how many match.
+pub(super) fn is_counted(query: &Query) -> bool {
     let has_counter = match query.scope {
         Scope::All => true,
         Scope::Readers(_) => query.states == States::Live,
         Scope::Holders(..) => false,
     };
-    let is_counted = query.filters.is_empty() && has_counter;
-    let _slot = if is_counted { None } else { Some(pool.slot(within).await?) };
-    pool.read(&Count(&query), within).await
+    query.filters.is_empty() && has_counter
+}
+
+/// Whether a page is found soon: along an index, and not too many records.
+pub(super) fn is_quick(query: &Query) -> bool {
+    let is_short = query.limit <= PLAIN_PAGE && !matches!(query.scope, Scope::Holders(..));
+    is_short && is_plain(&Shape::of(query))
+}
+
+fn is_plain(shape: &Shape<'_>) -> bool {
+    shape.by_time.is_some() && shape.is_exact && shape.ids.is_none()
 }
 
 /// Whether there can be such a record at all.
