@@ -44,7 +44,7 @@ pub(crate) enum Right {
 }
 
 /// The names that may be set on a record of this kind.
-pub(crate) fn permission_names(kind: Kind) -> &'static [&'static str] {
+pub fn permission_names(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Bucket => &["collection:create", "group:create", "read", "write"],
         Kind::Collection => &["read", "record:create", "write"],

@@ -45,9 +45,9 @@ impl Session {
         &mut self,
         after: Option<HoldingsPlace>,
         looks: usize,
-        tell: &mut (dyn FnMut(Holding) -> ControlFlow<()> + Send),
+        mut tell: impl FnMut(Holding) -> ControlFlow<()> + Send,
     ) -> Result<Option<HoldingsPlace>, EngineError> {
-        let mut walk = Walk { looks, tell };
+        let mut walk = Walk { looks, tell: &mut tell };
         let mut last = None;
         if let Some(place) = after {
             if place.after.is_some()

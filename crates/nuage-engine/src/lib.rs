@@ -37,7 +37,7 @@ mod turns;
 mod validate;
 mod write;
 
-pub use access::{Intent, ListIntent, readers};
+pub use access::{Intent, ListIntent, permission_names, readers};
 pub use authorize::{Opened, OpenedList};
 pub use caller::Caller;
 pub use compact::Housekeeping;
