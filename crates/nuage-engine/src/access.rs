@@ -65,6 +65,23 @@ pub(crate) fn own(kind: Kind, right: Right) -> &'static [&'static str] {
     }
 }
 
+/// What a permission gives on the record itself, as names that can be asked for.
+pub(crate) fn implied(kind: Kind, name: &'static str) -> &'static [&'static str] {
+    match (kind, name) {
+        (Kind::Bucket, "write") => {
+            &["collection:create", "group:create", "read", "read:attributes", "write"]
+        }
+        (Kind::Collection, "write") => &["read", "read:attributes", "record:create", "write"],
+        (Kind::Bucket | Kind::Collection, "read") => &["read", "read:attributes"],
+        (Kind::Bucket, "collection:create") => &["collection:create", "read:attributes"],
+        (Kind::Bucket, "group:create") => &["group:create", "read:attributes"],
+        (Kind::Collection, "record:create") => &["read:attributes", "record:create"],
+        (_, "write") => &["read", "write"],
+        (_, "delete") => &["delete"],
+        _ => &["read"],
+    }
+}
+
 /// The names on a record further up (a collection or a bucket) that grant the right to records
 /// of this kind below it.
 pub(crate) fn inherited(kind: Kind, right: Right, ancestor: Kind) -> &'static [&'static str] {

@@ -184,7 +184,10 @@ impl Session {
     /// Whether the caller may read the whole of a collection as it was, by permissions on it or
     /// above, whether it exists or not. What the operator gives on all records is about those that
     /// there are, not about deleted ones.
-    pub async fn may_read_past(&mut self, collection: &CollectionPath) -> Result<bool, StoreError> {
+    pub(crate) async fn may_read_past(
+        &mut self,
+        collection: &CollectionPath,
+    ) -> Result<bool, StoreError> {
         let (Chain::Whole(above) | Chain::Broken { above, .. }) =
             self.climb(collection.owner()).await?;
         Ok(inherits(&self.caller, collection.kind(), Right::Read, &above).is_some())

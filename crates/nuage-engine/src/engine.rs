@@ -16,7 +16,7 @@ use crate::compact::Housekeeping;
 use crate::feed::{Feeds, Hub};
 use crate::groups::{self, Staged};
 use crate::validate::{ParentSchemas, Schemas};
-use crate::{Caller, EngineError, FeedStatistics, Session, Settings};
+use crate::{Caller, EngineError, FeedStatistics, Session, Settings, Turns};
 
 /// The doors to what is random and timed, handed in so that tests can hold them.
 pub struct World {
@@ -38,6 +38,8 @@ pub struct Engine {
     lock_hasher: RandomState,
     pub(crate) schemas: Schemas,
     feeds: Feeds,
+    turns: Turns,
+    pub(crate) reads: Turns,
     name: String,
     housekeeping: Housekeeping,
 }
@@ -66,6 +68,8 @@ impl Engine {
         store.listen(hub.listener());
         Arc::new(Self {
             schemas: Schemas::new(&settings.limits),
+            turns: Turns::of_this_machine(&settings.limits),
+            reads: crate::list::turns(&settings.limits),
             store,
             settings,
             world,
@@ -113,6 +117,11 @@ impl Engine {
     /// What everything is kept in: for health checks and the command line.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// Where work waits that takes longer than a millisecond or two.
+    pub fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// The present time.

@@ -19,7 +19,7 @@ impl Engine {
     pub async fn erase(self: &Arc<Self>, principal: &Principal) -> Result<(), EngineError> {
         let whom = [principal.clone()];
         // Buckets first: what is below them is gone with them.
-        let mut collections = self.store().collections_of(&whom).await?;
+        let mut collections = self.store().collections_of(&whom, None, usize::MAX).await?;
         collections.sort_by_key(|collection| collection.kind());
         for collection in collections {
             if collection.kind() == Kind::History {

@@ -2,6 +2,8 @@
 
 use nuage_model::{RecordPath, StoreError};
 
+use crate::Crowded;
+
 /// Why a verb was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -20,6 +22,12 @@ pub enum EngineError {
     /// The caller is in more groups, directly or through other groups, than may be counted.
     #[error("the caller is in more than {0} groups")]
     TooManyGroups(usize),
+    /// The record would have more bytes, with its permissions, than one may have.
+    #[error("the record is larger than {0} bytes")]
+    TooLarge(usize),
+    /// Too much work that takes long waits already: try again.
+    #[error(transparent)]
+    Crowded(#[from] Crowded),
     /// The store could not.
     #[error(transparent)]
     Store(#[from] StoreError),

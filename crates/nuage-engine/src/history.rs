@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 
 use nuage_model::{
     Body, CollectionPath, Direction, Field, Filter, Kind, Permissions, Placement, Principal, Query,
-    Readers, RecordPath, Slot, Sort, States, StoreError, Test, Write,
+    Readers, RecordPath, Slot, Sort, States, Test, Write,
 };
 use serde_json::Value;
 
 use crate::access::readers;
-use crate::{Ownership, Session, Trim};
+use crate::{EngineError, Ownership, Session, Trim};
 
 /// Entries removed by one change when the history is trimmed.
 const TRIMMED_MAX: usize = 1_000;
@@ -32,7 +32,7 @@ impl Session {
         deed: Deed<'_>,
         permissions: &Permissions,
         write: usize,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), EngineError> {
         let engine = self.engine.clone();
         let Some(settings) = &engine.settings().history else { return Ok(()) };
         let bucket = match path.kind() {
@@ -128,7 +128,7 @@ impl Session {
         kind: Kind,
         user: &Principal,
         trim: &Trim,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), EngineError> {
         if !trim.users.is_empty() && !trim.users.contains(user) {
             return Ok(());
         }

@@ -12,6 +12,7 @@
 //! - `explain`: why somebody may or may not do something;
 //! - `compact`: forgetting, in the background, what feeds need not tell any more;
 //! - `feed`: what changed since a token, filtered by what the caller may see;
+//! - [`Turns`]: fair turns for work that takes long, elsewhere than where requests are answered;
 //! - `write`: the path of a change, with its consequences: history, memberships, cascades.
 
 mod access;
@@ -27,9 +28,12 @@ mod explain;
 mod feed;
 mod groups;
 mod history;
+mod holdings;
 mod list;
 mod session;
 mod settings;
+mod snapshot;
+mod turns;
 mod validate;
 mod write;
 
@@ -44,5 +48,8 @@ pub use explain::{Answer, Explanation, Level, Source, Verdict};
 pub use feed::mutants;
 pub use feed::{Entry, FeedPage, FeedQuery, FeedSettings, FeedStatistics, Follow, Interest};
 pub use session::{Resolved, Session};
+pub use holdings::{Holding, HoldingsPlace};
 pub use settings::{Grants, History, Ownership, Settings, Trim, Validation};
+pub use snapshot::{OpenedPast, Past, PastPage};
+pub use turns::{Crowded, Places, Requester, Turn, Turns, is_wanted};
 pub use write::Change;

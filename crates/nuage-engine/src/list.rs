@@ -1,13 +1,30 @@
 //! Lists and counts, over the store and what the unit of work changed.
+//!
+//! What is not found in a moment waits for its turn.
+
+use std::borrow::Cow;
 
 use nuage_model::{
-    CollectionPath, Field, Filter, Head, Page, Query, Record, Scope, State, StoreError, Test, View,
+    CollectionPath, Field, Filter, Head, Limits, Page, Query, Record, Scope, State, StoreError, Test,
+    View,
 };
 use serde_json::Value;
 
 use crate::access::readers;
 use crate::engine::read_permissions;
-use crate::{EngineError, OpenedList, Session};
+use crate::{EngineError, OpenedList, Places, Session, Turn, Turns};
+
+/// Long reads at a time. A store reads with as many connections, unless told otherwise.
+const READS: usize = 4;
+
+/// Turns of those who read much.
+pub(crate) fn turns(limits: &Limits) -> Turns {
+    Turns::new(Places {
+        turns: READS,
+        waiting_own: limits.waiting_work_own,
+        waiting: limits.waiting_work,
+    })
+}
 
 impl Session {
     /// One page of an opened list. The scope and the collection of the query are those of the
@@ -17,7 +34,7 @@ impl Session {
         list: &OpenedList,
         query: Query,
     ) -> Result<(Head, Page), EngineError> {
-        let query = scoped(list, query);
+        let query = self.scoped(list, query);
         let page = match self.nothing_new(&query).await? {
             Some(empty) => empty,
             None => self.page(&query).await?,
@@ -47,31 +64,38 @@ impl Session {
         Ok(self.head_over(&list.collection, head))
     }
 
-    /// One page without judging: the caller of this answers for what it shows.
-    pub async fn page_unjudged(&self, query: &Query) -> Result<Page, StoreError> {
-        self.page(query).await
-    }
-
     /// How many records of an opened list match, whatever the limit and position of the query.
     pub async fn count(
         &mut self,
         list: &OpenedList,
         query: Query,
     ) -> Result<(Head, u64), EngineError> {
-        let mut query = scoped(list, query);
+        let mut query = self.scoped(list, query);
         query.after = None;
         let (head, count) = self.total(&query).await?;
         Ok((self.head_over(&list.collection, head), count))
     }
 
+    /// Waits until something that takes long may be read.
+    pub(crate) async fn turn(&self) -> Result<Turn, EngineError> {
+        Ok(self.engine.reads.wait(&self.requester()).await?)
+    }
+
     /// How many match, without judging.
-    pub(crate) async fn total(&self, query: &Query) -> Result<(Option<Head>, u64), StoreError> {
+    pub(crate) async fn total(&self, query: &Query) -> Result<(Option<Head>, u64), EngineError> {
         let staged = self.staged_in(&query.collection);
         let mut count = 0;
         let mut head = None;
         if !self.is_dropped(&query.collection) {
             let stored = without(query, &staged);
-            (head, count) = self.engine.store().count(&stored).await?;
+            let store = self.engine.store();
+            (head, count) = match store.count_at_once(&stored).await? {
+                Some(counted) => counted,
+                None => {
+                    let _turn = self.turn().await?;
+                    store.count(&stored).await?
+                }
+            };
         }
         for record in &staged {
             if query.matches(&View::new(record)) && in_scope(query, record)? {
@@ -82,39 +106,56 @@ impl Session {
     }
 
     /// One page, without judging.
-    pub(crate) async fn page(&self, query: &Query) -> Result<Page, StoreError> {
+    pub(crate) async fn page(&self, query: &Query) -> Result<Page, EngineError> {
         let staged = self.staged_in(&query.collection);
         if self.is_dropped(&query.collection) {
             let empty = Page { head: None, records: Vec::new(), more: false };
-            return merge(query, empty, staged);
+            return Ok(merge(query, empty, staged)?);
         }
-        if staged.is_empty() {
-            return self.engine.store().list(query).await;
-        }
-        let page = self.engine.store().list(&without(query, &staged)).await?;
-        merge(query, page, staged)
+        let stored = without(query, &staged);
+        let store = self.engine.store();
+        let page = match store.list_at_once(&stored).await? {
+            Some(page) => page,
+            None => {
+                let _turn = self.turn().await?;
+                store.list(&stored).await?
+            }
+        };
+        Ok(if staged.is_empty() { page } else { merge(query, page, staged)? })
     }
-}
 
-fn scoped(list: &OpenedList, mut query: Query) -> Query {
-    query.scope = list.scope.clone();
-    query.collection = list.collection.clone();
-    query
+    fn scoped(&self, list: &OpenedList, mut query: Query) -> Query {
+        query.scope = list.scope.clone();
+        query.collection = list.collection.clone();
+        query.limit_bytes = self.page_bytes;
+        query
+    }
 }
 
 /// The query over the store, leaving out what the unit of work knows better.
-fn without(query: &Query, staged: &[Record]) -> Query {
-    let mut query = query.clone();
-    if !staged.is_empty() {
-        let ids = staged.iter().map(|record| Value::from(record.id.as_str())).collect();
-        query.filters.push(Filter { field: Field::Id, test: Test::Exclude(ids) });
+fn without<'q>(query: &'q Query, staged: &[Record]) -> Cow<'q, Query> {
+    if staged.is_empty() {
+        return Cow::Borrowed(query);
     }
-    query
+    let mut query = query.clone();
+    let ids = staged.iter().map(|record| Value::from(record.id.as_str())).collect();
+    query.filters.push(Filter { field: Field::Id, test: Test::Exclude(ids) });
+    Cow::Owned(query)
 }
 
 fn merge(query: &Query, mut page: Page, staged: Vec<Record>) -> Result<Page, StoreError> {
+    // Between the last record of the store's page and what comes later there may be others.
+    let end = page.records.last().filter(|_| page.more);
+    let end = end.map(|last| query.position(&View::new(last)));
     for record in staged {
-        if query.matches(&View::new(&record)) && in_scope(query, &record)? {
+        let shows = {
+            let view = View::new(&record);
+            let is_later = end.as_ref().is_some_and(|end| {
+                query.compare_positions(&query.position(&view), end).is_gt()
+            });
+            !is_later && query.matches(&view)
+        };
+        if shows && in_scope(query, &record)? {
             page.records.push(record);
         }
     }
@@ -122,10 +163,9 @@ fn merge(query: &Query, mut page: Page, staged: Vec<Record>) -> Result<Page, Sto
         query,
         position: query.position(&View::new(record)),
     });
-    if page.records.len() > query.limit {
-        page.records.truncate(query.limit);
-        page.more = true;
-    }
+    let (fitting, _) = query.page(&page.records);
+    page.more |= fitting < page.records.len();
+    page.records.truncate(fitting);
     Ok(page)
 }
 

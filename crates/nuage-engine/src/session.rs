@@ -4,8 +4,10 @@
 //! as one batch. Positions of its own writes are provisional until then: answers are shaped after
 //! the commit, through [`Resolved`].
 
-use foldhash::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use nuage_model::{
     ApplyError, Batch, Body, BucketId, CollectionPath, GroupPath, Guard, Head, Kind, Outcome,
@@ -15,13 +17,15 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::engine::{Engine, Parent};
 use crate::groups::Staged;
-use crate::{Caller, CommitError, EngineError};
+use crate::{Caller, CommitError, EngineError, Requester};
 
 /// One unit of work.
 pub struct Session {
     pub(crate) engine: Arc<Engine>,
     pub(crate) caller: Caller,
     pub(crate) now: Timestamp,
+    address: Option<IpAddr>,
+    pub(crate) page_bytes: usize,
     locks: Vec<OwnedMutexGuard<()>>,
     relied: HashMap<RecordPath, Option<Seq>>,
     /// Read in advance.
@@ -42,8 +46,10 @@ impl Session {
     ) -> Self {
         Self {
             now: engine.now(),
+            page_bytes: engine.settings().limits.page_bytes,
             engine,
             caller,
+            address: None,
             locks,
             relied: HashMap::default(),
             foreseen: HashMap::default(),
@@ -64,6 +70,25 @@ impl Session {
     /// The engine that this is a unit of work of.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// Where the requests come from: whose turn it is when nobody is known.
+    pub fn come_from(&mut self, address: IpAddr) {
+        self.address = Some(address);
+    }
+
+    /// Pages have no more bytes from now on, unless a single record has, nor more than
+    /// [`nuage_model::Limits::page_bytes`].
+    pub fn bound_pages(&mut self, bytes: usize) {
+        self.page_bytes = bytes.min(self.engine.settings().limits.page_bytes);
+    }
+
+    /// For whom work is done here.
+    pub fn requester(&self) -> Requester {
+        match (self.caller.user(), self.address) {
+            (None, Some(address)) => Requester::at(address),
+            _ => Requester::Person(self.caller.author()),
+        }
     }
 
     /// Goes on as somebody else, counting the groups as this unit of work leaves them.

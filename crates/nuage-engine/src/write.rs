@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use nuage_model::{
     Body, GroupPath, Kind, Permissions, Placement, Principal, Query, Readers, Record, RecordPath,
-    StoreError, Timestamp, Write,
+    Timestamp, Write,
 };
 use serde_json::Value;
 
@@ -43,6 +43,10 @@ impl Session {
             (None, Ownership::Inherited) => {}
         }
         self.check_principals(&permissions)?;
+        let bytes_max = self.engine.settings().limits.record_bytes;
+        if change.body.len() + permissions.to_text().len() > bytes_max {
+            return Err(EngineError::TooLarge(bytes_max));
+        }
         let body = self.validated(path, change.body, &opened.parents).await?;
         let record = self.stage_put(opened, body, &permissions, change.chosen).await?;
         Ok((record, permissions))
@@ -113,7 +117,7 @@ impl Session {
         };
         self.rely_on(opened);
         let permissions = opened.permissions.clone();
-        Ok(self.bury(&opened.path, live, &permissions, chosen).await?)
+        self.bury(&opened.path, live, &permissions, chosen).await
     }
 
     /// Deletes the records of one page of a list that the caller may change, with all that is
@@ -126,6 +130,8 @@ impl Session {
     ) -> Result<(Vec<Record>, Option<Record>), EngineError> {
         query.scope = list.scope.clone();
         query.collection = list.collection.clone();
+        // Permissions are read, for the history, and no bodies.
+        query.bodies = false;
         let page = self.page(&query).await?;
         for (path, parent) in &list.parents {
             self.rely(path, Some(&parent.record));
@@ -151,7 +157,7 @@ impl Session {
         live: &Record,
         permissions: &Permissions,
         chosen: Option<Timestamp>,
-    ) -> Result<Record, StoreError> {
+    ) -> Result<Record, EngineError> {
         let write = self.next_write();
         let placement = match chosen {
             Some(at) if at > live.timestamp() => Placement::At(at),

@@ -8,6 +8,7 @@
 mod body;
 mod precondition;
 mod request_id;
+mod room;
 mod serve;
 mod stopping;
 mod watch;
@@ -22,11 +23,12 @@ use bytes::Bytes;
 pub use body::{Body, Pieces, Stream};
 pub use precondition::{PreconditionError, Preconditions, Tag, etag, http_date};
 pub use request_id::RequestId;
+pub use room::{Held, Room, SMALL_BYTES};
 pub use serve::{ServeOptions, serve};
 pub use stopping::Stopping;
 
-/// A request whose body is here in full. Its extensions hold a [`Peer`], a [`RequestId`]
-/// and the word that the server stops ([`Stopping`]).
+/// A request whose body is here in full. Its extensions hold a [`Peer`], a [`RequestId`], the
+/// word that the server stops ([`Stopping`]), and the [`Room`] for its answer.
 pub type Request = http::Request<Bytes>;
 
 /// A response, with its body in full or as a stream.

@@ -25,6 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Facet;
 use crate::request_id::RequestIds;
+use crate::room::Room;
 use crate::serve::answer::answer;
 use crate::stopping::Stopping;
 use crate::watch::{Verdict, Watch};
@@ -114,6 +115,7 @@ struct Server {
     started: Instant,
     request_ids: RequestIds,
     stopping: Stopping,
+    room: Room,
 }
 
 impl Server {
@@ -125,6 +127,7 @@ impl Server {
             .max_header_size(header_bytes)
             .max_buf_size(header_bytes.max(BUFFER_BYTES_MAX));
         Self {
+            room: Room::new(options.limits.answers_bytes),
             facet,
             options,
             http,

@@ -228,14 +228,20 @@ fn merge_bodies(default: Option<&str>, own: Option<String>) -> Option<String> {
 /// One answer inside the answer to a batch: the path with its version, the method, the answer.
 pub(crate) type Part = (String, Method, Response<Bytes>);
 
-/// The answer to a batch.
-pub(crate) fn render(parts: Vec<Part>) -> Response<Bytes> {
-    let size: usize = parts.iter().map(|(path, _, part)| path.len() + part.body().len()).sum();
-    let mut text = String::with_capacity(size + parts.len() * 320 + 32);
+/// Bytes of the names and headers of one answer inside a batch, mostly.
+const PART_BYTES: usize = 512;
+
+/// The answer to a batch, whose parts are made one after the other and have about so many bytes
+/// together.
+pub(crate) fn render(
+    bytes: usize,
+    parts: impl ExactSizeIterator<Item = Part>,
+) -> Response<Bytes> {
+    let mut text = String::with_capacity(bytes + parts.len() * PART_BYTES);
     text.push_str("{\"responses\":[");
-    for (n, (path, method, part)) in parts.iter().enumerate() {
+    for (n, (path, method, part)) in parts.enumerate() {
         text.push_str(if n == 0 { "{\"path\":" } else { ",{\"path\":" });
-        push_json_string(&mut text, path);
+        push_json_string(&mut text, &path);
         text.push_str(",\"status\":");
         text.push_str(part.status().as_str());
         text.push_str(",\"headers\":{");
@@ -249,7 +255,7 @@ pub(crate) fn render(parts: Vec<Part>) -> Response<Bytes> {
         }
         let _ = write!(text, "\"Content-Length\":\"{}\"}},\"body\":", part.body().len());
         match std::str::from_utf8(part.body()) {
-            Ok(body) if *method != Method::HEAD && !body.is_empty() => text.push_str(body),
+            Ok(body) if method != Method::HEAD && !body.is_empty() => text.push_str(body),
             _ => text.push_str("\"\""),
         }
         text.push('}');

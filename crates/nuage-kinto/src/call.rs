@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use nuage_http::Stopping;
+use nuage_http::{Room, Stopping};
 
 use crate::routes::Endpoint;
 
@@ -26,6 +26,8 @@ pub(crate) struct Call {
     pub(crate) alias: Option<&'static str>,
     /// Tells whoever waits that the server stops.
     pub(crate) stopping: Stopping,
+    /// Where room for a large answer is taken.
+    pub(crate) room: Room,
     /// The hash of the password in the body: made once, however often a change is attempted.
     pub(crate) hash: OnceLock<String>,
 }
@@ -55,6 +57,7 @@ impl Call {
             place: self.place,
             alias: Some("default"),
             stopping: self.stopping.clone(),
+            room: self.room.clone(),
             hash,
         }
     }

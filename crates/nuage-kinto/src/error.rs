@@ -256,6 +256,12 @@ impl Error {
             .say(format!("The body of a request may have {limit_bytes} bytes."))
     }
 
+    /// 413, where a record is too large, whatever the request was.
+    pub(crate) fn record_too_large(limit_bytes: usize) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, 113, "Request Entity Too Large")
+            .say(format!("An object may have {limit_bytes} bytes, with its permissions."))
+    }
+
     /// 408: the client took too long to send its request, or the request to be answered.
     pub(crate) fn too_slow() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, 999, "Request Timeout")

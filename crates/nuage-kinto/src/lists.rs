@@ -4,14 +4,17 @@
 
 use http::{HeaderValue, Method, StatusCode};
 use nuage_engine::{Change, Intent, ListIntent, OpenedList, Session};
-use nuage_http::Tag;
-use nuage_model::{CollectionPath, Kind, Query, Scope, States, Timestamp, View};
+use nuage_http::{SMALL_BYTES, Tag};
+use nuage_model::{
+    CollectionPath, Kind, Position, Query, Record, State, States, Timestamp, View,
+};
 
 use crate::Kinto;
 use crate::accounts::Password;
 use crate::call::Call;
 use crate::envelope::{BodyRules, Envelope, Purpose};
 use crate::error::Error;
+use crate::fields::project;
 use crate::objects::{differs, given, preconditions, shown};
 use crate::querystring::{ListParams, Listing, ObjectUse, Rules, parse, parse_object};
 use crate::reply::{ListReply, NextPage, Reply};
@@ -75,19 +78,25 @@ impl Kinto {
                 has_counter: total.is_some(),
                 fields: None,
                 next_page: None,
+                next_url: None,
                 alert,
                 is_timeless: false,
             }));
         }
         let (head, page) = self.store(session.list(&list, query.clone()).await, session)?;
         let last = page.records.last().filter(|_| page.more).cloned();
+        let records = match &params.fields {
+            Some(fields) => self.with_fields(session, page.records, fields).await?,
+            None => page.records,
+        };
         Ok(Reply::List(ListReply {
-            records: page.records,
+            records,
             timestamp: head.timestamp,
             next_page: last.as_ref().map(|_| self.next_page(call, params.clone(), query, None)),
             last,
             total: None,
             has_counter: false,
+            next_url: None,
             fields: params.fields,
             alert,
             is_timeless: false,
@@ -186,7 +195,7 @@ impl Kinto {
         }
         let mut query = self.query(&list, &params, &None)?;
         if let Some(text) = &params.token {
-            let token = self.tokens.decode(text, &query.sort)?;
+            let token = self.tokens.decode(text, &token::order(&query.sort))?;
             let nonce = token.nonce.as_deref().ok_or_else(token::invalid)?;
             self.nonces.spend(nonce, session.engine().now())?;
             query.after = Some(token.position);
@@ -207,6 +216,7 @@ impl Kinto {
             has_counter: false,
             fields: params.fields,
             next_page,
+            next_url: None,
             alert: None,
             is_timeless: false,
         }))
@@ -259,17 +269,17 @@ impl Kinto {
         token: &Option<String>,
     ) -> Result<Query, Error> {
         let after = match token {
-            Some(text) => Some(self.tokens.decode(text, &params.sort)?.position),
+            Some(text) => {
+                Some(self.tokens.decode(text, &token::order(&params.sort))?.position)
+            }
             None => None,
         };
         Ok(Query {
-            collection: list.collection().clone(),
-            scope: Scope::All,
             states: params.states,
             filters: params.filters.clone(),
             sort: params.sort.clone(),
             after,
-            limit: params.page_records,
+            ..Query::all(list.collection().clone(), params.page_records)
         })
     }
 
@@ -285,11 +295,39 @@ impl Kinto {
         let tokens = self.tokens.clone();
         Box::new(move |last| {
             let position = query.position(&View::new(last));
-            let token = tokens.encode(&Token { position, offset: 0, nonce }, &query.sort);
-            let url = format!("{base}?{}", params.next_query(&token));
-            // What cannot be in a header was percent-encoded.
-            HeaderValue::try_from(url).unwrap_or(HeaderValue::from_static(""))
+            let token = Token { position, nonce };
+            next_url(&base, &params, &tokens.encode(&token, &token::order(&query.sort)))
         })
+    }
+
+    /// The address of the next page, where its place is known.
+    pub(crate) fn next_at(
+        &self,
+        call: &Call,
+        params: &ListParams,
+        position: Position,
+        order: &str,
+    ) -> HeaderValue {
+        let base = self.absolute(&call.headers, &call.path);
+        let token = self.tokens.encode(&Token { position, nonce: None }, order);
+        next_url(&base, params, &token)
+    }
+
+    /// The records with some fields only. Much of that is done elsewhere, when it is its turn.
+    async fn with_fields(
+        &self,
+        session: &Session,
+        records: Vec<Record>,
+        fields: &[String],
+    ) -> Result<Vec<Record>, Error> {
+        if records.iter().map(Query::cost).sum::<usize>() < SMALL_BYTES {
+            return Ok(records);
+        }
+        let fields = fields.to_vec();
+        let work = move || records.into_iter().map(|record| projected(record, &fields)).collect();
+        let turns = session.engine().turns();
+        let done = turns.run(&session.requester(), work).await;
+        done.map_err(|crowded| self.put_off(crowded))
     }
 
     /// A new identifier: short for what people name, a UUID for records.
@@ -315,11 +353,24 @@ impl Kinto {
         Ok(Reply::Stale { existing: None, timestamp })
     }
 
-    fn store<T>(
+    pub(crate) fn store<T>(
         &self,
         result: Result<T, nuage_engine::EngineError>,
         session: &Session,
     ) -> Result<T, Error> {
         result.map_err(|error| self.refusal(session, error))
     }
+}
+
+fn next_url(base: &str, params: &ListParams, token: &str) -> HeaderValue {
+    let url = format!("{base}?{}", params.next_query(token));
+    // What cannot be in a header was percent-encoded.
+    HeaderValue::try_from(url).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn projected(mut record: Record, fields: &[String]) -> Record {
+    if let State::Live { body, .. } = &mut record.state {
+        *body = project(body, fields);
+    }
+    record
 }

@@ -2,22 +2,32 @@
 //!
 //! Source: Kinto fact sheet, section 19. Children of an object are not listed for a permission on
 //! the object. Entries are made up for the answer, so they have no times of their own.
+//!
+//! Few entries are sorted as asked, and paged like every list. Where there are many, to sort them
+//! would mean to walk through all of them for each page: pages then follow the engine's order, and
+//! each is sorted in itself.
 
-use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use http::Method;
-use nuage_engine::{Session, permission_names};
+use nuage_engine::{Holding, HoldingsPlace, Session};
 use nuage_model::{
-    CollectionPath, Field, Kind, Permissions, Principal, Query, Record, RecordPath, Scope, Seq,
-    Signature, State, Timestamp, View,
+    CollectionPath, Field, Kind, Position, Query, Record, Seq, Signature, State, Timestamp, View,
 };
 use serde_json::{Map, Value};
 
 use crate::Kinto;
 use crate::call::Call;
 use crate::error::Error;
-use crate::querystring::Listing;
+use crate::querystring::{ListParams, Listing};
 use crate::reply::{ListReply, Reply, noun};
+use crate::token;
+
+/// Records and collections that are looked at for one page, and that are sorted as a whole.
+const LOOKS: usize = 2_000;
+
+/// The order of pages where there are many entries, as tokens name it.
+const ENGINE_ORDER: &str = "permissions";
 
 impl Kinto {
     pub(crate) async fn permissions(
@@ -27,144 +37,150 @@ impl Kinto {
     ) -> Result<Reply, Error> {
         let mut params = self.parse_list(call, Listing::Permissions)?;
         params.filters.retain(|filter| filter.field != Field::Timestamp);
-        let mut query = Query {
+        let query = Query {
             sort: params.sort.clone(),
             filters: params.filters.clone(),
             ..Query::all(CollectionPath::buckets(), params.page_records)
         };
-        if let Some(text) = &params.token {
-            query.after = Some(self.tokens.decode(text, &query.sort)?.position);
-        }
-        let entries = self.entries(session).await?;
-        let total = entries.iter().filter(|entry| query.matches(&View::new(entry))).count();
-        let mut records: Vec<_> =
-            entries.into_iter().filter(|entry| query.matches(&View::new(entry))).collect();
-        records.sort_by(|a, b| {
-            let (a, b) = (query.position(&View::new(a)), query.position(&View::new(b)));
-            query.compare_positions(&a, &b)
-        });
-        let more = records.len() > params.page_records;
-        records.truncate(params.page_records);
-        let last = records.last().filter(|_| more).cloned();
         let is_head = call.method == Method::HEAD;
-        Ok(Reply::List(ListReply {
-            next_page: last.as_ref().map(|_| self.next_page(call, params.clone(), query, None)),
-            last,
-            records,
-            timestamp: Timestamp(0),
-            total: is_head.then_some(total as u64),
-            has_counter: is_head,
-            fields: params.fields,
-            alert: None,
-            is_timeless: true,
-        }))
-    }
-
-    async fn entries(&self, session: &mut Session) -> Result<Vec<Record>, Error> {
-        let mut found: BTreeMap<RecordPath, Vec<&'static str>> = BTreeMap::new();
-        let caller = session.caller().clone();
-        let principals: Vec<Principal> = caller.principals().iter().cloned().collect();
-        let store = self.engine.store();
-        let collections = store.collections_of(&principals).await;
-        for collection in collections.map_err(|e| self.refusal(session, e.into()))? {
-            let kind = collection.kind();
-            let is_listed = match kind {
-                Kind::History => false,
-                Kind::Account => self.settings.features.accounts,
-                _ => true,
-            };
-            if !is_listed {
-                continue;
-            }
-            let scope = Scope::Readers(principals.clone());
-            self.each(session, &collection, scope, |record| {
-                let own = Permissions::from_text(&record.permissions()).unwrap_or_default();
-                let held = permission_names(kind)
-                    .iter()
-                    .copied()
-                    .filter(|name| own.grants(name, &|principal| caller.is(principal)));
-                let path = collection.record(record.id.clone());
-                found.entry(path).or_default().extend(held);
-            })
-            .await?;
+        let going_on = params.token.as_ref().filter(|_| !is_head);
+        let going_on = going_on.and_then(|text| self.tokens.decode(text, ENGINE_ORDER).ok());
+        if let Some(token) = going_on {
+            let place = place_of(&token.position).ok_or_else(token::invalid)?;
+            return self.some_entries(session, call, &params, &query, Some(place)).await;
         }
-        self.open_by_settings(session, &mut found).await?;
-        let mut entries: Vec<_> =
-            found.into_iter().map(|(path, names)| entry(&path, &names)).collect();
-        entries.extend(root_entry(session));
-        Ok(entries)
-    }
-
-    /// Every bucket, collection and group, where the operator opens the whole kind to the caller.
-    async fn open_by_settings(
-        &self,
-        session: &Session,
-        found: &mut BTreeMap<RecordPath, Vec<&'static str>>,
-    ) -> Result<(), Error> {
-        let opened = |kind: Kind| {
-            let verbs = ["read", "write"].into_iter();
-            verbs.filter(|verb| session.granted(kind.as_str(), verb)).collect::<Vec<_>>()
+        let order = token::order(&query.sort);
+        let after = match &params.token {
+            Some(text) => Some(self.tokens.decode(text, &order)?.position),
+            None => None,
         };
-        let kinds = [Kind::Bucket, Kind::Collection, Kind::Group];
-        let given: Vec<_> = kinds.map(|kind| (kind, opened(kind))).into();
-        if given.iter().all(|(_, names)| names.is_empty()) {
-            return Ok(());
-        }
-        let mut buckets = Vec::new();
-        self.each(session, &CollectionPath::buckets(), Scope::All, |record| {
-            buckets.push(nuage_model::BucketId::from(record.id.as_str()));
-        })
-        .await?;
-        for (kind, names) in given.iter().filter(|(_, names)| !names.is_empty()) {
-            for bucket in &buckets {
-                let collection = match kind {
-                    Kind::Collection => CollectionPath::collections(bucket.clone()),
-                    Kind::Group => CollectionPath::groups(bucket.clone()),
-                    _ => {
-                        let path = RecordPath::bucket(bucket.clone());
-                        found.entry(path).or_default().extend(names);
-                        continue;
-                    }
-                };
-                self.each(session, &collection, Scope::All, |record| {
-                    let path = collection.record(record.id.clone());
-                    found.entry(path).or_default().extend(names);
-                })
-                .await?;
+        let mut entries: Vec<_> = root_entry(session).into_iter().collect();
+        let next = session.holdings(None, LOOKS, |holding| {
+            entries.extend(self.entry(&holding));
+            ControlFlow::Continue(())
+        });
+        let next = next.await;
+        if self.store(next, session)?.is_some() {
+            if is_head {
+                // Too many to be counted at each look.
+                let uncounted = ListReply { has_counter: false, ..list(Vec::new(), Some(0), &params) };
+                return Ok(Reply::List(uncounted));
             }
+            return self.some_entries(session, call, &params, &query, None).await;
         }
-        Ok(())
+        entries.retain(|entry| query.matches(&View::new(entry)));
+        let total = is_head.then_some(entries.len() as u64);
+        sort(&mut entries, &query);
+        if let Some(after) = after {
+            let is_after = |entry: &Record| {
+                query.compare_positions(&whole_position(entry, &query), &after).is_gt()
+            };
+            entries.retain(is_after);
+        }
+        let more = entries.len() > params.page_records;
+        entries.truncate(params.page_records);
+        let last = entries.last().filter(|_| more);
+        let next = last.map(|last| whole_position(last, &query));
+        let mut reply = list(entries, total, &params);
+        reply.next_url = next.map(|position| self.next_at(call, &params, position, &order));
+        Ok(Reply::List(reply))
     }
 
-    /// Walks a list to its end.
-    async fn each(
+    /// One page of many, in the order of the engine.
+    async fn some_entries(
         &self,
-        session: &Session,
-        collection: &CollectionPath,
-        scope: Scope,
-        mut visit: impl FnMut(&Record),
-    ) -> Result<(), Error> {
-        let mut query = Query::all(collection.clone(), self.page_records());
-        query.scope = scope;
-        loop {
-            let page = session.page_unjudged(&query).await;
-            let page = page.map_err(|error| self.refusal(session, error.into()))?;
-            page.records.iter().for_each(&mut visit);
-            let Some(last) = page.records.last().filter(|_| page.more) else { return Ok(()) };
-            query.after = Some(query.position(&View::new(last)));
-        }
+        session: &mut Session,
+        call: &Call,
+        params: &ListParams,
+        query: &Query,
+        after: Option<HoldingsPlace>,
+    ) -> Result<Reply, Error> {
+        let root = root_entry(session).filter(|_| after.is_none());
+        let matches = |entry: &Record| query.matches(&View::new(entry));
+        let mut entries: Vec<_> = root.into_iter().filter(matches).collect();
+        let next = session.holdings(after, LOOKS, |holding| {
+            entries.extend(self.entry(&holding).filter(matches));
+            if entries.len() < params.page_records {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        });
+        let next = next.await;
+        let next = self.store(next, session)?;
+        sort(&mut entries, query);
+        let mut reply = list(entries, None, params);
+        reply.next_url = next.map(|place| {
+            let HoldingsPlace { collection, after } = place;
+            let position = vec![
+                Some(collection.bucket.as_str().into()),
+                Some(collection.name.as_str().into()),
+                after.map(|after| after.0.into()),
+            ];
+            self.next_at(call, params, position, ENGINE_ORDER)
+        });
+        Ok(Reply::List(reply))
     }
+
+    fn entry(&self, holding: &Holding) -> Option<Record> {
+        let path = &holding.path;
+        let kind = path.kind();
+        if kind == Kind::Account && !self.settings.features.accounts {
+            return None;
+        }
+        let names: Vec<&str> = holding.names.iter().copied().collect();
+        let mut body = Map::new();
+        body.insert("uri".to_owned(), path.to_string().into());
+        body.insert("resource_name".to_owned(), noun(kind).into());
+        body.insert("permissions".to_owned(), names.into());
+        for part in path.ancestors().chain([path.clone()]) {
+            body.insert(format!("{}_id", noun(part.kind())), part.id.as_str().into());
+        }
+        body.insert("id".to_owned(), path.id.as_str().into());
+        Some(made_up(path.id.as_str(), &Value::Object(body)))
+    }
+}
+
+fn place_of(position: &Position) -> Option<HoldingsPlace> {
+    let [Some(Value::String(bucket)), Some(Value::String(name)), after] = &position[..] else {
+        return None;
+    };
+    let after = after.as_ref().and_then(Value::as_i64).map(Timestamp);
+    Some(HoldingsPlace { collection: CollectionPath::new(bucket.as_str(), name.as_str()), after })
+}
+
+fn list(records: Vec<Record>, total: Option<u64>, params: &ListParams) -> ListReply {
+    ListReply {
+        records,
+        timestamp: Timestamp(0),
+        last: None,
+        total,
+        has_counter: total.is_some(),
+        fields: params.fields.clone(),
+        next_page: None,
+        next_url: None,
+        alert: None,
+        is_timeless: true,
+    }
+}
+
+/// The values by which an entry is sorted, in full: they are short, and the address alone tells two
+/// entries apart.
+fn whole_position(entry: &Record, query: &Query) -> Position {
+    let view = View::new(entry);
+    query.sort.iter().map(|sort| view.get(&sort.field)).collect()
+}
+
+fn sort(entries: &mut Vec<Record>, query: &Query) {
+    let mut placed: Vec<_> =
+        entries.drain(..).map(|entry| (whole_position(&entry, query), entry)).collect();
+    placed.sort_by(|(a, _), (b, _)| query.compare_positions(a, b));
+    entries.extend(placed.into_iter().map(|(_, entry)| entry));
 }
 
 /// What the caller may do at the root.
 fn root_entry(session: &Session) -> Option<Record> {
-    let mut names = Vec::new();
-    if session.granted("bucket", "create") {
-        names.push("bucket:create");
-    }
-    if session.granted("account", "create") {
-        names.push("account:create");
-    }
+    let names = session.holdings_of_root();
     if names.is_empty() {
         return None;
     }
@@ -173,38 +189,6 @@ fn root_entry(session: &Session) -> Option<Record> {
     body.insert("resource_name".to_owned(), "root".into());
     body.insert("permissions".to_owned(), names.into());
     Some(made_up("", &Value::Object(body)))
-}
-
-fn entry(path: &RecordPath, held: &[&'static str]) -> Record {
-    let kind = path.kind();
-    let mut names: Vec<&str> = Vec::new();
-    for name in held {
-        names.extend(implied(kind, name));
-    }
-    names.sort_unstable();
-    names.dedup();
-    let mut body = Map::new();
-    body.insert("uri".to_owned(), path.to_string().into());
-    body.insert("resource_name".to_owned(), noun(kind).into());
-    body.insert("permissions".to_owned(), names.into());
-    for part in path.ancestors().chain([path.clone()]) {
-        body.insert(format!("{}_id", noun(part.kind())), part.id.as_str().into());
-    }
-    body.insert("id".to_owned(), path.id.as_str().into());
-    made_up(path.id.as_str(), &Value::Object(body))
-}
-
-/// What a permission gives on the object itself.
-fn implied(kind: Kind, name: &'static str) -> Vec<&'static str> {
-    match (kind, name) {
-        (Kind::Bucket, "write") => {
-            vec!["collection:create", "group:create", "read", "read:attributes", "write"]
-        }
-        (Kind::Collection, "write") => vec!["read", "read:attributes", "record:create", "write"],
-        (_, "write") => vec!["read", "write"],
-        (Kind::Bucket | Kind::Collection, name) => vec![name, "read:attributes"],
-        (_, name) => vec![name],
-    }
 }
 
 fn made_up(id: &str, body: &Value) -> Record {

@@ -177,6 +177,12 @@ pub(crate) fn parse(raw: Option<&str>, rules: &Rules<'_>) -> Result<ListParams, 
         }
         params.since = filters::only_since(&params.filters);
         params.pairs = pairs;
+        // The address of the next page holds all of it, and must be taken too.
+        let bytes_max = rules.limits.query_bytes();
+        if raw.len() > bytes_max / 3 && params.next_query("").len() > bytes_max {
+            let what = format!("The conditions are limited to {bytes_max} bytes");
+            return Err(Error::invalid_one(Invalid::unnamed(Location::Querystring, what)));
+        }
     }
     let last_key = rules.listing.last_key();
     if !params.sort.iter().any(|sort| sort.field == last_key) {

@@ -8,7 +8,7 @@ use http::header::{CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use nuage_engine::Resolved;
 use nuage_http::{etag, http_date};
-use nuage_model::{Kind, Record, Timestamp};
+use nuage_model::{Kind, Query, Record, Timestamp};
 
 use crate::error::{Details, Error};
 use crate::feed::Ask;
@@ -71,6 +71,8 @@ pub(crate) struct ListReply {
     pub(crate) fields: Option<Vec<String>>,
     /// Makes the address of the next page from the last record.
     pub(crate) next_page: Option<NextPage>,
+    /// The address of the next page, where it is known.
+    pub(crate) next_url: Option<HeaderValue>,
     pub(crate) alert: Option<HeaderValue>,
     /// A list without times: no `ETag`.
     pub(crate) is_timeless: bool,
@@ -94,6 +96,20 @@ impl Reply {
             Self::Error(error) => error.status.is_server_error(),
             Self::Text { status, .. } => status.is_server_error(),
             _ => false,
+        }
+    }
+
+    /// What it holds, in bytes: about as many as the answer will have.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Object { record, permissions, .. } => {
+                Query::cost(record) + permissions.as_ref().map_or(0, String::len)
+            }
+            Self::Fragment(fragment) => Query::cost(&fragment.record) + fragment.permissions.len(),
+            Self::List(list) => list.records.iter().map(Query::cost).sum(),
+            Self::Text { body, .. } => body.len(),
+            Self::Stale { existing, .. } => existing.as_ref().map_or(0, Query::cost),
+            Self::NotModified { .. } | Self::Feed(_) | Self::Error(_) => 0,
         }
     }
 
@@ -182,6 +198,9 @@ impl ListReply {
         }
         if let (Some(last), Some(next_page)) = (self.last, self.next_page) {
             let url = next_page(&resolved.record(last));
+            headers.insert(HeaderName::from_static("next-page"), url);
+        }
+        if let Some(url) = self.next_url {
             headers.insert(HeaderName::from_static("next-page"), url);
         }
         if let Some(alert) = self.alert {

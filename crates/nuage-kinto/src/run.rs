@@ -6,8 +6,8 @@
 
 use http::Method;
 use nuage_auth::AuthError;
-use nuage_engine::{Attempts, CommitError, EngineError, Resolved, Session};
-use nuage_http::Body;
+use nuage_engine::{Attempts, CommitError, Crowded, EngineError, Resolved, Session};
+use nuage_http::{Body, Held, SMALL_BYTES};
 use nuage_model::{Principal, StoreError};
 
 use crate::Kinto;
@@ -27,32 +27,46 @@ enum Answers {
     Batch(Vec<(String, Method, Reply)>),
 }
 
+/// Answers that are larger are made on another thread.
+const LARGE_BYTES: usize = 256 * 1024;
+
 impl Kinto {
     /// Runs a request to its end.
     pub(crate) async fn run(&self, call: &Call) -> nuage_http::Response {
-        let response = match self.attempt(call).await {
+        let mut held = Vec::new();
+        let response = match self.attempt(call, &mut held).await {
             Ok((Answers::One(reply), resolved)) => {
                 let reply = match *reply {
                     Reply::Feed(ask) => return self.feed(*ask).await,
                     reply => reply,
                 };
-                let mut response = reply.render(&resolved);
+                let mut response =
+                    elsewhere(reply.bytes(), move || reply.render(&resolved)).await;
                 self.dress(call, &mut response).await;
                 response
             }
             Ok((Answers::Batch(replies), resolved)) => {
-                let mut parts = Vec::with_capacity(replies.len());
-                for (path, method, reply) in replies {
-                    parts.push((path, method, reply.render(&resolved)));
-                }
-                batch::render(parts)
+                let bytes = replies.iter().map(|(.., reply)| reply.bytes()).sum();
+                elsewhere(bytes, move || {
+                    let parts = replies.into_iter();
+                    let parts = parts.map(|(path, method, reply)| {
+                        (path, method, reply.render(&resolved))
+                    });
+                    batch::render(bytes, parts)
+                })
+                .await
             }
             Err(error) => error.to_response(),
         };
-        response.map(Body::Whole)
+        response.map(|body| Body::Whole(Held::keep(held, body)))
     }
 
-    async fn attempt(&self, call: &Call) -> Result<(Answers, Resolved), Error> {
+    /// Answers before anything is rendered, with the room that was taken for them.
+    async fn attempt(
+        &self,
+        call: &Call,
+        held: &mut Vec<Held>,
+    ) -> Result<(Answers, Resolved), Error> {
         let user = self.identify(call).await?;
         let mut attempts = match (&call.endpoint, &call.method) {
             (Endpoint::Object(path), &(Method::PUT | Method::PATCH | Method::DELETE)) => {
@@ -68,9 +82,15 @@ impl Kinto {
             let caller = self.engine.caller(user.clone()).await;
             let caller = caller.map_err(|error| self.refusal_to(user.as_ref(), error))?;
             let mut session = self.engine.session(caller, &attempts).await;
+            session.come_from(call.peer);
+            held.clear();
             let answers = match &subrequests {
-                None => Answers::One(Box::new(self.reply(&mut session, call).await)),
-                Some(calls) => self.replies(&mut session, calls).await?,
+                None => {
+                    let reply = self.reply(&mut session, call).await;
+                    held.push(self.hold(&session, call, reply.bytes())?);
+                    Answers::One(Box::new(reply))
+                }
+                Some(calls) => self.replies(&mut session, calls, held).await?,
             };
             if let Answers::One(reply) = &answers
                 && (reply.is_abort() || session.is_empty())
@@ -95,7 +115,26 @@ impl Kinto {
         Ok(requests.into_iter().map(|request| self.subcall(call, request)).collect())
     }
 
-    async fn replies(&self, session: &mut Session, calls: &[Subcall]) -> Result<Answers, Error> {
+    /// Room for an answer, before anything of what it tells is written.
+    fn hold(&self, session: &Session, call: &Call, bytes: usize) -> Result<Held, Error> {
+        let holder = match session.caller().user() {
+            Some(user) => user.as_str().to_owned(),
+            None => call.peer.to_string(),
+        };
+        call.room.take(&holder, bytes).ok_or_else(|| {
+            tracing::warn!(holder, "too many large answers wait to be taken");
+            Error::unavailable(self.settings.retry_after_s)
+        })
+    }
+
+    /// Answers each request of a batch. Each may have what the answer to a change takes; lists
+    /// share what is left of the bytes of a batch.
+    async fn replies(
+        &self,
+        session: &mut Session,
+        calls: &[Subcall],
+        held: &mut Vec<Held>,
+    ) -> Result<Answers, Error> {
         let objects = calls.iter().flatten().filter_map(|call| match &call.endpoint {
             Endpoint::Object(path) => Some(path.clone()),
             _ => None,
@@ -104,8 +143,13 @@ impl Kinto {
         if objects.len() > 1 {
             session.foresee(objects).await.map_err(|error| self.failure(error))?;
         }
+        let limits = &self.engine.settings().limits;
+        let own = limits.change_bytes();
+        let mut left = limits.batch_answer_bytes.saturating_sub(calls.len().saturating_mul(own));
+        let mut unheld = 0;
         let mut replies = Vec::with_capacity(calls.len());
         for call in calls {
+            session.bound_pages(own.saturating_add(left));
             let (path, method, reply) = match call {
                 Ok(call) => {
                     let user = self.identify(call).await?;
@@ -113,6 +157,11 @@ impl Kinto {
                         Ok(()) => self.reply(session, call).await,
                         Err(error) => Reply::Error(self.refusal_to(user.as_ref(), error)),
                     };
+                    unheld += reply.bytes();
+                    if unheld >= SMALL_BYTES {
+                        held.push(self.hold(session, call, std::mem::take(&mut unheld))?);
+                    }
+                    left = left.saturating_sub(reply.bytes().saturating_sub(own));
                     (call.path.clone(), call.method.clone(), reply)
                 }
                 Err((path, error)) => (path.clone(), Method::GET, Reply::Error(error.clone())),
@@ -143,7 +192,9 @@ impl Kinto {
             Endpoint::Default { path, .. } => self.default_bucket(session, call, path).await,
             Endpoint::Permissions => self.permissions(session, call).await,
             Endpoint::Explain(path) => self.explain(session, call, path).await,
-            Endpoint::Snapshot { collection, at } => self.snapshot(session, collection, at).await,
+            Endpoint::Snapshot { collection, at } => {
+                self.snapshot(session, call, collection, at).await
+            }
             Endpoint::Hello => self.hello(session, &call.headers).await,
             Endpoint::Heartbeat => self.heartbeat().await,
             Endpoint::LoadBalancerHeartbeat => Ok(Reply::json(http::StatusCode::OK, "{}")),
@@ -191,8 +242,16 @@ impl Kinto {
                 Error::invalid_one(Invalid::body(invalid.field, invalid.description))
             }
             EngineError::TooManyGroups(limit) => Error::too_many_groups(limit),
+            EngineError::TooLarge(limit_bytes) => Error::record_too_large(limit_bytes),
+            EngineError::Crowded(crowded) => self.put_off(crowded),
             EngineError::Store(error) => self.failure(error),
         }
+    }
+
+    /// What may be done once less work waits.
+    pub(crate) fn put_off(&self, crowded: Crowded) -> Error {
+        tracing::warn!(%crowded, "a request was put off");
+        Error::unavailable(self.settings.retry_after_s)
     }
 
     /// What the store could not do: logged here, told to the client in general words.
@@ -208,5 +267,19 @@ impl Kinto {
             }
         }
         Error::unavailable(self.settings.retry_after_s)
+    }
+}
+
+/// Makes an answer: a large one on a thread that may take its time.
+async fn elsewhere<T: Send + 'static>(
+    bytes: usize,
+    make: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    if bytes <= LARGE_BYTES {
+        return make();
+    }
+    match tokio::task::spawn_blocking(make).await {
+        Ok(made) => made,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

@@ -29,7 +29,10 @@ pub use permission::{
     AUTHENTICATED, EVERYONE, Permissions, PermissionsError, Principal, Readers, Signature,
     push_json_string,
 };
-pub use query::{Direction, Field, Filter, Position, Query, Scope, Sort, States, Test, View};
+pub use query::{
+    Direction, Field, Filter, PAGE_BYTES, Position, Query, SORT_KEY_BYTES, Scope, Sort, States, Test,
+    View,
+};
 pub use record::{Head, Page, Record, State};
 pub use seq::{Seq, Timestamp};
 pub use store::{Finding, GroupPath, Pending, Store, StoreError, Tally};

@@ -8,6 +8,11 @@ use serde_json::Value;
 
 use crate::{CollectionPath, Principal, Record, State, compare, same};
 
+/// What a record costs besides its texts.
+const RECORD_BYTES: usize = 128;
+/// What a value costs besides its text: numbers are at most so long.
+const NUMBER_BYTES: usize = 24;
+
 /// A question to one collection.
 #[derive(Clone, Debug)]
 pub struct Query {
@@ -25,7 +30,18 @@ pub struct Query {
     pub after: Option<Position>,
     /// The most records to give.
     pub limit: usize,
+    /// The most bytes of texts to give, unless a single record has more.
+    pub limit_bytes: usize,
+    /// Whether the bodies are wanted; live ones may read as empty objects otherwise.
+    pub bodies: bool,
 }
+
+/// Bytes of texts in a page, unless a question says otherwise.
+pub const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes of one value inside a body by which lists are sorted: what is longer is compared so far,
+/// and by the keys that follow. A place in a list is no longer than that for each key.
+pub const SORT_KEY_BYTES: usize = 128;
 
 /// Which records of a collection a caller may be shown.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -132,7 +148,28 @@ impl Query {
             sort: Self::sort_default(),
             after: None,
             limit,
+            limit_bytes: PAGE_BYTES,
+            bodies: true,
         }
+    }
+
+    /// What a record costs, as pages are measured.
+    pub fn cost(record: &Record) -> usize {
+        RECORD_BYTES + record.id.as_str().len() + record.body().len() + record.permissions().len()
+    }
+
+    /// How many of these records, in order, make a page, and what they cost together.
+    pub fn page<'r>(&self, records: impl IntoIterator<Item = &'r Record>) -> (usize, usize) {
+        let (mut count, mut bytes) = (0, 0);
+        for record in records.into_iter().take(self.limit) {
+            let cost = Self::cost(record);
+            if count > 0 && bytes + cost > self.limit_bytes {
+                break;
+            }
+            count += 1;
+            bytes += cost;
+        }
+        (count, bytes)
     }
 
     /// Newest first. Timestamps are unique in a collection, so this order is complete, and so is
@@ -155,7 +192,11 @@ impl Query {
 
     /// The values by which the record is sorted.
     pub fn position(&self, view: &View<'_>) -> Position {
-        self.sort.iter().map(|sort| view.get(&sort.field)).collect()
+        let key = |sort: &Sort| match view.get(&sort.field) {
+            Some(value) if matches!(sort.field, Field::Body(_)) => Some(start_of(value)),
+            value => value,
+        };
+        self.sort.iter().map(key).collect()
     }
 
     /// Compares two positions in the order of this query.
@@ -240,6 +281,39 @@ impl Test {
                 array(value).is_some_and(|a| items.iter().any(|i| a.iter().any(|v| same(v, i))))
             }
         }
+    }
+}
+
+/// As much of a value as is compared.
+fn start_of(value: Value) -> Value {
+    fn start(value: Value, left: &mut usize) -> Value {
+        *left = left.saturating_sub(NUMBER_BYTES);
+        match value {
+            Value::String(mut text) => {
+                text.truncate(text.floor_char_boundary(*left));
+                *left -= text.len();
+                Value::String(text)
+            }
+            Value::Array(items) => {
+                let mut items = items.into_iter();
+                let next = || (*left > 0).then(|| items.next()).flatten().map(|v| start(v, left));
+                std::iter::from_fn(next).collect()
+            }
+            Value::Object(members) => {
+                let mut members = members.into_iter();
+                let next = || {
+                    let (name, value) = members.next().filter(|(name, _)| name.len() < *left)?;
+                    *left -= name.len();
+                    Some((name, start(value, left)))
+                };
+                std::iter::from_fn(next).collect()
+            }
+            value => value,
+        }
+    }
+    match value {
+        Value::String(text) if text.len() <= SORT_KEY_BYTES => Value::String(text),
+        value => start(value, &mut (SORT_KEY_BYTES + NUMBER_BYTES)),
     }
 }
 

@@ -43,6 +43,17 @@ pub trait Store: Send + Sync {
     /// One page of a list, with the head of the collection in the same snapshot.
     fn list<'a>(&'a self, query: &'a Query) -> Pending<'a, Result<Page, StoreError>>;
 
+    /// The same as [`Store::list`], if it is found in a moment. Otherwise `None`: to be listed when
+    /// it is the turn of whoever asks.
+    fn list_at_once<'a>(&'a self, query: &'a Query)
+    -> Pending<'a, Result<Option<Page>, StoreError>>;
+
+    /// The same of [`Store::count`].
+    fn count_at_once<'a>(
+        &'a self,
+        query: &'a Query,
+    ) -> Pending<'a, Result<Option<(Option<Head>, u64)>, StoreError>>;
+
     /// How many records match, whatever the limit and the position of the query, with the head of
     /// the collection in the same snapshot.
     fn count<'a>(
@@ -98,11 +109,13 @@ pub trait Store: Send + Sync {
     /// it.
     fn listen(&self, listener: Listener);
 
-    /// The collections that may hold records whose readers include one of these principals: a
-    /// hint, to be followed by a list of each.
+    /// The collections that may hold records whose readers include one of these principals, in
+    /// order, after this one: a hint, to be followed by a list of each.
     fn collections_of<'a>(
         &'a self,
         principals: &'a [Principal],
+        after: Option<&'a CollectionPath>,
+        limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>>;
 
     /// Collections that were ever touched and hold something (live or dead), in order, after this

@@ -80,6 +80,20 @@ impl Store for FaultStore {
         self.pass(|store| store.list(query))
     }
 
+    fn list_at_once<'a>(
+        &'a self,
+        query: &'a Query,
+    ) -> Pending<'a, Result<Option<Page>, StoreError>> {
+        self.pass(|store| store.list_at_once(query))
+    }
+
+    fn count_at_once<'a>(
+        &'a self,
+        query: &'a Query,
+    ) -> Pending<'a, Result<Option<(Option<Head>, u64)>, StoreError>> {
+        self.pass(|store| store.count_at_once(query))
+    }
+
     fn count<'a>(
         &'a self,
         query: &'a Query,
@@ -141,8 +155,10 @@ impl Store for FaultStore {
     fn collections_of<'a>(
         &'a self,
         principals: &'a [Principal],
+        after: Option<&'a CollectionPath>,
+        limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
-        self.pass(|store| store.collections_of(principals))
+        self.pass(|store| store.collections_of(principals, after, limit))
     }
 
     fn collections<'a>(

@@ -69,6 +69,20 @@ impl Store for Accounts {
         closed()
     }
 
+    fn list_at_once<'a>(
+        &'a self,
+        _: &'a Query,
+    ) -> Pending<'a, Result<Option<Page>, StoreError>> {
+        closed()
+    }
+
+    fn count_at_once<'a>(
+        &'a self,
+        _: &'a Query,
+    ) -> Pending<'a, Result<Option<(Option<Head>, u64)>, StoreError>> {
+        closed()
+    }
+
     fn count<'a>(&'a self, _: &'a Query) -> Pending<'a, Result<(Option<Head>, u64), StoreError>> {
         closed()
     }
@@ -125,6 +139,8 @@ impl Store for Accounts {
     fn collections_of<'a>(
         &'a self,
         _: &'a [Principal],
+        _: Option<&'a CollectionPath>,
+        _: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
         closed()
     }

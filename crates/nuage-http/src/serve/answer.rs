@@ -43,6 +43,7 @@ pub(super) async fn answer(
     parts.extensions.insert(Peer(link.peer));
     parts.extensions.insert(id.clone());
     parts.extensions.insert(server.stopping.clone());
+    parts.extensions.insert(server.room.clone());
     let started =
         tracing::enabled!(target: ACCESS, tracing::Level::INFO).then(tokio::time::Instant::now);
     let known = Known::of(&parts, id, link.peer);

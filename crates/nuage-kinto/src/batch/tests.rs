@@ -181,7 +181,7 @@ fn answers_in_order() {
         r#""Content-Length":"11"},"body":{"data":{}}},{"path":"/v1/\"","status":401,"headers":{"#,
         r#""WWW-Authenticate":"Basic, Bearer","Content-Length":"0"},"body":""}]}"#,
     );
-    assert_eq!(render(parts).into_body(), wanted);
+    assert_eq!(render(64, parts.into_iter()).into_body(), wanted);
 }
 
 proptest! {

@@ -94,6 +94,11 @@ impl<'a> Asked<'a> {
         self.holders.is_some()
     }
 
+    /// Whether bodies are looked at, or shown.
+    pub(crate) fn wants_bodies(&self) -> bool {
+        self.query.bodies || self.shape.filters_bodies || !self.sorts_by_name()
+    }
+
     /// Whether the order is one of names and times, which are told without a body.
     pub(crate) fn sorts_by_name(&self) -> bool {
         self.query.sort.iter().all(|sort| matches!(sort.field, Field::Id | Field::Timestamp))

@@ -1,35 +1,33 @@
-//! What a list keeps on its way: as many records as asked for, and no more bytes than a page
-//! may have. A page that was cut short says that others follow.
+//! What a list keeps on its way: as many records as asked for, and no more bytes of them, unless
+//! the first alone has more. A page that was cut short says that others follow.
 
 use std::ops::ControlFlow;
 
-use nuage_model::{Position, Query, Record, View};
-
-/// Bytes after which a page takes no further record.
-const PAGE_BYTES: usize = 64 * 1024 * 1024;
-/// What a record costs besides its texts.
-const RECORD_BYTES: usize = 128;
+use nuage_model::{PAGE_BYTES, Position, Query, Record, View};
 
 /// The first records of a walk that goes in the order asked for.
 pub(crate) struct InOrder {
     records: Vec<Record>,
     limit: usize,
+    limit_bytes: usize,
     bytes: usize,
     more: bool,
 }
 
 impl InOrder {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { records: Vec::new(), limit, bytes: 0, more: false }
+    pub(crate) fn new(limit: usize, limit_bytes: usize) -> Self {
+        Self { records: Vec::new(), limit, limit_bytes, bytes: 0, more: false }
     }
 
     /// Keeps the record, or stops the walk.
     pub(crate) fn push(&mut self, record: Record) -> ControlFlow<()> {
-        if self.records.len() >= self.limit || self.bytes >= PAGE_BYTES {
+        let bytes = self.bytes + Query::cost(&record);
+        let fits = self.records.is_empty() || bytes <= self.limit_bytes;
+        if self.records.len() >= self.limit || !fits {
             self.more = true;
             return ControlFlow::Break(());
         }
-        self.bytes += cost(&record);
+        self.bytes = bytes;
         self.records.push(record);
         ControlFlow::Continue(())
     }
@@ -56,11 +54,11 @@ impl<'q> Best<'q> {
 
     /// Keeps the record as long as it may be among the first.
     pub(crate) fn push(&mut self, record: Record) {
-        self.bytes += cost(&record);
+        self.bytes += Query::cost(&record);
         let position = self.query.position(&View::new(&record));
         self.kept.push((position, record));
         let too_many = self.kept.len() > self.query.limit.saturating_mul(2).max(64);
-        if too_many || self.bytes > 2 * PAGE_BYTES {
+        if too_many || self.bytes > self.query.limit_bytes.saturating_mul(2).max(PAGE_BYTES) {
             self.cut();
         }
     }
@@ -75,19 +73,9 @@ impl<'q> Best<'q> {
     fn cut(&mut self) {
         let query = self.query;
         self.kept.sort_unstable_by(|(a, _), (b, _)| query.compare_positions(a, b));
-        let mut bytes = 0;
-        let fitting = self.kept.iter().take(query.limit).take_while(|(_, record)| {
-            let fits = bytes < PAGE_BYTES;
-            bytes += if fits { cost(record) } else { 0 };
-            fits
-        });
-        let fitting = fitting.count();
+        let (fitting, bytes) = query.page(self.kept.iter().map(|(_, record)| record));
         self.more |= fitting < self.kept.len();
         self.kept.truncate(fitting);
         self.bytes = bytes;
     }
-}
-
-fn cost(record: &Record) -> usize {
-    RECORD_BYTES + record.body().len() + record.permissions().len()
 }

@@ -165,6 +165,30 @@ impl Store for PostgresStore {
         Box::pin(async move { Ok(query::list(&self.pool, query, self.list_ms).await?) })
     }
 
+    fn list_at_once<'a>(
+        &'a self,
+        query: &'a Query,
+    ) -> Pending<'a, Result<Option<Page>, StoreError>> {
+        Box::pin(async move {
+            if !query::is_quick(query) {
+                return Ok(None);
+            }
+            Ok(Some(query::list(&self.pool, query, self.list_ms).await?))
+        })
+    }
+
+    fn count_at_once<'a>(
+        &'a self,
+        query: &'a Query,
+    ) -> Pending<'a, Result<Option<(Option<Head>, u64)>, StoreError>> {
+        Box::pin(async move {
+            if !query::is_counted(query) {
+                return Ok(None);
+            }
+            Ok(Some(query::count(&self.pool, query, self.list_ms).await?))
+        })
+    }
+
     fn count<'a>(
         &'a self,
         query: &'a Query,
@@ -236,8 +260,12 @@ impl Store for PostgresStore {
     fn collections_of<'a>(
         &'a self,
         principals: &'a [Principal],
+        after: Option<&'a CollectionPath>,
+        limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
-        Box::pin(async move { Ok(places::collections_of(&self.pool, principals).await?) })
+        Box::pin(async move {
+            Ok(places::collections_of(&self.pool, principals, after, limit).await?)
+        })
     }
 
     fn collections<'a>(

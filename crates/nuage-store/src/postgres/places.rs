@@ -13,7 +13,7 @@ use crate::postgres::errors::Fault;
 use crate::postgres::pool::Pool;
 use crate::postgres::query::ANSWER;
 use crate::postgres::reader::{Read, Reader};
-use crate::postgres::rows::{self, is_storable};
+use crate::postgres::rows::{self as columns, is_storable};
 
 /// How long counting all collections may take.
 const TALLY: Duration = Duration::from_secs(30);
@@ -28,7 +28,8 @@ const GROUPS_OF: &str = "
 const COLLECTIONS_OF: &str = "
     SELECT d.bucket, d.collection FROM unnest($1::text[]) AS own (principal)
     CROSS JOIN LATERAL (SELECT bucket, collection FROM directory_collections
-        WHERE principal = own.principal OFFSET 0) AS d";
+        WHERE principal = own.principal AND (bucket, collection) > ($2, $3)
+        ORDER BY bucket, collection LIMIT $4) AS d";
 const COLLECTIONS: &str = "
     SELECT bucket, collection FROM collections
     WHERE (bucket, collection) > ($1, $2)
@@ -45,7 +46,11 @@ pub(super) const DIRECTIONS: &[&str] = &[GROUPS_OF, COLLECTIONS_OF, COLLECTIONS]
 
 /// The groups that have one of these members, in order.
 pub(super) async fn groups_of(pool: &Pool, members: &[Principal]) -> Result<Vec<GroupPath>, Fault> {
-    let rows = of(pool, GROUPS_OF, members).await?;
+    let who = names_of(members);
+    if who.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = pool.read(&GroupsOf(who), ANSWER).await?;
     let groups = rows.iter().map(|row| {
         let (bucket, group) = pair(row)?;
         Ok(GroupPath { bucket: bucket.into(), group: group.into() })
@@ -57,10 +62,17 @@ pub(super) async fn groups_of(pool: &Pool, members: &[Principal]) -> Result<Vec<
 pub(super) async fn collections_of(
     pool: &Pool,
     principals: &[Principal],
+    after: Option<&CollectionPath>,
+    limit: usize,
 ) -> Result<Vec<CollectionPath>, Fault> {
-    let rows = of(pool, COLLECTIONS_OF, principals).await?;
-    let paths = rows.iter().map(path);
-    Ok(paths.collect::<Result<BTreeSet<_>, Fault>>()?.into_iter().collect())
+    let who = names_of(principals);
+    if who.is_empty() {
+        return Ok(Vec::new());
+    }
+    let of = CollectionsOf { who, after: names(after), limit: rows(limit) };
+    let found = pool.read(&of, ANSWER).await?;
+    let paths = found.iter().map(path).collect::<Result<BTreeSet<_>, Fault>>()?;
+    Ok(paths.into_iter().take(limit).collect())
 }
 
 /// The collections that hold something, in order.
@@ -69,9 +81,7 @@ pub(super) async fn collections(
     after: Option<&CollectionPath>,
     limit: usize,
 ) -> Result<Vec<CollectionPath>, Fault> {
-    // No collection has two empty names.
-    let after = after.map_or(("", ""), |after| (after.bucket.as_str(), after.name.as_str()));
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let (after, limit) = (names(after), rows(limit));
     pool.read(&Collections { after, limit }, TALLY).await?.iter().map(path).collect()
 }
 
@@ -80,8 +90,8 @@ pub(super) async fn tally(pool: &Pool) -> Result<BTreeMap<Kind, Tally>, Fault> {
     let _slot = pool.slot(TALLY).await?;
     let mut tallies: BTreeMap<Kind, Tally> = BTreeMap::new();
     for row in pool.read(&Tallies, TALLY).await? {
-        let name: &str = rows::value(&row, 0)?;
-        let (live, tombstones): (i64, i64) = (rows::value(&row, 1)?, rows::value(&row, 2)?);
+        let name: &str = columns::value(&row, 0)?;
+        let (live, tombstones): (i64, i64) = (columns::value(&row, 1)?, columns::value(&row, 2)?);
         let tally = tallies.entry(CollectionPath::new("", name).kind()).or_default();
         tally.live += u64::try_from(live).unwrap_or(0);
         tally.tombstones += u64::try_from(tombstones).unwrap_or(0);
@@ -90,23 +100,43 @@ pub(super) async fn tally(pool: &Pool) -> Result<BTreeMap<Kind, Tally>, Fault> {
     Ok(tallies)
 }
 
-async fn of(pool: &Pool, sql: &'static str, who: &[Principal]) -> Result<Vec<Row>, Fault> {
-    let who = who.iter().map(Principal::as_str).filter(|text| is_storable(text)).collect();
-    let of = Of { sql, who };
-    if of.who.is_empty() { Ok(Vec::new()) } else { pool.read(&of, ANSWER).await }
+fn names_of(who: &[Principal]) -> Vec<&str> {
+    who.iter().map(Principal::as_str).filter(|text| is_storable(text)).collect()
 }
 
-struct Of<'a> {
-    sql: &'static str,
-    who: Vec<&'a str>,
+// No collection has two empty names.
+fn names(after: Option<&CollectionPath>) -> (&str, &str) {
+    after.map_or(("", ""), |after| (after.bucket.as_str(), after.name.as_str()))
 }
 
-impl Read for Of<'_> {
+fn rows(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+struct GroupsOf<'a>(Vec<&'a str>);
+
+impl Read for GroupsOf<'_> {
     type Answer = Vec<Row>;
 
     async fn read(&self, reader: &Reader<'_>) -> Result<Self::Answer, Fault> {
-        let statement = reader.prepare_cached(self.sql).await?;
-        Ok(reader.query(&statement, &[&self.who]).await?)
+        let statement = reader.prepare_cached(GROUPS_OF).await?;
+        Ok(reader.query(&statement, &[&self.0]).await?)
+    }
+}
+
+struct CollectionsOf<'a> {
+    who: Vec<&'a str>,
+    after: (&'a str, &'a str),
+    limit: i64,
+}
+
+impl Read for CollectionsOf<'_> {
+    type Answer = Vec<Row>;
+
+    async fn read(&self, reader: &Reader<'_>) -> Result<Self::Answer, Fault> {
+        let statement = reader.prepare_cached(COLLECTIONS_OF).await?;
+        let (bucket, name) = self.after;
+        Ok(reader.query(&statement, &[&self.who, &bucket, &name, &self.limit]).await?)
     }
 }
 
@@ -137,7 +167,7 @@ impl Read for Tallies {
 }
 
 fn pair(row: &Row) -> Result<(&str, &str), Fault> {
-    Ok((rows::value(row, 0)?, rows::value(row, 1)?))
+    Ok((columns::value(row, 0)?, columns::value(row, 1)?))
 }
 
 fn path(row: &Row) -> Result<CollectionPath, Fault> {

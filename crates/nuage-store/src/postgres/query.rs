@@ -88,8 +88,7 @@ pub(super) async fn head(pool: &Pool, path: &CollectionPath) -> Result<Option<He
 /// One page.
 pub(super) async fn list(pool: &Pool, query: &Query, list_ms: u64) -> Result<Page, Fault> {
     let within = Duration::from_millis(list_ms);
-    let shape = Shape::of(query);
-    let is_plain = shape.by_time.is_some() && shape.is_exact && shape.ids.is_none();
+    let is_plain = is_plain(&Shape::of(query));
     if is_plain
         && query.scope == Scope::All
         && let Some(page) = pool.read(&PlainList(query), within).await?
@@ -114,14 +113,28 @@ pub(super) async fn count(
         None => Cow::Borrowed(query),
         Some(_) => Cow::Owned(Query { after: None, ..query.clone() }),
     };
+    let _slot = if is_counted(&query) { None } else { Some(pool.slot(within).await?) };
+    pool.read(&Count(&query), within).await
+}
+
+/// Whether counters tell how many match.
+pub(super) fn is_counted(query: &Query) -> bool {
     let has_counter = match query.scope {
         Scope::All => true,
         Scope::Readers(_) => query.states == States::Live,
         Scope::Holders(..) => false,
     };
-    let is_counted = query.filters.is_empty() && has_counter;
-    let _slot = if is_counted { None } else { Some(pool.slot(within).await?) };
-    pool.read(&Count(&query), within).await
+    query.filters.is_empty() && has_counter
+}
+
+/// Whether a page is found soon: along an index, and not too many records.
+pub(super) fn is_quick(query: &Query) -> bool {
+    let is_short = query.limit <= PLAIN_PAGE && !matches!(query.scope, Scope::Holders(..));
+    is_short && is_plain(&Shape::of(query))
+}
+
+fn is_plain(shape: &Shape<'_>) -> bool {
+    shape.by_time.is_some() && shape.is_exact && shape.ids.is_none()
 }
 
 /// Whether there can be such a record at all.
@@ -225,12 +238,12 @@ impl Read for PlainList<'_> {
             collection: &query.collection,
             times: shape.times,
             direction: shape.by_time.unwrap_or(Direction::Ascending),
-            bodies: true,
+            bodies: query.bodies,
             live_only: query.states == States::Live,
             signatures: None,
         };
         let shown = query.limit.min(PLAIN_PAGE);
-        let mut kept = InOrder::new(shown);
+        let mut kept = InOrder::new(shown, query.limit_bytes);
         let head = scan.some_by_time(wanted(shown), &mut |record| kept.push(record)).await?;
         let (records, more) = kept.finish();
         if more && records.len() == shown && shown < query.limit {
@@ -261,14 +274,15 @@ impl Read for List<'_> {
         if asked.is_vain() {
             return Ok(empty);
         }
+        let columns = if asked.wants_bodies() { Columns::Full } else { Columns::Slim };
         let way = asked.way();
         let (records, more) = if asked.shape.by_time.is_some() && way != Way::Ids {
-            let mut kept = InOrder::new(query.limit);
+            let mut kept = InOrder::new(query.limit, query.limit_bytes);
             let mut visit = |record: Record| {
                 if asked.shows(&record) { kept.push(record) } else { ControlFlow::Continue(()) }
             };
             let chunk = if asked.is_exact() { expected_rows(&asked) } else { CHUNK_ROWS };
-            walk(reader, &asked, chunk, Columns::Full, &mut visit).await?;
+            walk(reader, &asked, chunk, columns, &mut visit).await?;
             kept.finish()
         } else {
             let mut kept = Best::new(query);
@@ -278,7 +292,7 @@ impl Read for List<'_> {
                 }
                 ControlFlow::Continue(())
             };
-            walk(reader, &asked, CHUNK_ROWS, Columns::Full, &mut visit).await?;
+            walk(reader, &asked, CHUNK_ROWS, columns, &mut visit).await?;
             kept.finish()
         };
         Ok(Page { records, more, ..empty })

@@ -219,10 +219,25 @@ impl Store for SqliteStore {
         Box::pin(ready(self.read_head(collection)))
     }
 
+    fn list_at_once<'a>(
+        &'a self,
+        query: &'a Query,
+    ) -> Pending<'a, Result<Option<Page>, StoreError>> {
+        let quick = self.quickly(|c, deadline| query::list(c, query, Pace::Quick, deadline));
+        Box::pin(ready(quick))
+    }
+
+    fn count_at_once<'a>(
+        &'a self,
+        query: &'a Query,
+    ) -> Pending<'a, Result<Option<(Option<Head>, u64)>, StoreError>> {
+        let quick = self.quickly(|c, deadline| query::count(c, query, Pace::Quick, deadline));
+        Box::pin(ready(quick))
+    }
+
     fn list<'a>(&'a self, query: &'a Query) -> Pending<'a, Result<Page, StoreError>> {
         Box::pin(async move {
-            let quick = self.quickly(|c, deadline| query::list(c, query, Pace::Quick, deadline));
-            if let Some(page) = quick? {
+            if let Some(page) = self.list_at_once(query).await? {
                 return Ok(page);
             }
             let query = query.clone();
@@ -237,8 +252,7 @@ impl Store for SqliteStore {
         query: &'a Query,
     ) -> Pending<'a, Result<(Option<Head>, u64), StoreError>> {
         Box::pin(async move {
-            let quick = self.quickly(|c, deadline| query::count(c, query, Pace::Quick, deadline));
-            if let Some(count) = quick? {
+            if let Some(count) = self.count_at_once(query).await? {
                 return Ok(count);
             }
             let query = query.clone();
@@ -315,8 +329,12 @@ impl Store for SqliteStore {
     fn collections_of<'a>(
         &'a self,
         principals: &'a [Principal],
+        after: Option<&'a CollectionPath>,
+        limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
-        Box::pin(async move { self.at_once(|c| places::collections_of(c, principals)) })
+        Box::pin(async move {
+            self.at_once(|c| places::collections_of(c, principals, after, limit))
+        })
     }
 
     fn collections<'a>(

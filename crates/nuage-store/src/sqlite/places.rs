@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nuage_model::{CollectionPath, GroupPath, Kind, Principal, Tally};
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 use crate::sqlite::errors::Fault;
 
@@ -14,7 +14,9 @@ pub(super) const GROUPS: &str = "
         AND members.member = directory_groups.member
     WHERE directory_groups.member = ?1";
 const COLLECTIONS_OF: &str = "
-    SELECT bucket, collection FROM directory_collections WHERE principal = ?1";
+    SELECT bucket, collection FROM directory_collections
+    WHERE principal = ?1 AND (bucket, collection) > (?2, ?3)
+    ORDER BY bucket, collection LIMIT ?4";
 const COLLECTIONS: &str = "
     SELECT bucket, collection FROM collections
     WHERE (bucket, collection) > (?1, ?2) AND dropped = 0 AND live + tombstones > 0
@@ -50,13 +52,21 @@ pub(super) fn groups_of(
 pub(super) fn collections_of(
     connection: &Connection,
     principals: &[Principal],
+    after: Option<&CollectionPath>,
+    limit: usize,
 ) -> Result<Vec<CollectionPath>, Fault> {
     let mut collections = BTreeSet::new();
+    // No collection has two empty names.
+    let (bucket, name) = after.map_or(("", ""), |path| (path.bucket.as_str(), path.name.as_str()));
+    let rows = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(COLLECTIONS_OF)?;
     for principal in principals {
-        let paths = statement.query_map([principal.as_str()], path)?;
+        let paths = statement.query_map(params![principal.as_str(), bucket, name, rows], path)?;
         for path in paths {
             collections.insert(path?);
+        }
+        while collections.len() > limit {
+            collections.pop_last();
         }
     }
     Ok(collections.into_iter().collect())

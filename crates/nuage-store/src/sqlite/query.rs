@@ -20,6 +20,8 @@ use crate::sqlite::tables;
 
 /// Records that a page read on the calling thread may have.
 const QUICK_PAGE: i64 = 1_000;
+/// Bytes that it may have.
+const QUICK_BYTES: usize = 256 * 1024;
 /// Rows that may be passed over there.
 const QUICK_ROWS: i64 = 2_000;
 
@@ -61,13 +63,22 @@ pub(super) fn list(
         return Ok(None);
     }
     let direction = asked.shape.by_time.unwrap_or(Direction::Ascending);
-    let scan = scan(&asked, connection, deadline, direction, Columns::Full);
+    let columns = if asked.wants_bodies() { Columns::Full } else { Columns::Slim };
+    let scan = scan(&asked, connection, deadline, direction, columns);
     let (records, more) = if asked.shape.by_time.is_some() && way != Way::Ids {
-        let mut kept = InOrder::new(query.limit);
+        let limit_bytes = match pace {
+            Pace::Quick => query.limit_bytes.min(QUICK_BYTES),
+            Pace::Patient => query.limit_bytes,
+        };
+        let mut kept = InOrder::new(query.limit, limit_bytes);
         walk(&asked, way, &scan, &mut |record| {
             Ok(if asked.shows(&record) { kept.push(record) } else { ControlFlow::Continue(()) })
         })?;
-        kept.finish()
+        let (records, more) = kept.finish();
+        if more && records.len() < query.limit && limit_bytes < query.limit_bytes {
+            return Ok(None);
+        }
+        (records, more)
     } else {
         let mut kept = Best::new(query);
         walk(&asked, way, &scan, &mut |record| {

@@ -144,7 +144,7 @@ async fn exercise(store: &Arc<dyn Store>) {
         apply(store, vec![Write::SetMembers { group: group.clone(), members }]).await;
     }
     assert_eq!(store.groups_of(std::slice::from_ref(&member)).await.unwrap(), [group]);
-    store.collections_of(&[member]).await.unwrap();
+    store.collections_of(&[member], None, usize::MAX).await.unwrap();
     assert_eq!(store.get(&paths).await.unwrap().len(), paths.len());
     store.head(&paths[0].collection).await.unwrap();
     store.list(&Query::all(paths[0].collection.clone(), 2)).await.unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nuage_model::{
-    Batch, Body, CollectionPath, Direction, Field, Filter, Permissions, Placement, Principal,
+    Batch, Body, CollectionPath, Direction, Field, Filter, PAGE_BYTES, Permissions, Placement, Principal,
     Query, Readers, Record, Scope, Sort, States, Store, Test, Timestamp, View, Write,
 };
 use nuage_testkit::backend::Backend;
@@ -134,6 +134,8 @@ fn question(path: &CollectionPath, records: &[Record], random: &mut Random) -> Q
         sort,
         after: None,
         limit: *random.pick(&[1, 400, 999, 1_000, 1_001, 2_000, 10_000]),
+        limit_bytes: PAGE_BYTES,
+        bodies: true,
     };
     if random.chance(30) {
         query.after = Some(query.position(&View::new(random.pick(records))));

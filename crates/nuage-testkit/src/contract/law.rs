@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use nuage_model::{
-    CollectionPath, Direction, Field, Filter, Permissions, Placement, Principal, Query, Readers,
+    CollectionPath, Direction, Field, Filter, PAGE_BYTES, Permissions, Placement, Principal, Query, Readers,
     Record, RecordId, RecordPath, Scope, Sort, States, Store, Test, View, Write,
 };
 use serde_json::{Value, json};
@@ -128,6 +128,8 @@ fn question(posts: &CollectionPath, records: &[Record], random: &mut Random) -> 
         sort: order(random),
         after: None,
         limit: random.below(12) + 1,
+        limit_bytes: *random.pick(&[1, 400, PAGE_BYTES]),
+        bodies: true,
     };
     if random.chance(30) && !records.is_empty() {
         query.after = Some(query.position(&View::new(random.pick(records))));

@@ -192,7 +192,11 @@ limits! {
     json_depth: usize, "nesting of arrays and objects";
     header_bytes: usize, "size of a request's line and headers";
     batch_requests: usize, "requests in one batch";
+    record_bytes: usize, "size of one record with its permissions";
     page_records: usize, "records in one page";
+    page_bytes: usize, "size of the records in one page, unless a single one is larger";
+    batch_answer_bytes: usize, "size of the answers in one batch";
+    answers_bytes: usize, "size of the large answers that are held at a time, a quarter for one person";
     id_bytes: usize, "length of an identifier";
     principals: usize, "principals under one permission";
     members: usize, "members of one group";
@@ -212,4 +216,6 @@ limits! {
     body_ms: u64, "time to send the body of a request";
     write_attempts: usize, "attempts to apply a change whose premises changed meanwhile";
     queued_writes: usize, "writes that wait for the disk at a time";
+    waiting_work: usize, "pieces of work of some milliseconds or more that wait for their turn";
+    waiting_work_own: usize, "the same, of one person or address";
 }

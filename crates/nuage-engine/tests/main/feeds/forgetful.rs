@@ -236,6 +236,20 @@ impl Store for Forgetful {
         self.inner.list(query)
     }
 
+    fn list_at_once<'a>(
+        &'a self,
+        query: &'a Query,
+    ) -> Pending<'a, Result<Option<Page>, StoreError>> {
+        self.inner.list_at_once(query)
+    }
+
+    fn count_at_once<'a>(
+        &'a self,
+        query: &'a Query,
+    ) -> Pending<'a, Result<Option<(Option<Head>, u64)>, StoreError>> {
+        self.inner.count_at_once(query)
+    }
+
     fn count<'a>(
         &'a self,
         query: &'a Query,
@@ -293,8 +307,10 @@ impl Store for Forgetful {
     fn collections_of<'a>(
         &'a self,
         principals: &'a [Principal],
+        after: Option<&'a CollectionPath>,
+        limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
-        self.inner.collections_of(principals)
+        self.inner.collections_of(principals, after, limit)
     }
 
     fn collections<'a>(

@@ -1,0 +1,169 @@
+//! On what somebody holds permissions, a piece at a time.
+//!
+//! The pieces follow the order of the collections, and in each the newest records come first: an
+//! order in which one can go on without looking at what came before. What is below a record is not
+//! told for a permission on that record.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use nuage_model::{
+    CollectionPath, Kind, Permissions, Principal, Query, RecordPath, Scope, Timestamp, View,
+};
+
+use crate::access::{implied, permission_names};
+use crate::{EngineError, Session};
+
+/// Collections asked for at a time.
+const COLLECTIONS: usize = 100;
+/// Records looked at in one turn.
+const ROWS: usize = 500;
+
+/// A record on which somebody holds permissions.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Holding {
+    /// Which.
+    pub path: RecordPath,
+    /// Their names, with those that they give on the record itself.
+    pub names: BTreeSet<&'static str>,
+}
+
+/// A place between two holdings.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HoldingsPlace {
+    /// In this collection,
+    pub collection: CollectionPath,
+    /// after the record of that time; at its end if there is none.
+    pub after: Option<Timestamp>,
+}
+
+impl Session {
+    /// Tells what the caller holds permissions on, after a place, until it is told to stop or has
+    /// looked at so many records and collections. Gives the place where it stopped; `None` at the
+    /// end.
+    pub async fn holdings(
+        &mut self,
+        after: Option<HoldingsPlace>,
+        looks: usize,
+        mut tell: impl FnMut(Holding) -> ControlFlow<()> + Send,
+    ) -> Result<Option<HoldingsPlace>, EngineError> {
+        let mut walk = Walk { looks, tell: &mut tell };
+        let mut last = None;
+        if let Some(place) = after {
+            if place.after.is_some()
+                && let Some(stopped) = self.walk(place.clone(), &mut walk).await?
+            {
+                return Ok(Some(stopped));
+            }
+            last = Some(place.collection);
+        }
+        loop {
+            let collections = self.places_to_look(last.as_ref()).await?;
+            if collections.is_empty() {
+                return Ok(None);
+            }
+            for collection in collections {
+                if walk.looks == 0 {
+                    return Ok(last.map(|collection| HoldingsPlace { collection, after: None }));
+                }
+                walk.looks -= 1;
+                let place = HoldingsPlace { collection: collection.clone(), after: None };
+                if let Some(stopped) = self.walk(place, &mut walk).await? {
+                    return Ok(Some(stopped));
+                }
+                last = Some(collection);
+            }
+        }
+    }
+
+    /// What the caller may do where no record is.
+    pub fn holdings_of_root(&self) -> Vec<&'static str> {
+        let names = [("bucket", "bucket:create"), ("account", "account:create")];
+        let held = names.into_iter().filter(|(kind, _)| self.granted(kind, "create"));
+        held.map(|(_, name)| name).collect()
+    }
+
+    /// The next collections that may hold something for the caller: all, where the operator opens a
+    /// kind to them.
+    async fn places_to_look(
+        &self,
+        after: Option<&CollectionPath>,
+    ) -> Result<Vec<CollectionPath>, EngineError> {
+        let _turn = self.turn().await?;
+        let store = self.engine.store();
+        let kinds = [Kind::Bucket, Kind::Collection, Kind::Group];
+        Ok(if kinds.iter().any(|kind| !self.opened_by_operator(*kind).is_empty()) {
+            store.collections(after, COLLECTIONS).await?
+        } else {
+            store.collections_of(&self.principals(), after, COLLECTIONS).await?
+        })
+    }
+
+    /// What the operator gives to the caller on all records of a kind.
+    fn opened_by_operator(&self, kind: Kind) -> Vec<&'static str> {
+        if !matches!(kind, Kind::Bucket | Kind::Collection | Kind::Group) {
+            return Vec::new();
+        }
+        let verbs = ["read", "write"].into_iter();
+        verbs.filter(|verb| self.granted(kind.as_str(), verb)).collect()
+    }
+
+    fn principals(&self) -> Vec<Principal> {
+        self.caller.principals().iter().cloned().collect()
+    }
+
+    /// Goes through one collection, from a place in it or from its beginning.
+    async fn walk(
+        &mut self,
+        place: HoldingsPlace,
+        walk: &mut Walk<'_>,
+    ) -> Result<Option<HoldingsPlace>, EngineError> {
+        let HoldingsPlace { collection, after } = place;
+        let kind = collection.kind();
+        if kind == Kind::History {
+            return Ok(None);
+        }
+        let given = self.opened_by_operator(kind);
+        let mut query = Query::all(collection.clone(), ROWS);
+        query.bodies = false;
+        query.after = after.map(|after| vec![Some(after.0.into())]);
+        if given.is_empty() {
+            query.scope = Scope::Readers(self.principals());
+        }
+        let mut last = after;
+        loop {
+            if walk.looks == 0 {
+                // Without a record looked at, the collection itself was not yet.
+                let after = last.or(Some(Timestamp(i64::MAX)));
+                return Ok(Some(HoldingsPlace { collection, after }));
+            }
+            query.limit = ROWS.min(walk.looks);
+            let turn = self.turn().await?;
+            let page = self.engine.store().list(&query).await?;
+            for record in &page.records {
+                walk.looks -= 1;
+                let own = Permissions::from_text(&record.permissions()).unwrap_or_default();
+                let is_me = |principal: &str| self.caller.is(principal);
+                let held = permission_names(kind).iter().copied();
+                let held = held.filter(|name| own.grants(name, &is_me));
+                let names = held.chain(given.iter().copied()).flat_map(|name| implied(kind, name));
+                let names: BTreeSet<_> = names.copied().collect();
+                let path = collection.record(record.id.clone());
+                if !names.is_empty() && (walk.tell)(Holding { path, names }).is_break() {
+                    let after = Some(record.timestamp());
+                    return Ok(Some(HoldingsPlace { collection, after }));
+                }
+            }
+            drop(turn);
+            let Some(end) = page.records.last().filter(|_| page.more) else { return Ok(None) };
+            last = Some(end.timestamp());
+            query.after = Some(query.position(&View::new(end)));
+        }
+    }
+}
+
+struct Walk<'a> {
+    /// How many records and collections may still be looked at.
+    looks: usize,
+    tell: &'a mut (dyn FnMut(Holding) -> ControlFlow<()> + Send),
+}
