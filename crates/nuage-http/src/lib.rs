@@ -20,7 +20,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 
 pub use body::{Body, Pieces, Stream};
-pub use precondition::{PreconditionError, Preconditions, Tag, etag, http_date};
+pub use precondition::{PreconditionError, Preconditions, Tags, etag, http_date};
 pub use request_id::RequestId;
 pub use serve::{ServeOptions, serve};
 pub use stopping::Stopping;

@@ -1,12 +1,12 @@
 //! One request of this protocol: alone, or inside a batch.
 
 use std::net::IpAddr;
-use std::sync::OnceLock;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use nuage_http::Stopping;
 
+use crate::accounts::Hashing;
 use crate::routes::Endpoint;
 
 /// A request on its way to an endpoint.
@@ -26,8 +26,7 @@ pub(crate) struct Call {
     pub(crate) alias: Option<&'static str>,
     /// Tells whoever waits that the server stops.
     pub(crate) stopping: Stopping,
-    /// The hash of the password in the body: made once, however often a change is attempted.
-    pub(crate) hash: OnceLock<String>,
+    pub(crate) hashing: Hashing,
 }
 
 /// Where a request came from.
@@ -40,10 +39,6 @@ pub(crate) enum Place {
 impl Call {
     /// The same request to another endpoint: an alias under its real name.
     pub(crate) fn under(&self, endpoint: Endpoint, path: String) -> Self {
-        let hash = OnceLock::new();
-        if let Some(known) = self.hash.get() {
-            let _ = hash.set(known.clone());
-        }
         Self {
             method: self.method.clone(),
             endpoint,
@@ -55,7 +50,7 @@ impl Call {
             place: self.place,
             alias: Some("default"),
             stopping: self.stopping.clone(),
-            hash,
+            hashing: Hashing::default(),
         }
     }
 }

@@ -111,7 +111,7 @@ impl Kinto {
             body,
             place: Place::Alone,
             alias: None,
-            hash: Default::default(),
+            hashing: Default::default(),
         }))
     }
 
@@ -157,7 +157,7 @@ impl Kinto {
                 place: Place::InBatch,
                 stopping: batch.stopping.clone(),
                 alias: None,
-                hash: Default::default(),
+                hashing: Default::default(),
             }),
         }
     }

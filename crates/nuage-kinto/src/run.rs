@@ -5,10 +5,9 @@
 //! before it was applied.
 
 use http::Method;
-use nuage_auth::AuthError;
 use nuage_engine::{Attempts, CommitError, EngineError, Resolved, Session};
 use nuage_http::Body;
-use nuage_model::{Principal, StoreError};
+use nuage_model::{Kind, Principal, StoreError};
 
 use crate::Kinto;
 use crate::batch;
@@ -24,7 +23,7 @@ type Subcall = Result<Call, (String, Error)>;
 /// What one unit of work answers.
 enum Answers {
     One(Box<Reply>),
-    Batch(Vec<(String, Method, Reply)>),
+    Batch(Vec<(String, Method, Kind, Reply)>),
 }
 
 impl Kinto {
@@ -36,14 +35,14 @@ impl Kinto {
                     Reply::Feed(ask) => return self.feed(*ask).await,
                     reply => reply,
                 };
-                let mut response = reply.render(&resolved);
+                let mut response = reply.render(call.endpoint.kind(), &resolved);
                 self.dress(call, &mut response).await;
                 response
             }
             Ok((Answers::Batch(replies), resolved)) => {
                 let mut parts = Vec::with_capacity(replies.len());
-                for (path, method, reply) in replies {
-                    parts.push((path, method, reply.render(&resolved)));
+                for (path, method, kind, reply) in replies {
+                    parts.push((path, method, reply.render(kind, &resolved)));
                 }
                 batch::render(parts)
             }
@@ -72,6 +71,14 @@ impl Kinto {
                 None => Answers::One(Box::new(self.reply(&mut session, call).await)),
                 Some(calls) => self.replies(&mut session, calls).await?,
             };
+            let calls = || std::iter::once(call).chain(subrequests.iter().flatten().flatten());
+            if calls().any(|call| call.hashing.is_wanted()) {
+                drop(session);
+                for call in calls() {
+                    self.hash_password(call).await?;
+                }
+                continue;
+            }
             if let Answers::One(reply) = &answers
                 && (reply.is_abort() || session.is_empty())
             {
@@ -106,23 +113,25 @@ impl Kinto {
         }
         let mut replies = Vec::with_capacity(calls.len());
         for call in calls {
-            let (path, method, reply) = match call {
+            let (path, method, kind, reply) = match call {
                 Ok(call) => {
                     let user = self.identify(call).await?;
                     let reply = match session.act_as(user.clone()).await {
                         Ok(()) => self.reply(session, call).await,
                         Err(error) => Reply::Error(self.refusal_to(user.as_ref(), error)),
                     };
-                    (call.path.clone(), call.method.clone(), reply)
+                    (call.path.clone(), call.method.clone(), call.endpoint.kind(), reply)
                 }
-                Err((path, error)) => (path.clone(), Method::GET, Reply::Error(error.clone())),
+                Err((path, error)) => {
+                    (path.clone(), Method::GET, Kind::Record, Reply::Error(error.clone()))
+                }
             };
             if let Reply::Error(error) = &reply
                 && reply.is_abort()
             {
                 return Err(error.clone());
             }
-            replies.push((path, method, reply));
+            replies.push((path, method, kind, reply));
         }
         Ok(Answers::Batch(replies))
     }
@@ -167,10 +176,7 @@ impl Kinto {
         let authorization = call.headers.get(http::header::AUTHORIZATION);
         let Some(authorization) = authorization else { return Ok(None) };
         let identified = self.auth.identify(Some(authorization.as_bytes()), call.peer).await;
-        identified.map_err(|error| match error {
-            AuthError::TooManyAttempts { retry_after_s } => Error::too_many_attempts(retry_after_s),
-            AuthError::Store(error) => self.failure(error),
-        })
+        identified.map_err(|error| self.unknown(error))
     }
 
     /// The engine's answer in the words of this protocol.
