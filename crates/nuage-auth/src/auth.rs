@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use argon2::password_hash::try_generate_salt;
 use nuage_engine::Engine;
@@ -9,12 +10,10 @@ use nuage_model::{Principal, Record, RecordPath, StoreError};
 
 use crate::basic::Credentials;
 use crate::cache::{Cache, Digest, Found, Judgement, Seen};
-use crate::password::Hasher;
+use crate::password;
 use crate::settings::{Policy, PolicyKind, Settings, SettingsError};
-use crate::throttle::{Suspect, Throttle};
-
-/// Wait told to clients when too many passwords are being verified, in seconds.
-const CROWDED_S: u64 = 1;
+use crate::throttle::{Key, Network, Suspect, Throttle};
+use crate::turns::{Asker, Clock, Crowded, Purpose, Turns};
 
 /// Says who is asking.
 pub struct Auth {
@@ -25,15 +24,18 @@ pub struct Auth {
     /// can make up do not push them out.
     accounts: Cache,
     others: Cache,
-    throttle: Throttle,
-    hasher: Hasher,
+    turns: Turns,
+    clock: Clock,
+    /// How often a password was compared with a hash.
+    #[cfg(test)]
+    verified: std::sync::atomic::AtomicUsize,
 }
 
 /// Why it is not said who is asking.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// Too many wrong passwords for this account or from this address, or too many passwords to
-    /// verify at this moment.
+    /// So many passwords have to be looked at, or so many wrong ones were, that the turn of this
+    /// one did not come in time.
     #[error("too many attempts, try again in {retry_after_s} s")]
     TooManyAttempts {
         /// When to try again, in seconds.
@@ -44,10 +46,35 @@ pub enum AuthError {
     Store(#[from] StoreError),
 }
 
+impl From<Crowded> for AuthError {
+    fn from(crowded: Crowded) -> Self {
+        let seconds = crowded.after.as_secs_f64().ceil().max(1.0);
+        Self::TooManyAttempts { retry_after_s: seconds as u64 }
+    }
+}
+
 impl Auth {
     /// Asks these policies.
     pub fn new(engine: Arc<Engine>, settings: Settings) -> Result<Self, SettingsError> {
+        // The time of day may be set back, and what was to last a moment would last a day.
+        let started = Instant::now();
+        Self::with_clock(engine, settings, Arc::new(move || started.elapsed()))
+    }
+
+    fn with_clock(
+        engine: Arc<Engine>,
+        settings: Settings,
+        clock: Clock,
+    ) -> Result<Self, SettingsError> {
         settings.check()?;
+        let limits = &engine.settings().limits;
+        let turns = Turns::new(
+            Throttle::new(&settings.throttling),
+            Arc::clone(&clock),
+            password::parallel(),
+            limits.queued_passwords,
+            Duration::from_millis(limits.password_ms),
+        );
         let mut key = [0; 32];
         for half in key.chunks_exact_mut(16) {
             half.copy_from_slice(&try_generate_salt().expect("the system gives random bytes"));
@@ -57,8 +84,10 @@ impl Auth {
             key,
             accounts: Cache::new(settings.cache_s),
             others: Cache::new(settings.cache_s),
-            throttle: Throttle::new(&settings.throttling),
-            hasher: Hasher::new(),
+            turns,
+            clock,
+            #[cfg(test)]
+            verified: Default::default(),
             settings,
         })
     }
@@ -79,11 +108,11 @@ impl Auth {
     /// Credentials that were judged not long ago are neither decoded nor hashed again. They are
     /// dropped when their account changes.
     ///
-    /// A wrong password counts against the account name and the address. Where another policy
-    /// comes after the accounts, a name without account is in normal use (many people may even
-    /// share one name with a password each), and counts for nothing; a wrong password for an
-    /// account that exists still counts, and a locked account is refused rather than taken for
-    /// another person. So in that order a lock tells that an account exists, as signing up does.
+    /// A wrong password counts against the account name and the address, and makes further ones
+    /// wait. Where another policy comes after the accounts, a name without account is in normal
+    /// use (many people may even share one name with a password each), and counts for nothing; a
+    /// wrong password for an account that exists still counts. So in that order a wait tells that
+    /// an account exists, as signing up does.
     pub async fn identify(
         &self,
         authorization: Option<&[u8]>,
@@ -91,12 +120,12 @@ impl Auth {
     ) -> Result<Option<Principal>, AuthError> {
         let Some(authorization) = authorization else { return Ok(None) };
         let digest: Digest = *blake3::keyed_hash(&self.key, authorization).as_bytes();
-        if let Some(person) = self.recall(&digest) {
-            return Ok(Some(person));
+        if let Some(judged) = self.recall(&digest) {
+            return Ok(judged);
         }
         let Some(credentials) = Credentials::parse(authorization) else { return Ok(None) };
         let trust = match self.reconsider(&digest).await? {
-            Reconsidered::Holds(person) => return Ok(Some(person)),
+            Reconsidered::Holds(judged) => return Ok(judged),
             Reconsidered::Verify(trust) => trust,
         };
         let attempt = Attempt { digest, credentials: &credentials, peer, trust };
@@ -104,36 +133,45 @@ impl Auth {
         for policy in &self.settings.policies {
             match policy.kind {
                 PolicyKind::Accounts => match self.ask_accounts(policy, &attempt).await? {
-                    Answer::Is(person) => return Ok(Some(person)),
-                    Answer::IsNot(judged) => seen = Some(judged),
+                    Answer::Is(judged) => return Ok(judged),
+                    Answer::IsNot(read) => seen = Some(read),
                 },
                 PolicyKind::Basic => {
                     let person = credentials.person(&policy.name, &self.settings.hmac_secret);
-                    let (seen, generation) = match seen {
-                        Some((seen, generation)) => (Some(seen), generation),
-                        None => (None, 0),
-                    };
-                    let judgement = Judgement { person: person.clone(), seen, generation };
-                    self.others.put(digest, judgement, self.engine.now().0);
+                    self.note_other(digest, Some(person.clone()), seen);
                     return Ok(Some(person));
                 }
             }
         }
+        // A device that keeps a password that was changed asks again and again.
+        self.note_other(digest, None, seen);
         Ok(None)
     }
 
-    /// Hashes a new password, off the threads that serve requests.
-    pub async fn hash_password(&self, password: String) -> String {
-        self.hasher.hash(password).await
+    /// Remembers whose credentials they are that are no account's.
+    fn note_other(&self, digest: Digest, person: Option<Principal>, seen: Option<(Seen, u64)>) {
+        let (seen, generation) = match seen {
+            Some((seen, generation)) => (Some(seen), generation),
+            None => (None, 0),
+        };
+        let judgement = Judgement { person, seen, generation };
+        self.others.put(digest, judgement, (self.clock)());
     }
 
-    /// What is known for certain and at once.
-    fn recall(&self, digest: &Digest) -> Option<Principal> {
-        let now_ms = self.engine.now().0;
+    /// Hashes a new password, off the threads that serve requests, when its turn comes.
+    pub async fn hash_password(&self, password: String, peer: IpAddr) -> Result<String, AuthError> {
+        let turn = self.turns.turn(Asker { network: peer.into(), purpose: Purpose::Set }).await?;
+        Ok(password::hash(turn, password).await)
+    }
+
+    /// What is known for certain and at once: whose credentials they are, or that they are
+    /// nobody's.
+    fn recall(&self, digest: &Digest) -> Option<Option<Principal>> {
+        let now = (self.clock)();
         let generation = self.engine.accounts_generation();
         for cache in [&self.accounts, &self.others] {
-            if let Found::Fresh(person) = cache.get(digest, generation, now_ms) {
-                return Some(person);
+            if let Found::Fresh(judged) = cache.get(digest, generation, now) {
+                return Some(judged);
             }
         }
         None
@@ -141,12 +179,12 @@ impl Auth {
 
     /// What is known but doubtful, because accounts changed or time went by.
     async fn reconsider(&self, digest: &Digest) -> Result<Reconsidered, StoreError> {
-        let now_ms = self.engine.now().0;
+        let now = (self.clock)();
         // Asked before reading: a change meanwhile makes the judgement doubtful again.
         let generation = self.engine.accounts_generation();
         for cache in [&self.accounts, &self.others] {
-            let (judgement, expired) = match cache.get(digest, generation, now_ms) {
-                Found::Fresh(person) => return Ok(Reconsidered::Holds(person)),
+            let (judgement, expired) = match cache.get(digest, generation, now) {
+                Found::Fresh(judged) => return Ok(Reconsidered::Holds(judged)),
                 Found::Doubtful(judgement) => (judgement, false),
                 Found::Expired(judgement) => (judgement, true),
                 Found::Nothing => continue,
@@ -164,7 +202,7 @@ impl Auth {
             }
             let judgement = Judgement { generation, ..judgement };
             let person = judgement.person.clone();
-            cache.put(*digest, judgement, now_ms);
+            cache.put(*digest, judgement, now);
             return Ok(Reconsidered::Holds(person));
         }
         Ok(Reconsidered::Verify(Trust::Unknown))
@@ -176,49 +214,41 @@ impl Auth {
         attempt: &Attempt<'_>,
     ) -> Result<Answer, AuthError> {
         let user = attempt.credentials.user();
-        let suspect = Suspect { account: self.name_key(user), address: attempt.peer };
-        self.check_lock(attempt, &suspect)?;
-        let Ok(turn) = self.hasher.turn().await else {
-            return Err(AuthError::TooManyAttempts { retry_after_s: CROWDED_S });
+        let network = Network::from(attempt.peer);
+        let suspect = Suspect { name: self.name_key(user), network };
+        let purpose = match attempt.trust {
+            Trust::RightBefore => Purpose::Confirm,
+            Trust::Unknown => Purpose::Verify(suspect, attempt.digest),
         };
-        // While this waited, others may have failed, or the same credentials been verified.
-        if let Some(person) = self.recall(&attempt.digest) {
-            return Ok(Answer::Is(person));
+        let turn = self.turns.turn(Asker { network, purpose }).await?;
+        // While this waited, the same credentials may have been judged.
+        if let Some(judged) = self.recall(&attempt.digest) {
+            return Ok(Answer::Is(judged));
         }
-        self.check_lock(attempt, &suspect)?;
         let generation = self.engine.accounts_generation();
         let path = RecordPath::account(user);
         let account = self.engine.peek(&path).await?.filter(Record::is_live);
         let live_at = account.as_ref().map(|record| record.seq);
         let hash = account.as_ref().and_then(password_of);
         let password = attempt.credentials.password().to_owned();
-        let matches = self.hasher.verify(turn, password, hash).await;
-        let now_ms = self.engine.now().0;
+        #[cfg(test)]
+        self.verified.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let matches = password::verify(turn, password, hash).await;
         let seen = Seen { path, live_at };
         if matches {
-            self.throttle.succeeded(&suspect);
-            let person = Principal::from(format!("{}:{user}", policy.name));
+            self.turns.succeeded(&suspect);
+            let person = Some(Principal::from(format!("{}:{user}", policy.name)));
             let judgement = Judgement { person: person.clone(), seen: Some(seen), generation };
-            self.accounts.put(attempt.digest, judgement, now_ms);
+            self.accounts.put(attempt.digest, judgement, (self.clock)());
             return Ok(Answer::Is(person));
         }
         if live_at.is_some() || self.settings.policies.last() == Some(policy) {
-            self.throttle.failed(&suspect, now_ms);
+            self.turns.failed(&suspect);
         }
         Ok(Answer::IsNot((seen, generation)))
     }
 
-    fn check_lock(&self, attempt: &Attempt<'_>, suspect: &Suspect) -> Result<(), AuthError> {
-        if attempt.trust == Trust::RightBefore {
-            return Ok(());
-        }
-        match self.throttle.wait_s(suspect, self.engine.now().0) {
-            Some(retry_after_s) => Err(AuthError::TooManyAttempts { retry_after_s }),
-            None => Ok(()),
-        }
-    }
-
-    fn name_key(&self, user: &str) -> [u8; 16] {
+    fn name_key(&self, user: &str) -> Key {
         let digest = blake3::keyed_hash(&self.key, user.as_bytes());
         let mut key = [0; 16];
         key.copy_from_slice(&digest.as_bytes()[..16]);
@@ -243,12 +273,13 @@ enum Trust {
 }
 
 enum Reconsidered {
-    Holds(Principal),
+    Holds(Option<Principal>),
     Verify(Trust),
 }
 
 enum Answer {
-    Is(Principal),
+    /// This is all there is to say.
+    Is(Option<Principal>),
     /// Not by this account, and what the accounts' generation was before it was read.
     IsNot((Seen, u64)),
 }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nuage_model::{Principal, RecordPath, Seq};
 
@@ -29,7 +30,8 @@ pub(crate) struct Seen {
 /// What was found out about credentials.
 #[derive(Clone, Debug)]
 pub(crate) struct Judgement {
-    pub(crate) person: Principal,
+    /// Whose they are; `None` is nobody's.
+    pub(crate) person: Option<Principal>,
     /// The account that was read, unless none had to be.
     pub(crate) seen: Option<Seen>,
     /// What [`nuage_engine::Engine::accounts_generation`] was before that.
@@ -39,7 +41,7 @@ pub(crate) struct Judgement {
 /// What the cache says of credentials.
 pub(crate) enum Found {
     /// Judged not long ago, and no account changed since.
-    Fresh(Principal),
+    Fresh(Option<Principal>),
     /// Judged not long ago; an account changed since, maybe this one.
     Doubtful(Judgement),
     /// Judged longer ago.
@@ -50,7 +52,7 @@ pub(crate) enum Found {
 
 struct Entry {
     judgement: Judgement,
-    expires_ms: i64,
+    expires: Duration,
 }
 
 type Shard = HashMap<Digest, Entry, BuildHasherDefault<FirstBytes>>;
@@ -58,40 +60,40 @@ type Shard = HashMap<Digest, Entry, BuildHasherDefault<FirstBytes>>;
 /// Judgements that are trusted for a time after their last use.
 pub(crate) struct Cache {
     shards: Vec<Mutex<Shard>>,
-    trusted_ms: i64,
+    trusted: Duration,
 }
 
 impl Cache {
     /// Trusts judgements for so long.
     pub(crate) fn new(trusted_s: u64) -> Self {
-        let trusted_ms = i64::try_from(trusted_s).unwrap_or(i64::MAX).saturating_mul(1000);
+        let trusted = Duration::from_secs(trusted_s);
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, trusted_ms }
+        Self { shards, trusted }
     }
 
     /// Looks credentials up. A fresh judgement is renewed by it.
-    pub(crate) fn get(&self, digest: &Digest, generation: u64, now_ms: i64) -> Found {
+    pub(crate) fn get(&self, digest: &Digest, generation: u64, now: Duration) -> Found {
         let mut shard = self.shard(digest);
         let Some(entry) = shard.get_mut(digest) else { return Found::Nothing };
-        if entry.expires_ms <= now_ms {
+        if entry.expires <= now {
             return Found::Expired(entry.judgement.clone());
         }
         let judgement = &entry.judgement;
         if judgement.seen.is_some() && judgement.generation != generation {
             return Found::Doubtful(judgement.clone());
         }
-        entry.expires_ms = now_ms.saturating_add(self.trusted_ms);
+        entry.expires = now.saturating_add(self.trusted);
         Found::Fresh(entry.judgement.person.clone())
     }
 
     /// Remembers a judgement, in place of an earlier one.
-    pub(crate) fn put(&self, digest: Digest, judgement: Judgement, now_ms: i64) {
-        let expires_ms = now_ms.saturating_add(self.trusted_ms);
+    pub(crate) fn put(&self, digest: Digest, judgement: Judgement, now: Duration) {
+        let expires = now.saturating_add(self.trusted);
         let mut shard = self.shard(&digest);
         if shard.len() >= ENTRIES_MAX && !shard.contains_key(&digest) {
-            make_room(&mut shard, now_ms);
+            make_room(&mut shard, now);
         }
-        shard.insert(digest, Entry { judgement, expires_ms });
+        shard.insert(digest, Entry { judgement, expires });
     }
 
     /// Forgets credentials.
@@ -107,16 +109,16 @@ impl Cache {
 }
 
 /// Drops what is expired; if that is little, also what will be soonest.
-fn make_room(shard: &mut Shard, now_ms: i64) {
-    shard.retain(|_, entry| entry.expires_ms > now_ms);
+fn make_room(shard: &mut Shard, now: Duration) {
+    shard.retain(|_, entry| entry.expires > now);
     let enough = ENTRIES_MAX - ENTRIES_MAX / 8;
     if shard.len() > enough {
-        let mut ends: Vec<i64> = shard.values().map(|entry| entry.expires_ms).collect();
+        let mut ends: Vec<Duration> = shard.values().map(|entry| entry.expires).collect();
         let (_, end, _) = ends.select_nth_unstable(ENTRIES_MAX / 8);
         let end = *end;
         let mut excess = shard.len() - enough;
         shard.retain(|_, entry| {
-            let drop = excess > 0 && entry.expires_ms <= end;
+            let drop = excess > 0 && entry.expires <= end;
             excess -= usize::from(drop);
             !drop
         });

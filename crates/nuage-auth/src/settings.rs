@@ -36,26 +36,29 @@ pub enum PolicyKind {
 
 /// How wrong passwords are slowed.
 ///
-/// After so many failures each further one locks for twice as long as the one before, beginning
-/// with a second. Locks concern credentials that were never right before: who was verified once by
-/// this process is not locked out by others who guess.
+/// After so many failures of late, guesses wait before they are looked at: at first a second, and
+/// with each further failure for one name from one address twice as long. Nobody is locked out:
+/// the right password passes when it is looked at, whatever failed before.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Throttling {
-    /// Failures for one account name before it is locked; 0 never locks. More than a person needs
-    /// to find the right one of their passwords.
+    /// Failures for one account name from one address before others there wait; ten times as many
+    /// from all addresses make those wait who did not log in from theirs before. 0 never waits.
+    /// More than a person needs to find the right one of their passwords.
     pub account_failures: u32,
-    /// Failures from one address before it is locked; 0 never locks. A whole office may be behind
-    /// one. Loopback addresses are never locked: behind them is a proxy with all its clients.
+    /// Failures from one address before others there wait, unless they logged in from it before;
+    /// 0 never waits. A whole office may be behind one. Loopback addresses never wait: behind
+    /// them may be a proxy with all its clients.
     pub address_failures: u32,
-    /// Time in which as many failures are forgiven as are allowed, in seconds.
+    /// Time in which as many failures are forgiven as make nobody wait, in seconds.
     pub window_s: u64,
-    /// Longest lock, in seconds.
-    pub lock_s: u64,
+    /// Longest time between two guesses at one name from one address, in seconds. Who has the right
+    /// password waits as long.
+    pub guess_wait_s: u64,
 }
 
 impl Default for Throttling {
     fn default() -> Self {
-        Self { account_failures: 10, address_failures: 50, window_s: 900, lock_s: 900 }
+        Self { account_failures: 10, address_failures: 50, window_s: 900, guess_wait_s: 8 }
     }
 }
 

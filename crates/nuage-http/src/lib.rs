@@ -21,7 +21,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 
 pub use body::{Body, Pieces, Stream};
-pub use precondition::{PreconditionError, Preconditions, Tag, etag, http_date};
+pub use precondition::{PreconditionError, Preconditions, Tags, etag, http_date};
 pub use request_id::RequestId;
 pub use room::{Held, Room, SMALL_BYTES};
 pub use serve::{ServeOptions, serve};

@@ -1,7 +1,9 @@
 //! Conditional requests by positions: `If-Match`, `If-None-Match`, `ETag`, `Last-Modified`.
 //!
-//! Kinto HTTP API v1, "Preconditions": a tag is a timestamp in quotes, or `*`; weak tags, lists and
-//! anything else are errors. What a condition means for a request is not known here.
+//! RFC 9110, sections 8.8.3, 13.1.1 and 13.1.2. Our tags are strong, a timestamp in quotes; other
+//! tags are legal and match nothing. Proxies weaken the tags of what they compress, so that weak
+//! ones come back: they say that what was read is still the same, and never that what is to be
+//! changed is. What a condition means for a request is not known here.
 
 use http::header::{IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -11,21 +13,21 @@ use nuage_model::Timestamp;
 const LAST_SECOND: i64 = 253_402_300_799;
 
 /// What a request asks to hold.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Preconditions {
     /// What must be there.
-    pub if_match: Option<Tag>,
+    pub if_match: Option<Tags>,
     /// What must not be there.
-    pub if_none_match: Option<Tag>,
+    pub if_none_match: Option<Tags>,
 }
 
 /// What a condition compares with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Tag {
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Tags {
     /// Whatever exists (`*`).
     Any,
-    /// Exactly this state.
-    Is(Timestamp),
+    /// These states. Tags that are none of ours, or cannot match, are left out.
+    These(Vec<Timestamp>),
 }
 
 /// A condition that cannot be read.
@@ -36,12 +38,21 @@ pub struct PreconditionError {
     pub header: &'static str,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Comparison {
+    Strong,
+    Weak,
+}
+
 impl Preconditions {
     /// Reads the conditions of a request.
     pub fn parse(headers: &HeaderMap) -> Result<Self, PreconditionError> {
+        let read = |name, comparison, header| {
+            tags(headers, name, comparison).map_err(|Malformed| PreconditionError { header })
+        };
         Ok(Self {
-            if_match: tag(headers, IF_MATCH, "If-Match")?,
-            if_none_match: tag(headers, IF_NONE_MATCH, "If-None-Match")?,
+            if_match: read(IF_MATCH, Comparison::Strong, "If-Match")?,
+            if_none_match: read(IF_NONE_MATCH, Comparison::Weak, "If-None-Match")?,
         })
     }
 
@@ -49,37 +60,95 @@ impl Preconditions {
     pub fn is_empty(&self) -> bool {
         self.if_match.is_none() && self.if_none_match.is_none()
     }
+
+    /// Whether the client asks for what exists to be in none of the states (`If-None-Match: *`).
+    pub fn must_be_new(&self) -> bool {
+        self.if_none_match == Some(Tags::Any)
+    }
+
+    /// Whether the client has this state already (`If-None-Match`).
+    pub fn knows(&self, state: Timestamp) -> bool {
+        matches!(&self.if_none_match, Some(Tags::These(known)) if known.contains(&state))
+    }
+
+    /// Whether the client expects another state than this (`If-Match`).
+    pub fn differs(&self, state: Timestamp) -> bool {
+        matches!(&self.if_match, Some(Tags::These(expected)) if !expected.contains(&state))
+    }
 }
 
-fn tag(
+struct Malformed;
+
+fn tags(
     headers: &HeaderMap,
     name: HeaderName,
-    header: &'static str,
-) -> Result<Option<Tag>, PreconditionError> {
-    let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    // Several lines are a list in disguise.
-    let alone = values.next().is_none();
-    match parse_tag(value.as_bytes()).filter(|_| alone) {
-        Some(tag) => Ok(Some(tag)),
-        None => Err(PreconditionError { header }),
+    comparison: Comparison,
+) -> Result<Option<Tags>, Malformed> {
+    let mut lines = headers.get_all(name).iter().peekable();
+    if lines.peek().is_none() {
+        return Ok(None);
+    }
+    let mut states = Vec::new();
+    let mut any = false;
+    let mut count = 0;
+    // Several lines are one list.
+    for line in lines {
+        let mut rest = line.as_bytes();
+        loop {
+            rest = rest.trim_ascii_start();
+            match rest {
+                [] => break,
+                // Elements of a list may be empty: RFC 9110, section 5.6.1.
+                [b',', after @ ..] => rest = after,
+                [b'*', after @ ..] => {
+                    any = true;
+                    count += 1;
+                    rest = after_item(after)?;
+                }
+                _ => {
+                    let (is_weak, opaque, after) = entity_tag(rest)?;
+                    count += 1;
+                    rest = after_item(after)?;
+                    if !is_weak || comparison == Comparison::Weak {
+                        states.extend(state(opaque));
+                    }
+                }
+            }
+        }
+    }
+    match (any, count) {
+        // Not an element of a list.
+        (true, 1) => Ok(Some(Tags::Any)),
+        (true, _) | (false, 0) => Err(Malformed),
+        (false, _) => Ok(Some(Tags::These(states))),
     }
 }
 
-fn parse_tag(value: &[u8]) -> Option<Tag> {
-    if value == b"*" {
-        return Some(Tag::Any);
-    }
-    let digits = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-    if digits.is_empty() {
-        return None;
-    }
-    let mut number = 0_i64;
-    for digit in digits {
-        let digit = digit.is_ascii_digit().then(|| i64::from(digit - b'0'))?;
-        number = number.checked_mul(10)?.checked_add(digit)?;
-    }
-    Some(Tag::Is(Timestamp(number)))
+/// What comes after an element of a list: nothing, or a comma and more.
+fn after_item(rest: &[u8]) -> Result<&[u8], Malformed> {
+    let rest = rest.trim_ascii_start();
+    if rest.is_empty() || rest.starts_with(b",") { Ok(rest) } else { Err(Malformed) }
+}
+
+/// Whether a tag is weak, what it holds, and what comes after it.
+fn entity_tag(text: &[u8]) -> Result<(bool, &[u8], &[u8]), Malformed> {
+    let (is_weak, text) = match text.strip_prefix(b"W/") {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let text = text.strip_prefix(b"\"").ok_or(Malformed)?;
+    let end = text.iter().position(|byte| *byte == b'"').ok_or(Malformed)?;
+    let is_legal = |byte: &u8| *byte == 0x21 || (0x23..=0x7e).contains(byte) || *byte >= 0x80;
+    let (opaque, after) = (&text[..end], &text[end + 1..]);
+    if opaque.iter().all(is_legal) { Ok((is_weak, opaque, after)) } else { Err(Malformed) }
+}
+
+/// The state that one of our tags names; nothing for a tag that we would not write.
+fn state(opaque: &[u8]) -> Option<Timestamp> {
+    let number = std::str::from_utf8(opaque).ok()?.parse().ok()?;
+    let tag = etag(Timestamp(number));
+    let is_ours = tag.as_bytes().get(1..=opaque.len()) == Some(opaque);
+    is_ours.then_some(Timestamp(number))
 }
 
 /// A timestamp as an entity tag: in quotes.

@@ -1,8 +1,13 @@
 //! What is particular about accounts among the objects.
 //!
-//! Source: Kinto fact sheet, section 17. Passwords become hashes here, before anything is stored;
-//! who may log in with them is another crate's matter.
+//! Source: Kinto HTTP API v1, "Accounts". Passwords become hashes here, before anything is stored,
+//! and no hash leaves: an account is shown, filtered, sorted and patched as if it had no
+//! `password`. Who may log in with one is another crate's matter.
 
+use std::borrow::Cow;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nuage_auth::AuthError;
 use nuage_engine::{Opened, Session};
 use nuage_model::{Kind, Principal, RecordPath};
 
@@ -10,6 +15,9 @@ use crate::Kinto;
 use crate::call::Call;
 use crate::error::{Error, Invalid};
 use crate::object::{Object, string_of};
+
+/// The member of an account that no answer shows.
+pub(crate) const PASSWORD: &str = "password";
 
 impl Kinto {
     /// Who owns an account: the person who logs in with it.
@@ -30,13 +38,12 @@ impl Kinto {
 
     /// Checks what is asked of an account and replaces its password by a hash. Nothing happens to
     /// other objects.
-    pub(crate) async fn prepare_account(
+    pub(crate) fn prepare_account(
         &self,
         session: &Session,
         call: &Call,
         opened: &Opened,
         data: &mut Object,
-        password: Password,
     ) -> Result<(), Error> {
         let path = opened.path();
         if path.kind() != Kind::Account {
@@ -52,29 +59,83 @@ impl Kinto {
                 "Username and account ID do not match.",
             )));
         }
-        if password == Password::Kept {
-            return Ok(());
-        }
-        let Some(password) = data.get("password").and_then(string_of) else {
+        let Some(password) = data.get(PASSWORD).and_then(string_of) else {
             return Err(Error::invalid_one(Invalid::body("data.password", "Required")));
         };
-        let hash = match call.hash.get() {
-            Some(hash) => hash.clone(),
-            None => {
-                let hash = self.auth.hash_password(password.into_owned()).await;
-                call.hash.get_or_init(|| hash).clone()
-            }
-        };
-        data.set("password", serde_json::Value::from(hash).to_string());
+        let hash = call.hashing.hash_of(&password);
+        data.set(PASSWORD, serde_json::Value::from(hash).to_string());
         Ok(())
+    }
+
+    /// Makes the hash that a request was found to lack, if it lacks one. This waits for its turn,
+    /// so that no unit of work may be under way, for which others would wait.
+    pub(crate) async fn hash_password(&self, call: &Call) -> Result<(), Error> {
+        let Some(password) = call.hashing.take_wanted() else { return Ok(()) };
+        let hash = self.auth.hash_password(password.clone(), call.peer).await;
+        call.hashing.put(password, hash.map_err(|error| self.unknown(error))?);
+        Ok(())
+    }
+
+    /// Why it is not said who is asking.
+    pub(crate) fn unknown(&self, error: AuthError) -> Error {
+        match error {
+            AuthError::TooManyAttempts { retry_after_s } => Error::too_many_attempts(retry_after_s),
+            AuthError::Store(error) => self.failure(error),
+        }
     }
 }
 
-/// Whether a change of an account gives it a password.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Password {
-    /// The one in the data is new, in plain text.
-    Given,
-    /// The one in the data is the hash that was stored.
-    Kept,
+/// The hash of the password in a body: made once, however often a change is attempted.
+#[derive(Default)]
+pub(crate) struct Hashing(Mutex<Hashes>);
+
+#[derive(Default)]
+struct Hashes {
+    wanted: Option<String>,
+    made: Option<(String, String)>,
+}
+
+impl Hashing {
+    /// The hash of this password, or nothing, and then it is noted that it is wanted.
+    fn hash_of(&self, password: &str) -> String {
+        let mut hashes = self.lock();
+        if let Some((_, hash)) = hashes.made.as_ref().filter(|(of, _)| of == password) {
+            return hash.clone();
+        }
+        hashes.wanted = Some(password.to_owned());
+        String::new()
+    }
+
+    /// Whether a hash is lacking: what was prepared without it must not be stored.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.lock().wanted.is_some()
+    }
+
+    fn take_wanted(&self) -> Option<String> {
+        self.lock().wanted.take()
+    }
+
+    fn put(&self, password: String, hash: String) {
+        self.lock().made = Some((password, hash));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Hashes> {
+        // Nothing is ever half written.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The body of an object of this kind, as answers show it.
+pub(crate) fn shown(kind: Kind, body: &str) -> Cow<'_, str> {
+    if kind != Kind::Account {
+        return Cow::Borrowed(body);
+    }
+    Cow::Owned(parse(body).0.to_text())
+}
+
+/// An account without its hash, and the hash as it was written.
+pub(crate) fn parse(body: &str) -> (Object, Option<String>) {
+    let mut data = Object::parse(body, usize::MAX).unwrap_or_default();
+    let hash = data.remove(PASSWORD);
+    (data, hash)
 }

@@ -1,12 +1,12 @@
 //! One request of this protocol: alone, or inside a batch.
 
 use std::net::IpAddr;
-use std::sync::OnceLock;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use nuage_http::{Room, Stopping};
 
+use crate::accounts::Hashing;
 use crate::routes::Endpoint;
 
 /// A request on its way to an endpoint.
@@ -28,8 +28,7 @@ pub(crate) struct Call {
     pub(crate) stopping: Stopping,
     /// Where room for a large answer is taken.
     pub(crate) room: Room,
-    /// The hash of the password in the body: made once, however often a change is attempted.
-    pub(crate) hash: OnceLock<String>,
+    pub(crate) hashing: Hashing,
 }
 
 /// Where a request came from.
@@ -42,10 +41,6 @@ pub(crate) enum Place {
 impl Call {
     /// The same request to another endpoint: an alias under its real name.
     pub(crate) fn under(&self, endpoint: Endpoint, path: String) -> Self {
-        let hash = OnceLock::new();
-        if let Some(known) = self.hash.get() {
-            let _ = hash.set(known.clone());
-        }
         Self {
             method: self.method.clone(),
             endpoint,
@@ -58,7 +53,7 @@ impl Call {
             alias: Some("default"),
             stopping: self.stopping.clone(),
             room: self.room.clone(),
-            hash,
+            hashing: Hashing::default(),
         }
     }
 }

@@ -112,7 +112,7 @@ impl Kinto {
             body,
             place: Place::Alone,
             alias: None,
-            hash: Default::default(),
+            hashing: Default::default(),
         }))
     }
 
@@ -159,7 +159,7 @@ impl Kinto {
                 stopping: batch.stopping.clone(),
                 room: batch.room.clone(),
                 alias: None,
-                hash: Default::default(),
+                hashing: Default::default(),
             }),
         }
     }

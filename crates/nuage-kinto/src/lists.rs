@@ -4,18 +4,16 @@
 
 use http::{HeaderValue, Method, StatusCode};
 use nuage_engine::{Change, Intent, ListIntent, OpenedList, Session};
-use nuage_http::{SMALL_BYTES, Tag};
-use nuage_model::{
-    CollectionPath, Kind, Position, Query, Record, State, States, Timestamp, View,
-};
+use nuage_http::SMALL_BYTES;
+use nuage_model::{CollectionPath, Kind, Position, Query, Record, State, States, Timestamp, View};
 
 use crate::Kinto;
-use crate::accounts::Password;
+use crate::accounts::PASSWORD;
 use crate::call::Call;
 use crate::envelope::{BodyRules, Envelope, Purpose};
 use crate::error::Error;
 use crate::fields::project;
-use crate::objects::{differs, given, preconditions, shown};
+use crate::objects::{given, preconditions, shown};
 use crate::querystring::{ListParams, Listing, ObjectUse, Rules, parse, parse_object};
 use crate::reply::{ListReply, NextPage, Reply};
 use crate::token::{self, Token};
@@ -46,18 +44,12 @@ impl Kinto {
         let params = self.list_params(call, collection)?;
         // The list brings its head along: another question is worth it only where the answer may
         // save the list.
-        if conditions.if_none_match.is_some() || conditions.if_match.is_some() {
+        if !conditions.is_empty() {
             let head = session.head(&list).await.map_err(|error| self.refusal(session, error))?;
-            match conditions.if_none_match {
-                Some(Tag::Is(known)) if known == head.timestamp => {
-                    return Ok(Reply::NotModified { timestamp: known });
-                }
-                Some(Tag::Any) => {
-                    return Ok(Reply::Stale { existing: None, timestamp: Some(head.timestamp) });
-                }
-                _ => {}
+            if conditions.knows(head.timestamp) {
+                return Ok(Reply::NotModified { timestamp: head.timestamp });
             }
-            if differs(conditions.if_match, head.timestamp) {
+            if conditions.must_be_new() || conditions.differs(head.timestamp) {
                 return Ok(Reply::Stale { existing: None, timestamp: Some(head.timestamp) });
             }
         }
@@ -138,9 +130,7 @@ impl Kinto {
         let conditions = preconditions(call)?;
         let envelope = envelope?;
         if let Some(live) = opened.live() {
-            if conditions.if_none_match == Some(Tag::Any)
-                || differs(conditions.if_match, live.timestamp())
-            {
+            if conditions.must_be_new() || conditions.differs(live.timestamp()) {
                 return self.stale_for(session, &path, live).await;
             }
             return Ok(Reply::Object {
@@ -166,7 +156,7 @@ impl Kinto {
         let opened = session.open(path.clone(), Intent::Create).await;
         let opened = opened.map_err(|error| self.refusal(session, error))?;
         let data = envelope.data.get_or_insert_default();
-        self.prepare_account(session, call, &opened, data, Password::Given).await?;
+        self.prepare_account(session, call, &opened, data)?;
         let change = Change {
             body: envelope.data.unwrap_or_default().to_text(),
             permissions: given(envelope.permissions.unwrap_or_default()),
@@ -188,9 +178,7 @@ impl Kinto {
         let limits = &self.engine.settings().limits;
         let asked = parse_object(call.query.as_deref(), ObjectUse::Delete, limits)?;
         let head = session.head(&list).await.map_err(|error| self.refusal(session, error))?;
-        if differs(conditions.if_match, head.timestamp)
-            || conditions.if_none_match == Some(Tag::Any)
-        {
+        if conditions.must_be_new() || conditions.differs(head.timestamp) {
             return Ok(Reply::Stale { existing: None, timestamp: Some(head.timestamp) });
         }
         let mut query = self.query(&list, &params, &None)?;
@@ -250,7 +238,11 @@ impl Kinto {
             Kind::History => Listing::History,
             _ => Listing::Objects,
         };
-        self.parse_list(call, listing)
+        let mut params = self.parse_list(call, listing)?;
+        if collection.kind() == Kind::Account {
+            params.hide(PASSWORD);
+        }
+        Ok(params)
     }
 
     pub(crate) fn parse_list(&self, call: &Call, listing: Listing) -> Result<ListParams, Error> {
@@ -269,9 +261,7 @@ impl Kinto {
         token: &Option<String>,
     ) -> Result<Query, Error> {
         let after = match token {
-            Some(text) => {
-                Some(self.tokens.decode(text, &token::order(&params.sort))?.position)
-            }
+            Some(text) => Some(self.tokens.decode(text, &token::order(&params.sort))?.position),
             None => None,
         };
         Ok(Query {

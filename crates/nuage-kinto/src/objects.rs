@@ -5,11 +5,11 @@
 
 use http::{HeaderValue, Method, StatusCode};
 use nuage_engine::{Change, Intent, Opened, Session};
-use nuage_http::{Preconditions, Tag};
-use nuage_model::{CollectionPath, Kind, Permissions, Record, RecordPath, Timestamp};
+use nuage_http::Preconditions;
+use nuage_model::{CollectionPath, Kind, Permissions, Record, RecordPath};
 
 use crate::Kinto;
-use crate::accounts::Password;
+use crate::accounts;
 use crate::call::Call;
 use crate::envelope::{BodyRules, Envelope, GivenPermissions, Purpose};
 use crate::error::{Error, Invalid, Location};
@@ -52,14 +52,10 @@ impl Kinto {
         let params = parse_object(call.query.as_deref(), ObjectUse::Read, limits)?;
         let live = existing(&opened)?;
         let timestamp = live.timestamp();
-        match conditions.if_none_match {
-            Some(Tag::Is(known)) if known == timestamp => {
-                return Ok(Reply::NotModified { timestamp });
-            }
-            Some(Tag::Any) => return Ok(stale(live)),
-            _ => {}
+        if conditions.knows(timestamp) {
+            return Ok(Reply::NotModified { timestamp });
         }
-        if differs(conditions.if_match, timestamp) {
+        if conditions.must_be_new() || conditions.differs(timestamp) {
             return Ok(stale(live));
         }
         Ok(Reply::Object {
@@ -77,7 +73,7 @@ impl Kinto {
         path: &RecordPath,
     ) -> Result<Reply, Error> {
         let conditions = preconditions(call);
-        let is_safe_creation = conditions.as_ref().is_ok_and(|c| c.if_none_match == Some(Tag::Any));
+        let is_safe_creation = conditions.as_ref().is_ok_and(Preconditions::must_be_new);
         let intent = if is_safe_creation { Intent::Create } else { Intent::Put };
         let opened = session.open(path.clone(), intent).await;
         let opened = opened.map_err(|error| self.refusal(session, error))?;
@@ -88,7 +84,7 @@ impl Kinto {
         match opened.live() {
             Some(live) => {
                 let timestamp = live.timestamp();
-                if is_safe_creation || differs(conditions.if_match, timestamp) {
+                if is_safe_creation || conditions.differs(timestamp) {
                     return self.stale_for(session, path, live).await;
                 }
             }
@@ -98,7 +94,7 @@ impl Kinto {
             None => {}
         }
         if let Some(data) = &mut envelope.data {
-            self.prepare_account(session, call, &opened, data, Password::Given).await?;
+            self.prepare_account(session, call, &opened, data)?;
         }
         let status = if opened.live().is_some() { StatusCode::OK } else { StatusCode::CREATED };
         let permissions = match envelope.permissions {
@@ -152,10 +148,13 @@ impl Kinto {
         let patch = Patch::parse(negotiate::format(&call.headers), &call.body, &rules)?;
         let live = existing(&opened)?;
         let timestamp = live.timestamp();
-        if conditions.if_none_match == Some(Tag::Any) || differs(conditions.if_match, timestamp) {
+        if conditions.must_be_new() || conditions.differs(timestamp) {
             return self.stale_for(session, path, live).await;
         }
-        let before = Object::parse(live.body(), usize::MAX).unwrap_or_default();
+        let (before, hash) = match path.kind() {
+            Kind::Account => accounts::parse(live.body()),
+            _ => (Object::parse(live.body(), usize::MAX).unwrap_or_default(), None),
+        };
         let current = Current {
             id: path.id.as_str(),
             timestamp,
@@ -163,8 +162,12 @@ impl Kinto {
             permissions: opened.permissions(),
         };
         let mut patched = patch.apply(&current, path.kind(), rules.limits)?;
-        let password = if patched.sends("password") { Password::Given } else { Password::Kept };
-        self.prepare_account(session, call, &opened, &mut patched.data, password).await?;
+        match hash {
+            Some(hash) if !patched.sends(accounts::PASSWORD) => {
+                patched.data.set(accounts::PASSWORD, hash);
+            }
+            _ => self.prepare_account(session, call, &opened, &mut patched.data)?,
+        }
         let change = Change {
             body: patched.data.to_text(),
             permissions: patched.permissions.clone(),
@@ -199,7 +202,7 @@ impl Kinto {
         let params = parse_object(call.query.as_deref(), ObjectUse::Delete, limits)?;
         let live = existing(&opened)?;
         let timestamp = live.timestamp();
-        if conditions.if_none_match == Some(Tag::Any) || differs(conditions.if_match, timestamp) {
+        if conditions.must_be_new() || conditions.differs(timestamp) {
             return self.stale_for(session, path, live).await;
         }
         let deleted = session.delete(&opened, params.last_modified).await;
@@ -271,11 +274,6 @@ fn existing(opened: &Opened) -> Result<&Record, Error> {
 
 fn stale(live: &Record) -> Reply {
     Reply::Stale { existing: Some(live.clone()), timestamp: Some(live.timestamp()) }
-}
-
-/// Whether `If-Match` forbids to go on.
-pub(crate) fn differs(condition: Option<Tag>, timestamp: Timestamp) -> bool {
-    matches!(condition, Some(Tag::Is(known)) if known != timestamp)
 }
 
 pub(crate) fn preconditions(call: &Call) -> Result<Preconditions, Error> {

@@ -11,6 +11,7 @@ use std::collections::HashSet;
 
 use nuage_model::{Kind, Limits, Permissions, Timestamp, push_json_string, same};
 
+use crate::accounts::PASSWORD;
 use crate::envelope::{BodyRules, Envelope, Purpose};
 use crate::error::{Error, Invalid, Location};
 use crate::object::{Object, value_of};
@@ -104,7 +105,10 @@ impl Patch {
             Self::Operations(operations) => operations.apply(current, kind, limits)?,
         };
         let mut wrong = Vec::new();
-        shape::check_fields(kind, "", &mut patched.data, limits, &mut wrong);
+        // The password of an account is not among what is changed, unless there is a new one.
+        if kind != Kind::Account || patched.sends(PASSWORD) {
+            shape::check_fields(kind, "", &mut patched.data, limits, &mut wrong);
+        }
         let bytes: usize = patched.data.iter().map(|(name, raw)| name.len() + raw.len() + 4).sum();
         if bytes > limits.body_bytes {
             let description = format!("The result is larger than {} bytes", limits.body_bytes);

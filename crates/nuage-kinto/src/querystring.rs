@@ -8,7 +8,7 @@ mod filters;
 
 use std::borrow::Cow;
 
-use nuage_model::{Direction, Field, Filter, Limits, Seq, Sort, States, Timestamp};
+use nuage_model::{Direction, Field, Filter, Limits, Seq, Sort, States, Test, Timestamp};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 
 use crate::error::{Error, Invalid, Location};
@@ -116,6 +116,18 @@ pub(crate) struct ListParams {
 }
 
 impl ListParams {
+    /// Asks as if no object had this member.
+    pub(crate) fn hide(&mut self, name: &str) {
+        let is_hidden = |field: &Field| matches!(field, Field::Body(path) if path.first().is_some_and(|first| first == name));
+        self.sort.retain(|sort| !is_hidden(&sort.field));
+        for filter in self.filters.iter_mut().filter(|filter| is_hidden(&filter.field)) {
+            // What holds without a value holds for all, and what does not for none.
+            let holds = filter.test.holds(None);
+            let test = if holds { Test::Exclude(Vec::new()) } else { Test::In(Vec::new()) };
+            *filter = Filter { field: Field::Id, test };
+        }
+    }
+
     /// The query string of the next page.
     pub(crate) fn next_query(&self, token: &str) -> String {
         let mut query = String::new();

@@ -10,6 +10,7 @@ use nuage_engine::Resolved;
 use nuage_http::{etag, http_date};
 use nuage_model::{Kind, Query, Record, Timestamp};
 
+use crate::accounts::shown;
 use crate::error::{Details, Error};
 use crate::feed::Ask;
 use crate::fields::project;
@@ -113,14 +114,14 @@ impl Reply {
         }
     }
 
-    /// The answer, without the headers that all answers have.
-    pub(crate) fn render(self, resolved: &Resolved) -> Response<Bytes> {
+    /// The answer about objects of this kind, without the headers that all answers have.
+    pub(crate) fn render(self, kind: Kind, resolved: &Resolved) -> Response<Bytes> {
         match self {
             Self::Object { status, record, permissions, fields } => {
                 let record = resolved.record(record);
                 let mut text = String::with_capacity(record.body().len() + 192);
                 text.push_str("{\"data\":");
-                push_record(&mut text, &record, fields.as_deref());
+                push_record(&mut text, kind, &record, fields.as_deref());
                 if let Some(permissions) = permissions.filter(|_| fields.is_none()) {
                     text.push_str(",\"permissions\":");
                     text.push_str(&permissions);
@@ -132,12 +133,13 @@ impl Reply {
                 let Fragment { record, before, patched, behavior, permissions } = *fragment;
                 let record = resolved.record(record);
                 let timestamp = record.timestamp();
-                let after = Object::parse(record.body(), usize::MAX).unwrap_or_default();
+                let after = shown(kind, record.body());
+                let after = Object::parse(&after, usize::MAX).unwrap_or_default();
                 let data = patched.shown(behavior, &before, &after, timestamp);
                 let text = format!("{{\"data\":{data},\"permissions\":{permissions}}}");
                 timed(respond(StatusCode::OK, text), timestamp)
             }
-            Self::List(list) => list.render(resolved),
+            Self::List(list) => list.render(kind, resolved),
             Self::NotModified { timestamp } => {
                 let mut response = Response::new(Bytes::new());
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -157,7 +159,7 @@ impl Reply {
                 let mut error = Error::precondition_failed(None);
                 error.details = existing.map(|record| {
                     let mut text = String::new();
-                    push_record(&mut text, &resolved.record(record), None);
+                    push_record(&mut text, kind, &resolved.record(record), None);
                     Details::Existing(text)
                 });
                 match timestamp {
@@ -172,7 +174,7 @@ impl Reply {
 }
 
 impl ListReply {
-    fn render(self, resolved: &Resolved) -> Response<Bytes> {
+    fn render(self, kind: Kind, resolved: &Resolved) -> Response<Bytes> {
         let mut text = String::new();
         if self.total.is_none() {
             let size: usize = self.records.iter().map(|record| record.body().len() + 80).sum();
@@ -185,7 +187,8 @@ impl ListReply {
                 if self.is_timeless {
                     push_timeless(&mut text, &record, self.fields.as_deref());
                 } else {
-                    push_record(&mut text, &resolved.record(record), self.fields.as_deref());
+                    let record = resolved.record(record);
+                    push_record(&mut text, kind, &record, self.fields.as_deref());
                 }
             }
             text.push_str("]}");
@@ -232,15 +235,13 @@ fn set_time(headers: &mut HeaderMap, timestamp: Timestamp) {
     headers.insert(LAST_MODIFIED, http_date(timestamp));
 }
 
-fn push_record(text: &mut String, record: &Record, fields: Option<&[String]>) {
+fn push_record(text: &mut String, kind: Kind, record: &Record, fields: Option<&[String]>) {
     let ending = if record.is_live() { Ending::Live } else { Ending::Tombstone };
-    match fields {
-        None => splice(text, record.body(), record.id.as_str(), record.timestamp(), ending),
-        Some(fields) => {
-            let body = project(record.body(), fields);
-            splice(text, &body, record.id.as_str(), record.timestamp(), ending);
-        }
+    let mut body = shown(kind, record.body());
+    if let Some(fields) = fields {
+        body = project(&body, fields).into();
     }
+    splice(text, &body, record.id.as_str(), record.timestamp(), ending);
 }
 
 /// A record that was made up for the answer: all there is to show is in its body.

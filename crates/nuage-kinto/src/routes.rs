@@ -3,7 +3,7 @@
 //! Source: Kinto fact sheet, sections 1 and 3. Paths come in decoded and without the version.
 
 use http::Method;
-use nuage_model::{BucketId, CollectionPath, RecordPath};
+use nuage_model::{BucketId, CollectionPath, Kind, RecordPath};
 
 use crate::Features;
 
@@ -158,11 +158,21 @@ impl Endpoint {
         steps.next().is_none().then_some(found)
     }
 
+    /// Of which kind the objects are that an answer shows.
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Object(path) => path.kind(),
+            Self::List(list) => list.kind(),
+            // Those of buckets, which are all shown as they are stored, or none.
+            _ => Kind::Record,
+        }
+    }
+
     /// The value of `Allow`.
     pub(crate) fn methods(&self) -> &'static str {
         match self {
             Self::Object(_) => OBJECT,
-            Self::List(list) if list.kind() == nuage_model::Kind::History => HISTORY,
+            Self::List(list) if list.kind() == Kind::History => HISTORY,
             Self::List(_) => LIST,
             Self::Default { methods, .. } => methods,
             Self::Batch | Self::Flush => POST,

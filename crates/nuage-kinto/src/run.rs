@@ -5,10 +5,9 @@
 //! before it was applied.
 
 use http::Method;
-use nuage_auth::AuthError;
 use nuage_engine::{Attempts, CommitError, Crowded, EngineError, Resolved, Session};
 use nuage_http::{Body, Held, SMALL_BYTES};
-use nuage_model::{Principal, StoreError};
+use nuage_model::{Kind, Principal, StoreError};
 
 use crate::Kinto;
 use crate::batch;
@@ -24,7 +23,7 @@ type Subcall = Result<Call, (String, Error)>;
 /// What one unit of work answers.
 enum Answers {
     One(Box<Reply>),
-    Batch(Vec<(String, Method, Reply)>),
+    Batch(Vec<(String, Method, Kind, Reply)>),
 }
 
 /// Answers that are larger are made on another thread.
@@ -40,8 +39,9 @@ impl Kinto {
                     Reply::Feed(ask) => return self.feed(*ask).await,
                     reply => reply,
                 };
+                let kind = call.endpoint.kind();
                 let mut response =
-                    elsewhere(reply.bytes(), move || reply.render(&resolved)).await;
+                    elsewhere(reply.bytes(), move || reply.render(kind, &resolved)).await;
                 self.dress(call, &mut response).await;
                 response
             }
@@ -49,8 +49,8 @@ impl Kinto {
                 let bytes = replies.iter().map(|(.., reply)| reply.bytes()).sum();
                 elsewhere(bytes, move || {
                     let parts = replies.into_iter();
-                    let parts = parts.map(|(path, method, reply)| {
-                        (path, method, reply.render(&resolved))
+                    let parts = parts.map(|(path, method, kind, reply)| {
+                        (path, method, reply.render(kind, &resolved))
                     });
                     batch::render(bytes, parts)
                 })
@@ -92,6 +92,14 @@ impl Kinto {
                 }
                 Some(calls) => self.replies(&mut session, calls, held).await?,
             };
+            let calls = || std::iter::once(call).chain(subrequests.iter().flatten().flatten());
+            if calls().any(|call| call.hashing.is_wanted()) {
+                drop(session);
+                for call in calls() {
+                    self.hash_password(call).await?;
+                }
+                continue;
+            }
             if let Answers::One(reply) = &answers
                 && (reply.is_abort() || session.is_empty())
             {
@@ -150,7 +158,7 @@ impl Kinto {
         let mut replies = Vec::with_capacity(calls.len());
         for call in calls {
             session.bound_pages(own.saturating_add(left));
-            let (path, method, reply) = match call {
+            let (path, method, kind, reply) = match call {
                 Ok(call) => {
                     let user = self.identify(call).await?;
                     let reply = match session.act_as(user.clone()).await {
@@ -162,16 +170,18 @@ impl Kinto {
                         held.push(self.hold(session, call, std::mem::take(&mut unheld))?);
                     }
                     left = left.saturating_sub(reply.bytes().saturating_sub(own));
-                    (call.path.clone(), call.method.clone(), reply)
+                    (call.path.clone(), call.method.clone(), call.endpoint.kind(), reply)
                 }
-                Err((path, error)) => (path.clone(), Method::GET, Reply::Error(error.clone())),
+                Err((path, error)) => {
+                    (path.clone(), Method::GET, Kind::Record, Reply::Error(error.clone()))
+                }
             };
             if let Reply::Error(error) = &reply
                 && reply.is_abort()
             {
                 return Err(error.clone());
             }
-            replies.push((path, method, reply));
+            replies.push((path, method, kind, reply));
         }
         Ok(Answers::Batch(replies))
     }
@@ -218,10 +228,7 @@ impl Kinto {
         let authorization = call.headers.get(http::header::AUTHORIZATION);
         let Some(authorization) = authorization else { return Ok(None) };
         let identified = self.auth.identify(Some(authorization.as_bytes()), call.peer).await;
-        identified.map_err(|error| match error {
-            AuthError::TooManyAttempts { retry_after_s } => Error::too_many_attempts(retry_after_s),
-            AuthError::Store(error) => self.failure(error),
-        })
+        identified.map_err(|error| self.unknown(error))
     }
 
     /// The engine's answer in the words of this protocol.

@@ -23,8 +23,6 @@ pub struct Settings {
     pub basic_policy: bool,
     /// Name of the policy that checks accounts, the prefix of their principals.
     pub account_policy: Option<String>,
-    /// Whether answers of accounts show the password's hash, as Kinto does.
-    pub account_hash_shown: bool,
     /// Secret from which the personal bucket's name is derived.
     pub default_bucket_hmac_secret: String,
     /// Secret that authenticates page tokens: the same for all processes on one store.
@@ -129,7 +127,6 @@ impl Default for Settings {
             challenges: Vec::new(),
             basic_policy: false,
             account_policy: None,
-            account_hash_shown: true,
             default_bucket_hmac_secret: String::new(),
             token_secret: Vec::new(),
             paginate_by: None,

@@ -31,7 +31,7 @@ impl Kinto {
             let what = format!("Invalid timestamp '{at}'");
             Error::invalid_one(Invalid::named(Location::Path, "timestamp", what))
         })?;
-        let params = self.parse_list(session, call, Listing::Objects)?;
+        let params = self.parse_list(call, Listing::Objects)?;
         let order = format!("snapshot {collection}@{}", at.0);
         let after = match &params.token {
             None => None,

@@ -73,6 +73,12 @@ pub struct Limits {
     pub body_ms: u64,
     /// Attempts to apply a change whose premises changed meanwhile.
     pub write_attempts: usize,
+    /// Passwords that wait to be hashed or verified at a time. Each holds a connection; the last
+    /// of so many would come to its turn in about the time that they may wait.
+    pub queued_passwords: usize,
+    /// Time that a password may wait to be hashed or verified. Longer than the longest time
+    /// between two guesses, so that the right one is looked at, and shorter than a request.
+    pub password_ms: u64,
     /// Writes that wait for the disk at a time. Beyond that clients are told to come back.
     pub queued_writes: usize,
     /// Pieces of work of more than some milliseconds that wait for their turn at a time. Each
@@ -114,6 +120,8 @@ impl Default for Limits {
             header_ms: 20_000,
             body_ms: 60_000,
             write_attempts: 64,
+            queued_passwords: 1_024,
+            password_ms: 10_000,
             queued_writes: 4_096,
             waiting_work: 1_024,
             waiting_work_own: 32,

@@ -143,8 +143,6 @@ fn read_rows(config: &mut Config, found: &Found, errors: &mut Vec<String>) {
         };
         config.set(row.nuage, value, origin);
     }
-    // Kinto shows it, and its clients may look at it.
-    config.set("kinto.account_hash_shown", Value::Switch(true), Origin::KintoDefault);
 }
 
 fn convert(kind: Kind, setting: &Setting) -> Option<Value> {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +16,7 @@ use nuage_model::{
     StoreError, Tally, Timestamp,
 };
 
+use crate::turns::Clock;
 use crate::{Auth, AuthError, Policy, PolicyKind, Settings, hash_password_blocking};
 
 /// Accounts in memory, changed as another process would. Nothing else is asked of it here.
@@ -69,10 +71,7 @@ impl Store for Accounts {
         closed()
     }
 
-    fn list_at_once<'a>(
-        &'a self,
-        _: &'a Query,
-    ) -> Pending<'a, Result<Option<Page>, StoreError>> {
+    fn list_at_once<'a>(&'a self, _: &'a Query) -> Pending<'a, Result<Option<Page>, StoreError>> {
         closed()
     }
 
@@ -186,9 +185,11 @@ impl Store for Accounts {
     }
 }
 
-/// A clock, accounts, and the policies over them.
+/// Two clocks, accounts, and the policies over them.
 struct House {
-    now_ms: Arc<AtomicI64>,
+    /// The time of day, which may be set.
+    day_ms: Arc<AtomicI64>,
+    now_ms: Arc<AtomicU64>,
     accounts: Arc<Accounts>,
     auth: Auth,
 }
@@ -196,37 +197,46 @@ struct House {
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 fn house(policies: &[(&str, PolicyKind)]) -> House {
-    let now_ms = Arc::new(AtomicI64::new(1_700_000_000_000));
+    let day_ms = Arc::new(AtomicI64::new(1_700_000_000_000));
+    let now_ms = Arc::new(AtomicU64::new(0));
     let accounts = Arc::new(Accounts::default());
-    let clock = Arc::clone(&now_ms);
+    let day = Arc::clone(&day_ms);
     let world = World {
-        clock: Box::new(move || Timestamp(clock.load(Ordering::SeqCst))),
+        clock: Box::new(move || Timestamp(day.load(Ordering::SeqCst))),
         ids: Box::new(|| "9f6a3cbb-6e5a-4d4c-9c9d-9a2b7a4f0001".to_owned()),
     };
     let store: Arc<dyn Store> = Arc::clone(&accounts) as Arc<dyn Store>;
-    let engine = Engine::new(store, nuage_engine::Settings::default(), world);
+    let mut engine = nuage_engine::Settings::default();
+    engine.limits.password_ms = 300;
+    let engine = Engine::new(store, engine, world);
     let policies =
         policies.iter().map(|(name, kind)| Policy { name: (*name).to_owned(), kind: *kind });
     let settings = Settings { policies: policies.collect(), ..Settings::default() };
-    House { now_ms, accounts, auth: Auth::new(engine, settings).unwrap() }
+    let told = Arc::clone(&now_ms);
+    let clock: Clock = Arc::new(move || Duration::from_millis(told.load(Ordering::SeqCst)));
+    House { day_ms, now_ms, accounts, auth: Auth::with_clock(engine, settings, clock).unwrap() }
 }
 
 impl House {
     async fn ask(&self, credentials: &str) -> Result<Option<String>, u64> {
+        self.ask_from(PEER, credentials).await
+    }
+
+    async fn ask_from(&self, peer: IpAddr, credentials: &str) -> Result<Option<String>, u64> {
         let header = format!("Basic {}", STANDARD.encode(credentials));
-        match self.auth.identify(Some(header.as_bytes()), PEER).await {
+        match self.auth.identify(Some(header.as_bytes()), peer).await {
             Ok(person) => Ok(person.map(|person| person.to_string())),
             Err(AuthError::TooManyAttempts { retry_after_s }) => Err(retry_after_s),
             Err(AuthError::Store(error)) => panic!("{error}"),
         }
     }
 
-    fn pass(&self, seconds: i64) {
+    fn pass(&self, seconds: u64) {
         self.now_ms.fetch_add(seconds * 1000, Ordering::SeqCst);
     }
 
     fn verifications(&self) -> usize {
-        self.auth.hasher.verifications()
+        self.auth.verified.load(Ordering::SeqCst)
     }
 }
 
@@ -346,32 +356,85 @@ async fn imported_accounts_log_in() {
 }
 
 #[tokio::test]
-async fn guessing_is_slowed_but_its_victim_is_not() {
+async fn guessing_is_slowed_and_the_right_password_passes_all_the_same() {
     let house = house(&[ACCOUNT]);
     house.accounts.set_password("alice", 5, "right");
-    assert_eq!(house.ask("alice:right").await, person("account:alice"));
     for name in ["alice", "nobody"] {
         for guess in 0..10 {
             assert_eq!(house.ask(&format!("{name}:{guess}")).await, Ok(None));
         }
+        // What was wrong is known to be wrong.
         let hashed = house.verifications();
+        assert_eq!(house.ask(&format!("{name}:3")).await, Ok(None));
+        // Whether there is such an account or not.
         assert_eq!(house.ask(&format!("{name}:10")).await, Err(1));
         assert_eq!(house.verifications(), hashed);
     }
-    // At once, and when her credentials have to be verified again.
+    // The same name from elsewhere does not wait, and what it did is remembered.
+    let home = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
+    assert_eq!(house.ask_from(home, "alice:right").await, person("account:alice"));
     assert_eq!(house.ask("alice:right").await, person("account:alice"));
-    assert_eq!(house.ask("alice:guess").await, Err(1));
-    house.pass(2);
-    assert_eq!(house.ask("alice:guess").await, Ok(None));
-    assert_eq!(house.ask("alice:guess").await, Err(2));
+    // Also when it has to be verified again.
     house.accounts.generation.fetch_add(1, Ordering::SeqCst);
-    assert_eq!(house.ask("alice:right").await, person("account:alice"));
     house.pass(31);
-    assert_eq!(house.ask("alice:more").await, Ok(None));
-    assert_eq!(house.ask("alice:more").await, Err(4));
+    assert_eq!(house.ask("alice:11").await, Ok(None));
+    assert_eq!(house.ask("alice:12").await, Err(2));
     assert_eq!(house.ask("alice:right").await, person("account:alice"));
-    // Which also clears the account.
-    assert_eq!(house.ask("alice:more").await, Ok(None));
+    // Which clears what failed there.
+    assert_eq!(house.ask("alice:12").await, Ok(None));
+}
+
+#[tokio::test]
+async fn who_comes_where_somebody_guesses_waits_and_passes() {
+    let house = house(&[ACCOUNT]);
+    house.accounts.set_password("alice", 5, "right");
+    for guess in 0..12 {
+        let _ = house.ask(&format!("alice:{guess}")).await;
+        house.pass(2);
+    }
+    house.pass(6);
+    let _ = house.ask("alice:12").await;
+    // The right password has to wait like any other.
+    assert!(house.ask("alice:right").await.is_err());
+    house.pass(8);
+    assert_eq!(house.ask("alice:right").await, person("account:alice"));
+}
+
+#[tokio::test]
+async fn guesses_at_names_that_do_not_exist_lock_nobody_out() {
+    let house = house(&[ACCOUNT]);
+    house.accounts.set_password("alice", 5, "right");
+    house.accounts.set_password("bob", 6, "his");
+    assert_eq!(house.ask("alice:right").await, person("account:alice"));
+    let mut refused = 0;
+    for n in 0..54 {
+        refused += usize::from(house.ask(&format!("nobody{n}:guess")).await.is_err());
+    }
+    assert!(refused >= 3, "{refused}");
+    // A first log-in waits a second, one from where the person is known does not.
+    house.accounts.set_password("alice", 7, "new");
+    assert_eq!(house.ask("alice:new").await, person("account:alice"));
+    house.pass(1);
+    assert_eq!(house.ask("bob:his").await, person("account:bob"));
+}
+
+#[tokio::test]
+async fn the_time_of_day_may_be_set_back() {
+    let house = house(&[ACCOUNT]);
+    house.accounts.set_password("alice", 5, "right");
+    assert_eq!(house.ask("alice:right").await, person("account:alice"));
+    for guess in 0..10 {
+        assert_eq!(house.ask(&format!("bob:{guess}")).await, Ok(None));
+    }
+    house.day_ms.fetch_sub(86_400_000, Ordering::SeqCst);
+    assert_eq!(house.ask("bob:10").await, Err(1));
+    house.pass(1);
+    assert_eq!(house.ask("bob:10").await, Ok(None));
+    // Nor is a password believed for a day longer.
+    house.pass(30);
+    let hashed = house.verifications();
+    assert_eq!(house.ask("alice:right").await, person("account:alice"));
+    assert_eq!(house.verifications(), hashed + 1);
 }
 
 #[tokio::test]
@@ -408,7 +471,7 @@ async fn many_at_once_hash_once() {
 #[tokio::test]
 async fn new_passwords_are_hashed() {
     let house = house(&[ACCOUNT]);
-    let hash = house.auth.hash_password("right".to_owned()).await;
+    let hash = house.auth.hash_password("right".to_owned(), PEER).await.unwrap();
     house.accounts.set("dave", 5, format!("{{\"password\":\"{hash}\"}}"));
     assert_eq!(house.ask("dave:right").await, person("account:dave"));
 }

@@ -1,12 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-
 use argon2::password_hash::phc::PasswordHash;
 
-use crate::password::{Hasher, NOBODY, WAITING_MAX, hash_password_blocking, matches};
+use crate::password::{NOBODY, hash_password_blocking, matches};
 
 /// Made by Python's bcrypt of "p\u{e4}ssword", with few rounds.
 const IMPORTED: &str = "$2b$05$nYUBrUcaQtJr50iBL4YRQuql.hwfoIAmwtu1AY.JWAsy19t197WoO";
@@ -54,28 +50,4 @@ fn nobody_costs_as_much_as_somebody() {
     assert_eq!(nobody.version, somebody.version);
     assert_eq!(nobody.params, somebody.params);
     assert_eq!(nobody.hash.unwrap().len(), somebody.hash.unwrap().len());
-}
-
-#[tokio::test]
-async fn few_at_a_time_and_a_bounded_queue() {
-    let hasher = Arc::new(Hasher::new());
-    let mut turns = Vec::new();
-    while let Ok(turn) = tokio::time::timeout(Duration::from_millis(20), hasher.turn()).await {
-        turns.push(turn.unwrap());
-    }
-    assert!((2..=4).contains(&turns.len()));
-    let mut queue = tokio::task::JoinSet::new();
-    for _ in 0..WAITING_MAX {
-        let hasher = Arc::clone(&hasher);
-        queue.spawn(async move { hasher.turn().await.map(|_| ()) });
-    }
-    while hasher.waiting.load(Ordering::Relaxed) < WAITING_MAX {
-        tokio::task::yield_now().await;
-    }
-    assert!(hasher.turn().await.is_err());
-    drop(turns);
-    while let Some(turn) = queue.join_next().await {
-        turn.unwrap().unwrap();
-    }
-    hasher.turn().await.unwrap();
 }

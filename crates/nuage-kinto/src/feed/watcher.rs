@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nuage_auth::AuthError;
 use nuage_engine::{EngineError, FeedPage, Follow};
 use nuage_http::Stopping;
 use tokio::sync::watch;
@@ -136,10 +135,7 @@ impl Watcher {
         match found {
             Ok(user) if user == self.who.user => Ok(()),
             Ok(_) => Err(Error::unauthorized(&self.door.challenges)),
-            Err(AuthError::TooManyAttempts { retry_after_s }) => {
-                Err(Error::too_many_attempts(retry_after_s))
-            }
-            Err(AuthError::Store(error)) => Err(self.door.failure(error)),
+            Err(error) => Err(self.door.unknown(error)),
         }
     }
 }

@@ -110,10 +110,10 @@ static KEYS: &[Key] = &[
     open("auth.userid_hmac_secret", Kind::Secret, "secret from which basicauth user ids are derived; generated unless set"),
     key("auth.account_cache_ttl_s", Kind::Whole(0), "30", "how long a verified password is remembered"),
 
-    key("auth.account_failures", Kind::Whole(0), "10", "wrong passwords for one account before it is locked for a while; 0 never locks"),
-    key("auth.address_failures", Kind::Whole(0), "50", "wrong passwords from one address before it is locked; 0 never locks"),
+    key("auth.account_failures", Kind::Whole(0), "10", "wrong passwords for one account from one address before further ones wait; 0 never waits"),
+    key("auth.address_failures", Kind::Whole(0), "50", "wrong passwords from one address before those wait who did not log in from it before; 0 never waits"),
     key("auth.failures_window_s", Kind::Whole(1), "900", "time without failures after which earlier ones are forgotten"),
-    key("auth.lock_s", Kind::Whole(1), "900", "longest lock"),
+    key("auth.guess_wait_s", Kind::Whole(0), "8", "longest time between two guesses at one account from one address"),
 
     open("grants.*", Kind::Words, "principals with a permission on all objects of a kind: bucket_create, account_write, ..."),
 
@@ -123,7 +123,6 @@ static KEYS: &[Key] = &[
     key("kinto.error_info_link", Kind::Text, "", "address sent with unexpected errors"),
     key("kinto.default_bucket", Kind::Switch, "true", "a personal bucket for everybody, /buckets/default"),
     key("kinto.accounts", Kind::Switch, "true", "/accounts: create, read and change accounts over HTTP"),
-    key("kinto.account_hash_shown", Kind::Switch, "false", "show the hash of the password in answers, as Kinto does"),
     key("kinto.permissions", Kind::Switch, "true", "/permissions: what the caller may reach"),
     key("kinto.schema", Kind::Switch, "true", "records must satisfy the JSON Schema of their collection and bucket"),
     key("kinto.counters", Kind::Switch, "false", "/__counters__: how much is stored, and what feeds are doing, told to everybody"),
@@ -215,6 +214,8 @@ limits! {
     header_ms: u64, "time to send line and headers, and to keep an idle connection";
     body_ms: u64, "time to send the body of a request";
     write_attempts: usize, "attempts to apply a change whose premises changed meanwhile";
+    queued_passwords: usize, "passwords that wait to be hashed or verified at a time";
+    password_ms: u64, "time that a password may wait for that";
     queued_writes: usize, "writes that wait for the disk at a time";
     waiting_work: usize, "pieces of work of some milliseconds or more that wait for their turn";
     waiting_work_own: usize, "the same, of one person or address";

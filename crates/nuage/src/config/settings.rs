@@ -248,7 +248,7 @@ fn throttling(config: &Config) -> Throttling {
         account_failures: config.count("auth.account_failures"),
         address_failures: config.count("auth.address_failures"),
         window_s: config.whole("auth.failures_window_s"),
-        lock_s: config.whole("auth.lock_s"),
+        guess_wait_s: config.whole("auth.guess_wait_s"),
     }
 }
 
@@ -374,7 +374,6 @@ fn kinto(config: &Config, policies: &[Policy], errors: &mut Vec<String>) -> nuag
         challenges: policies.iter().map(|policy| policy.name.clone()).collect(),
         account_policy: account_policy(policies).map(str::to_owned),
         basic_policy: policies.iter().any(|policy| policy.kind == PolicyKind::Basic),
-        account_hash_shown: config.switch("kinto.account_hash_shown"),
         // The secrets are filled in once the data is open.
         default_bucket_hmac_secret: String::new(),
         token_secret: Vec::new(),

@@ -209,11 +209,9 @@ const UNREADABLE: &str = r#"
     GET /buckets/b | If-Match: 12
     => 400 | {"errno": 107, "details": [{"location": "header", "name": "If-Match", "description":
        "The value should be integer between double quotes."}]}
-    GET /buckets/b | If-None-Match: W/"12"
-    => 400
-    GET /buckets/b | If-None-Match: "12", "13"
-    => 400
-    GET /buckets/b | If-None-Match: "abc"
+    GET /buckets/b | If-None-Match: W/12
+    => 400 | {"details": [{"name": "If-None-Match"}]}
+    GET /buckets/b | If-None-Match: *, "12"
     => 400
 "#;
 

@@ -153,7 +153,7 @@ const SNAPSHOTS: &str = r#"
 
 const ACCOUNTS: &str = r#"
     PUT /accounts/alice | - | {"data": {"password": "secret"}}
-    => 201 | {"data": {"id": "alice", "password": "?"}, "permissions": {"write":
+    => 201 | {"data": {"id": "alice", "password": "-"}, "permissions": {"write":
        ["account:alice"]}}
     GET / | alice
     => 200 | {"user": {"id": "account:alice"}}
