@@ -60,6 +60,18 @@ impl Checkpoints {
         }
     }
 
+    /// Moves all of it, so that the next write goes over it from its start: on a full disk it cannot
+    /// grow.
+    pub(super) fn reuse_log(&mut self, connection: &Connection) {
+        self.next = PAGES;
+        let _ = connection.busy_timeout(Duration::from_millis(PRESSING_MS));
+        let moved = connection.execute_batch("PRAGMA wal_checkpoint(RESTART)");
+        let _ = connection.busy_timeout(Duration::from_millis(BUSY_MS));
+        if let Err(error) = moved {
+            tracing::debug!(error = %error, "could not empty the write-ahead log");
+        }
+    }
+
     /// Moves all of it, before the file is closed.
     pub(super) fn at_end(&self, connection: &Connection) {
         let _ = connection.busy_timeout(Duration::from_millis(PRESSING_MS));
