@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use nuage_model::{Batch, Finding, StoreError, Write};
+use nuage_model::{Batch, Finding, Store, StoreError, Write};
 
 use crate::check;
 use crate::cli::BackupVerb;
@@ -60,7 +60,7 @@ async fn create(storage: &StorageSettings, files: &Files, file: &Path, json: boo
     store.close().await;
     copied.with_context(|| format!("{} cannot be written", file.display()))?;
     File::open(&draft.0)?.sync_all()?;
-    let findings = look_through(storage, &draft.0).await?;
+    let findings = verify(storage, &draft.0).await?;
     if !findings.is_empty() {
         complain("The data is damaged, so no copy of it was kept. Earlier copies are untouched.");
         return check::tell(&findings, &storage.place.to_string(), json);
@@ -83,30 +83,26 @@ async fn create(storage: &StorageSettings, files: &Files, file: &Path, json: boo
 /// folder of temporary files.
 async fn verify(storage: &StorageSettings, file: &Path) -> Result<Vec<Finding>> {
     data::expect_file(file, "copy")?;
-    match look_through(storage, file).await {
-        Err(error) if matches!(error.downcast_ref(), Some(StoreError::Unsupported(_))) => {
+    match nuage_store::look(file, storage.options.clone()).await {
+        Ok(store) => findings_in(store.as_ref()).await,
+        Err(StoreError::Unsupported(_)) => {
             let name = format!("nuage.verify-{}", std::process::id());
             let draft = Draft::new(std::env::temp_dir().join(name));
             copy_private(file, &draft.0)?;
             check_file(storage, &draft.0).await
         }
-        found => found,
+        Err(error) => Err(data::cannot_open(&file.display().to_string(), &error)),
     }
 }
 
-/// Checks a file that nobody changes, without making anything beside it.
-async fn look_through(storage: &StorageSettings, file: &Path) -> Result<Vec<Finding>> {
-    let store = nuage_store::look(file, storage.options.clone()).await?;
+async fn findings_in(store: &dyn Store) -> Result<Vec<Finding>> {
     let findings = store.check().await;
     store.close().await;
     Ok(findings?)
 }
 
 async fn check_file(storage: &StorageSettings, file: &Path) -> Result<Vec<Finding>> {
-    let store = data::open_file(file, &storage.options).await?;
-    let findings = store.check().await;
-    store.close().await;
-    Ok(findings?)
+    findings_in(data::open_file(file, &storage.options).await?.as_ref()).await
 }
 
 /// What devices were told after the copy was made never happened: they are to begin afresh.

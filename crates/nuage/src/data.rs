@@ -145,7 +145,8 @@ async fn expect_whole(store: Arc<dyn Store>, shown: &str) -> Result<Arc<dyn Stor
     Err(why)
 }
 
-fn cannot_open(shown: &str, error: &StoreError) -> anyhow::Error {
+/// The end of a verb on data that cannot be opened.
+pub(crate) fn cannot_open(shown: &str, error: &StoreError) -> anyhow::Error {
     let sentence = match error {
         StoreError::Unsupported(why) => format!("{shown} cannot be used: {why}."),
         StoreError::Unavailable(why) => format!("{shown} cannot be opened: {why}."),

@@ -29,8 +29,8 @@ const GROUPS: &str = "
     SELECT bucket, id, body FROM records WHERE collection = '_groups' AND NOT dead";
 const MEMBERS: &str = "SELECT member FROM members WHERE bucket = ?1 AND grp = ?2";
 
-/// All findings, in one snapshot. What cannot be read for damage is a finding, with how much of each
-/// collection can be.
+/// All findings, in one snapshot, which ends with the connection. What cannot be read for damage is
+/// a finding, with how much of each collection can be.
 pub(super) fn check(connection: &Connection) -> Result<Vec<Finding>, Fault> {
     connection.execute_batch("BEGIN")?;
     let mut findings = Vec::new();
@@ -49,7 +49,6 @@ pub(super) fn check(connection: &Connection) -> Result<Vec<Finding>, Fault> {
         }
         findings.extend(salvage::extent(connection)?);
     }
-    connection.execute_batch("COMMIT")?;
     Ok(findings)
 }
 
@@ -78,15 +77,29 @@ fn ask(connection: &Connection, rule: &str, findings: &mut Vec<Finding>) -> Resu
     Ok(())
 }
 
-// The file itself, as SQLite sees it.
+// The file itself, as SQLite sees it. Some damage ends the thorough look before it says a word, and
+// not the quick one.
 fn integrity(connection: &Connection, findings: &mut Vec<Finding>) -> Result<(), Fault> {
-    let mut statement = connection.prepare("PRAGMA integrity_check(100)")?;
+    match look_through(connection, "PRAGMA integrity_check(100)", findings) {
+        Err(fault) if fault.is_damage() && findings.is_empty() => {
+            look_through(connection, "PRAGMA quick_check(100)", findings)?;
+            Err(fault)
+        }
+        looked => looked,
+    }
+}
+
+fn look_through(
+    connection: &Connection,
+    sql: &str,
+    findings: &mut Vec<Finding>,
+) -> Result<(), Fault> {
+    let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let said: String = row.get(0)?;
-        if said != "ok" {
-            findings.push(Finding(format!("the file is damaged: {}", said.trim())));
-        }
+        let lines = said.lines().filter(|line| *line != "ok" && !line.starts_with("***"));
+        findings.extend(lines.map(|line| Finding(format!("the file is damaged: {line}"))));
     }
     Ok(())
 }

@@ -16,8 +16,8 @@ use rusqlite::types::{ToSql, ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use crate::Options;
-use crate::sqlite::errors::Fault;
 use crate::sqlite::SqliteStore;
+use crate::sqlite::errors::Fault;
 use crate::sqlite::open::{self, Way};
 
 /// Pages in the log after which it is moved into the file: 16 MiB.

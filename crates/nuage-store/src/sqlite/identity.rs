@@ -59,11 +59,6 @@ impl Identity {
         *self.log.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Whether the log was deleted or replaced since the writer opened it.
-    pub(super) fn is_log_lost(&self) -> bool {
-        self.is_log_lost.load(Ordering::SeqCst)
-    }
-
     /// Fails unless the file has its name, as everybody who opens it anew must know.
     pub(super) fn expect_file(&self) -> Result<(), StoreError> {
         let shown = self.path.display();
@@ -88,7 +83,7 @@ impl Identity {
         if known.is_some() && known != present {
             self.is_log_lost.store(true, Ordering::SeqCst);
         }
-        if !self.is_log_lost() {
+        if !self.is_log_lost.load(Ordering::SeqCst) {
             return Ok(());
         }
         let shown = self.log_path.display();

@@ -44,7 +44,6 @@ use nuage_model::{
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::{Lost, Options};
 use crate::sqlite::damage::Damage;
 use crate::sqlite::deadline::Deadline;
 use crate::sqlite::errors::Fault;
@@ -55,6 +54,7 @@ use crate::sqlite::open::Way;
 use crate::sqlite::query::Pace;
 use crate::sqlite::readers::{Readers, Source};
 use crate::sqlite::writer::{Answer, Job, Told, Writer};
+use crate::{Lost, Options};
 
 /// A store in one SQLite file.
 pub(crate) struct SqliteStore {

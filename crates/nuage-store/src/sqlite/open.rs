@@ -94,7 +94,9 @@ pub(super) fn reader(path: &Path, way: Way) -> Result<Connection, Fault> {
 /// How a file can be read where nothing may be written: frozen unless there is a log beside it. A
 /// file of another form than this version's is refused.
 pub(super) fn look(path: &Path) -> Result<Way, Fault> {
-    let log = std::fs::metadata(beside(path, "-wal")).ok().map(|metadata| metadata.len());
+    // Beside the file itself, whatever links to it.
+    let itself = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let log = std::fs::metadata(beside(&itself, "-wal")).ok().map(|metadata| metadata.len());
     if log.is_none() {
         return try_way(path, Way::Frozen);
     }

@@ -77,7 +77,8 @@ pub(super) fn salvage(path: &Path, to: &Path) -> Result<Vec<Lost>, Fault> {
         each_record(&source, &mut |row| {
             let (path, id) = (path_of(row)?, row.get::<_, String>(3)?);
             let names = [path.bucket.as_str(), path.name.as_str(), id.as_str()];
-            let (permissions, body) = (row.get_ref(9)?.as_str().ok(), row.get_ref(10)?.as_str().ok());
+            let (permissions, body) =
+                (row.get_ref(9)?.as_str().ok(), row.get_ref(10)?.as_str().ok());
             let values = (0..11).map(|n| Ok(ToSqlOutput::Borrowed(row.get_ref(n)?)));
             let values = values.collect::<rusqlite::Result<Vec<_>>>()?;
             // A damaged row may be a second one of its name, or hold another kind of value.
@@ -131,7 +132,8 @@ fn counted(connection: &Connection) -> Result<Counts, Fault> {
 }
 
 fn losses(counted: Counts, read: &Counts, mut lost: Names) -> Vec<Lost> {
-    let paths: BTreeSet<_> = counted.keys().chain(read.keys()).chain(lost.keys()).cloned().collect();
+    let paths: BTreeSet<_> =
+        counted.keys().chain(read.keys()).chain(lost.keys()).cloned().collect();
     let losses = paths.into_iter().filter_map(|collection| {
         let names = lost.remove(&collection).unwrap_or_default().into_iter().collect::<Vec<_>>();
         let read = read.get(&collection).copied().unwrap_or(0);

@@ -267,27 +267,23 @@ impl Writer {
     // The same is told once, until it is over.
     fn note_trouble(&mut self, error: &StoreError) {
         let said = error.to_string();
-        if self.trouble.as_ref() != Some(&said) {
-            tracing::error!(error = %error, "could not write");
-            self.trouble = Some(said);
+        if self.trouble.as_ref() == Some(&said) {
+            return;
         }
-        self.rescue_log();
+        tracing::error!(error = %error, "could not write");
+        self.trouble = Some(said);
+        // A log that lost its name or its file is moved while it is open: what was acknowledged may
+        // be in no other place, and a file that took the name must not get it.
+        if self.identity.expect().is_err()
+            && let Some(connection) = &self.connection
+        {
+            self.checkpoints.empty_log(connection);
+        }
     }
 
     fn note_success(&mut self) {
         if !self.room.is_full() && self.trouble.take().is_some() {
             tracing::info!("writes succeed again");
-        }
-    }
-
-    // What was acknowledged may be in a log that has no name any more: it is moved into the file
-    // while the log is still open.
-    fn rescue_log(&self) {
-        if self.identity.is_log_lost()
-            && let Some(connection) = &self.connection
-            && let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)")
-        {
-            tracing::error!(%error, "the log that was deleted could not be moved into the file");
         }
     }
 
@@ -413,7 +409,7 @@ impl Writer {
 
     fn end(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.checkpoints.at_end(&connection);
+            self.checkpoints.empty_log(&connection);
             if self.identity.expect().is_err() {
                 // The last one to close removes the log by its name, which is another's by now.
                 let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);

@@ -56,7 +56,8 @@ pub(crate) async fn perform(file: Option<&Path>, settings: &Settings) -> Result<
 pub(crate) async fn salvage(file: Option<&Path>, settings: &Settings) -> Result<()> {
     let storage = &settings.storage;
     let Place::Files(files) = &storage.place else {
-        let sentence = format!("{} is a PostgreSQL database: --salvage reads a file.", storage.place);
+        let sentence =
+            format!("{} is a PostgreSQL database: --salvage reads a file.", storage.place);
         return Err(Failure::new(Exit::Usage, sentence).into());
     };
     data::expect_database(storage)?;

@@ -9,19 +9,16 @@ use crate::abuse::{bounded_with, eventually};
 
 #[test]
 fn requests_wait_for_the_connections_that_there_are() {
-    for limit in [2, 4] {
+    for limit in [3, 6] {
         let database = Backend::Postgres.database().unwrap();
         let role = format!("few_{}", database.name());
-        database.execute(&format!(
-            "CREATE ROLE {role} LOGIN PASSWORD 'few' CONNECTION LIMIT {limit}"
-        ));
+        database
+            .execute(&format!("CREATE ROLE {role} LOGIN PASSWORD 'few' CONNECTION LIMIT {limit}"));
         database.execute(&format!("GRANT ALL ON SCHEMA public TO {role}"));
         let place = database.url().split_once('@').unwrap().1;
         let url = format!("postgres://{role}:few@{place}");
-        let server = bounded_with(Backend::Sqlite, &[])
-            .argument("--storage-url")
-            .argument(url)
-            .start();
+        let server =
+            bounded_with(Backend::Sqlite, &[]).argument("--storage-url").argument(url).start();
         thread::scope(|scope| {
             for n in 0..20 {
                 let server = &server;
