@@ -8,6 +8,7 @@ mod address;
 pub mod copy;
 mod integrity;
 mod list;
+mod lost;
 mod options;
 mod postgres;
 mod rules;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use nuage_model::{Store, StoreError};
 
 pub use address::Address;
+pub use lost::Lost;
 pub use options::{Options, Synchronous};
 
 /// Opens the data in this file, makes it if it is missing, and brings it to this version's form.
@@ -33,6 +35,35 @@ pub async fn open(path: &Path, options: Options) -> Result<Arc<dyn Store>, Store
     match opened.await {
         Ok(store) => Ok(Arc::new(store?)),
         Err(error) => Err(StoreError::Unavailable(format!("opening it stopped: {error}"))),
+    }
+}
+
+/// Opens the data in this file only to read, where nothing may be written: on a read-only disk, or
+/// a backup. Nothing is made beside it, and nothing can be applied.
+///
+/// # Errors
+///
+/// As [`open`], and [`StoreError::Unsupported`] if the file has the form of an older version.
+pub async fn look(path: &Path, options: Options) -> Result<Arc<dyn Store>, StoreError> {
+    let path = path.to_owned();
+    let looked = tokio::task::spawn_blocking(move || sqlite::SqliteStore::look(&path, &options));
+    match looked.await {
+        Ok(store) => Ok(Arc::new(store?)),
+        Err(error) => Err(StoreError::Unavailable(format!("opening it stopped: {error}"))),
+    }
+}
+
+/// Writes every record of this file that can be read to a new one, which is good for an export;
+/// tells what cannot be read. The file is not changed.
+///
+/// # Errors
+///
+/// [`StoreError::Corrupt`] if not even its list of tables can be read, and others as [`open`].
+pub async fn salvage(path: &Path, to: &Path) -> Result<Vec<Lost>, StoreError> {
+    let (path, to) = (path.to_owned(), to.to_owned());
+    match tokio::task::spawn_blocking(move || sqlite::salvage(&path, &to)).await {
+        Ok(lost) => lost,
+        Err(error) => Err(StoreError::Unavailable(format!("reading it stopped: {error}"))),
     }
 }
 

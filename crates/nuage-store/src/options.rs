@@ -22,6 +22,9 @@ pub struct Options {
     pub queued_writes: usize,
     /// Time that a list or a count may take, in milliseconds.
     pub list_ms: u64,
+    /// SQLite: size of a file beside the data that is given up when the disk is full, so that
+    /// deletions go on. Who only works beside a server has none: 0.
+    pub reserve_bytes: u64,
 }
 
 /// What survives what.
@@ -44,6 +47,7 @@ impl Default for Options {
             trust_ms: 1_000,
             queued_writes: 4_096,
             list_ms: 10_000,
+            reserve_bytes: 0,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use nuage_model::{Batch, Finding, Write};
+use nuage_model::{Batch, Finding, Store, StoreError, Write};
 
 use crate::check;
 use crate::cli::BackupVerb;
@@ -55,11 +55,16 @@ async fn create(storage: &StorageSettings, files: &Files, file: &Path, json: boo
     }
     // Under another name until it is whole.
     let draft = Draft::new(beside(file, ".part"));
-    let store = data::open(storage).await?;
+    let (store, _) = data::open_to_read(storage).await?;
     let copied = store.backup(&draft.0).await;
     store.close().await;
     copied.with_context(|| format!("{} cannot be written", file.display()))?;
     File::open(&draft.0)?.sync_all()?;
+    let findings = verify(storage, &draft.0).await?;
+    if !findings.is_empty() {
+        complain("The data is damaged, so no copy of it was kept. Earlier copies are untouched.");
+        return check::tell(&findings, &storage.place.to_string(), json);
+    }
     let secrets = data::secrets_path(files);
     if secrets.is_file() {
         copy_private(&secrets, &secrets_beside(file))?;
@@ -74,22 +79,30 @@ async fn create(storage: &StorageSettings, files: &Files, file: &Path, json: boo
     Ok(())
 }
 
-/// Checks a copy of the copy: opening a database may change it.
+/// Checks a copy where it lies. One of an older version is brought to this one's form first, in the
+/// folder of temporary files.
 async fn verify(storage: &StorageSettings, file: &Path) -> Result<Vec<Finding>> {
-    if !file.is_file() {
-        let sentence = format!("There is no copy at {}.", file.display());
-        return Err(Failure::new(Exit::Storage, sentence).into());
+    data::expect_file(file, "copy")?;
+    match nuage_store::look(file, storage.options.clone()).await {
+        Ok(store) => findings_in(store.as_ref()).await,
+        Err(StoreError::Unsupported(_)) => {
+            let name = format!("nuage.verify-{}", std::process::id());
+            let draft = Draft::new(std::env::temp_dir().join(name));
+            copy_private(file, &draft.0)?;
+            check_file(storage, &draft.0).await
+        }
+        Err(error) => Err(data::cannot_open(&file.display().to_string(), &error)),
     }
-    let draft = Draft::new(beside(file, ".verify"));
-    copy_private(file, &draft.0)?;
-    check_file(storage, &draft.0).await
 }
 
-async fn check_file(storage: &StorageSettings, file: &Path) -> Result<Vec<Finding>> {
-    let store = data::open_file(file, &storage.options).await?;
+async fn findings_in(store: &dyn Store) -> Result<Vec<Finding>> {
     let findings = store.check().await;
     store.close().await;
     Ok(findings?)
+}
+
+async fn check_file(storage: &StorageSettings, file: &Path) -> Result<Vec<Finding>> {
+    findings_in(data::open_file(file, &storage.options).await?.as_ref()).await
 }
 
 /// What devices were told after the copy was made never happened: they are to begin afresh.
@@ -108,10 +121,7 @@ async fn restore(
     force: bool,
     json: bool,
 ) -> Result<()> {
-    if !file.is_file() {
-        let sentence = format!("There is no copy at {}.", file.display());
-        return Err(Failure::new(Exit::Storage, sentence).into());
-    }
+    data::expect_file(file, "copy")?;
     data::make_folder(files)?;
     let _lock = data::lock(files)?;
     let database = &files.database;

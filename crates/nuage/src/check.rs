@@ -11,7 +11,7 @@ use crate::out::{complain, say};
 /// Checks the data.
 pub(crate) async fn perform(settings: &Settings, json: bool) -> Result<()> {
     data::expect_database(&settings.storage)?;
-    let store = data::open(&settings.storage).await?;
+    let (store, _) = data::open_to_read(&settings.storage).await?;
     let findings = store.check().await;
     store.close().await;
     tell(&findings?, &settings.storage.place.to_string(), json)

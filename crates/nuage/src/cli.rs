@@ -101,6 +101,9 @@ pub(crate) enum Verb {
     Export {
         /// Where to
         file: Option<PathBuf>,
+        /// Write what can be read of a damaged file, and tell what cannot
+        #[arg(long)]
+        salvage: bool,
     },
     /// Read what `export` wrote; the collections in it must be empty here
     Import {

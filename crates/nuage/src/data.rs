@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::config::{Files, Place, Settings, StorageSettings};
 use crate::failure::{Exit, Failure};
+use crate::out::complain;
 use crate::server::now;
 
 /// The secrets that are made up at the first start, by name.
@@ -41,19 +42,34 @@ pub(crate) fn make_folder(files: &Files) -> Result<()> {
 /// Refuses a file that is not there. What a server lacks it says itself.
 pub(crate) fn expect_database(storage: &StorageSettings) -> Result<()> {
     match &storage.place {
-        Place::Files(files) if !files.database.is_file() => {
-            let path = files.database.display();
-            Err(Failure::new(Exit::Storage, format!("There is no data at {path}.")).into())
-        }
-        _ => Ok(()),
+        Place::Files(files) => expect_file(&files.database, "data"),
+        Place::Server(_) => Ok(()),
     }
+}
+
+/// Refuses what is no file, or cannot be looked at.
+pub(crate) fn expect_file(path: &Path, what: &str) -> Result<()> {
+    let shown = path.display();
+    let sentence = match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => return Ok(()),
+        Err(error) if !is_missing(&error) => {
+            format!("Whether there is {what} at {shown} cannot be seen: {error}.")
+        }
+        _ => format!("There is no {what} at {shown}."),
+    };
+    Err(Failure::new(Exit::Storage, sentence).into())
+}
+
+fn is_missing(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 /// Opens the database; makes folder, secrets and tables if there are none.
 pub(crate) async fn open_or_make(storage: &StorageSettings) -> Result<Arc<dyn Store>> {
     if let Place::Files(files) = &storage.place {
         make_folder(files)?;
-        if !files.database.is_file() {
+        let found = std::fs::metadata(&files.database);
+        if found.is_err_and(|error| is_missing(&error)) {
             // Before the database: secrets that are missing beside data were lost.
             secrets_of_folder(files)?;
         }
@@ -65,6 +81,35 @@ pub(crate) async fn open_or_make(storage: &StorageSettings) -> Result<Arc<dyn St
 pub(crate) async fn open(storage: &StorageSettings) -> Result<Arc<dyn Store>> {
     let store = open_as_it_is(&storage.place, &storage.options).await?;
     expect_whole(store, &storage.place.to_string()).await
+}
+
+/// Opens the database to read all of it, also on a disk or in a folder that may not be written: then
+/// it is read as it is, and whoever calls is told so.
+pub(crate) async fn open_to_read(storage: &StorageSettings) -> Result<(Arc<dyn Store>, Access)> {
+    let failed = match (open(storage).await, &storage.place) {
+        (Ok(store), _) => return Ok((store, Access::Shared)),
+        (Err(error), Place::Server(_)) => return Err(error),
+        (Err(error), Place::Files(_)) => error,
+    };
+    let Place::Files(Files { database, .. }) = &storage.place else { return Err(failed) };
+    // What it said first tells more than that it cannot be read either.
+    let Ok(store) = nuage_store::look(database, storage.options.clone()).await else {
+        return Err(failed);
+    };
+    complain(&format!(
+        "{} may not be written, so it is read as it is; no server may write to it meanwhile.",
+        database.display()
+    ));
+    Ok((expect_whole(store, &storage.place.to_string()).await?, Access::Alone))
+}
+
+/// Who else may be at work on what was opened to be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Access {
+    /// Others may write to it.
+    Shared,
+    /// It does not change, and nothing can be made beside it.
+    Alone,
 }
 
 /// Opens a database file elsewhere, in the same way.
@@ -100,10 +145,15 @@ async fn expect_whole(store: Arc<dyn Store>, shown: &str) -> Result<Arc<dyn Stor
     Err(why)
 }
 
-fn cannot_open(shown: &str, error: &StoreError) -> anyhow::Error {
+/// The end of a verb on data that cannot be opened.
+pub(crate) fn cannot_open(shown: &str, error: &StoreError) -> anyhow::Error {
     let sentence = match error {
         StoreError::Unsupported(why) => format!("{shown} cannot be used: {why}."),
         StoreError::Unavailable(why) => format!("{shown} cannot be opened: {why}."),
+        StoreError::Corrupt(why) => format!(
+            "{shown} is damaged ({why}). Restore a backup, or save what can be read: nuage export \
+             --salvage FILE"
+        ),
         error => format!("{shown} cannot be opened: {error}."),
     };
     Failure::new(Exit::Storage, sentence).into()
@@ -117,7 +167,7 @@ pub(crate) struct Lock {
 
 /// Takes the files for this process. Who only looks or edits beside a server needs no lock.
 pub(crate) fn lock(files: &Files) -> Result<Lock> {
-    let path = beside(&files.database, ".lock");
+    let path = beside(&resolved(&files.database)?, ".lock");
     let file = private().create(true).truncate(false).open(&path);
     let file = file.map_err(|error| {
         let path = path.display();
@@ -134,6 +184,18 @@ pub(crate) fn lock(files: &Files) -> Result<Lock> {
         }
         Err(TryLockError::Error(error)) => {
             Err(error).with_context(|| format!("{} cannot be locked", path.display()))
+        }
+    }
+}
+
+/// The file itself, where its name is a link: it is one file, whatever the name.
+fn resolved(database: &Path) -> Result<PathBuf> {
+    match database.canonicalize() {
+        Ok(path) => Ok(path),
+        Err(error) if is_missing(&error) && !database.is_symlink() => Ok(database.to_owned()),
+        Err(error) => {
+            let path = database.display();
+            Err(Failure::new(Exit::Storage, format!("{path} cannot be opened: {error}.")).into())
         }
     }
 }

@@ -77,7 +77,12 @@ fn run(cli: Cli) -> Result<()> {
             Verb::Check => check::perform(&settings, json).await,
             Verb::Backup(verb) => backup::perform(verb, &settings, json).await,
             Verb::Explain(arguments) => explain::perform(&arguments, &settings, json).await,
-            Verb::Export { file } => transfer::export::perform(file.as_deref(), &settings).await,
+            Verb::Export { file, salvage: true } => {
+                transfer::export::salvage(file.as_deref(), &settings).await
+            }
+            Verb::Export { file, salvage: false } => {
+                transfer::export::perform(file.as_deref(), &settings).await
+            }
             Verb::Import { file } => {
                 transfer::import::perform(file.as_deref(), &settings, json).await
             }

@@ -24,6 +24,10 @@ use crate::logs;
 /// Time that requests under way may take once the server is told to stop.
 const DRAIN_MS: u64 = 20_000;
 
+/// What is given up on a full disk, so that deletions go on: as much as the write-ahead log of a
+/// SQLite file usually is, which is moved into the file then.
+const RESERVE_BYTES: u64 = 8 * 1024 * 1024;
+
 /// The present time.
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -51,6 +55,7 @@ pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()>
         Place::Server(_) => None,
     };
     let mut existed = matches!(&place, Place::Files(files) if files.database.is_file());
+    settings.storage.options.reserve_bytes = RESERVE_BYTES;
     let store = data::open_or_make(&settings.storage).await?;
     if matches!(place, Place::Server(_)) {
         existed = !store.collections(None, 1).await?.is_empty();

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use nuage_testkit::client::{Answer, Call, Client};
 use nuage_testkit::history::SETTINGS;
 use nuage_testkit::random::Random;
-use nuage_testkit::server::Server;
+use nuage_testkit::server::{Server, Setup};
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::programs::{program, write_settings};
 
@@ -83,10 +84,7 @@ fn endure(faults: &[Fault]) {
         for fault in faults {
             thread::sleep(Duration::from_millis(400));
             let before = refused.load(Ordering::SeqCst);
-            let text = format!("{} {} {}", fault.error, fault.calls, fault.good);
-            // Renamed into place, so that it is never read half written.
-            std::fs::write(trigger.with_extension("new"), text).unwrap();
-            std::fs::rename(trigger.with_extension("new"), &trigger).unwrap();
+            set_fault(&trigger, &format!("{} {} {}", fault.error, fault.calls, fault.good));
             thread::sleep(Duration::from_millis(1_200));
             std::fs::remove_file(&trigger).unwrap();
             let met = refused.load(Ordering::SeqCst) > before;
@@ -193,18 +191,28 @@ fn inspect(server: &Server, acknowledged: &BTreeMap<String, Vec<u64>>) {
 // A server whose disk fails while the second file is there.
 fn faulty_server() -> (Server, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
-    let library = compile(folder.path());
     let settings = write_settings(folder.path(), SETTINGS);
+    on_failing_disk(program().argument("--kinto-ini").argument(settings), folder)
+}
+
+/// Starts a server whose disk fails as the second file says, while that is there.
+pub(crate) fn on_failing_disk(setup: Setup, folder: TempDir) -> (Server, PathBuf) {
+    let library = compile(folder.path());
     let (data, trigger) = (folder.path().join("data"), folder.path().join("trigger"));
     let text = |path: &Path| path.to_str().unwrap().to_owned();
-    let server = program()
-        .argument("--kinto-ini")
-        .argument(settings)
+    let server = setup
         .variable("LD_PRELOAD", text(&library))
         .variable("FAULT_FOLDER", text(&data))
         .variable("FAULT_TRIGGER", text(&trigger))
         .start_on(data, folder);
     (server, trigger)
+}
+
+/// Makes the disk fail from now on.
+pub(crate) fn set_fault(trigger: &Path, text: &str) {
+    // Renamed into place, so that it is never read half written.
+    std::fs::write(trigger.with_extension("new"), text).unwrap();
+    std::fs::rename(trigger.with_extension("new"), trigger).unwrap();
 }
 
 fn compile(folder: &Path) -> PathBuf {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 
-use deadpool_postgres::{ClientWrapper, Object};
+use deadpool_postgres::ClientWrapper;
 use futures_util::TryStreamExt;
 use nuage_model::copy::{
     COPY, Cell, Column, Dump, Form, Ground, KEPT, PageSize, Progress, Row, STORE, Step, Table,
@@ -60,7 +60,7 @@ impl Rows for PostgresStore {
 
 async fn dump(pool: &Pool) -> Result<Box<dyn Dump>, Fault> {
     // It stays in its transaction until it is dropped: nobody else shall get it.
-    let client = Object::take(pool.get().await?);
+    let client = pool.get().await?.take();
     client.batch_execute(BEGIN).await?;
     // The moment is that of the first read.
     client.query_typed(GET, &[(&STORE, Type::TEXT)]).await?;
@@ -74,7 +74,7 @@ async fn kept(pool: &Pool) -> Result<Option<String>, Fault> {
 
 async fn load(pool: &Pool, step: &Step) -> Result<(), Fault> {
     let mut client = pool.get().await?;
-    let transaction = (**client).transaction().await?;
+    let transaction = (***client).transaction().await?;
     perform(&transaction, step).await?;
     Ok(transaction.commit().await?)
 }

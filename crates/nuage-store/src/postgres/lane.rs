@@ -270,7 +270,7 @@ impl Lane {
             }
         };
         if !is_usable {
-            drop(Object::take(client));
+            drop(client.take());
         }
         tried
     }

@@ -64,7 +64,7 @@ const CLOSING: Duration = Duration::from_secs(30);
 
 /// A store in a PostgreSQL database.
 pub(crate) struct PostgresStore {
-    pool: Pool,
+    pool: Arc<Pool>,
     list_ms: u64,
     lanes: Vec<mpsc::Sender<Job>>,
     writers: Arc<Pool>,
@@ -95,7 +95,8 @@ impl PostgresStore {
         });
         let lanes = lanes.collect();
         tokio::spawn(Arc::clone(&hints).run(target.clone()));
-        let pool = Pool::new(target, options.connections)?;
+        let pool = Arc::new(Pool::new(target, options.connections)?);
+        Pool::pair(&pool, &writers);
         let (list_ms, closed) = (options.list_ms, AtomicBool::new(false));
         Ok(Self { pool, list_ms, lanes, writers, hints, seen, closed })
     }

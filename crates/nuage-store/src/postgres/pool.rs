@@ -1,14 +1,21 @@
 //! Connections: a bounded number, made when needed, each with its prepared statements.
+//!
+//! The server may have fewer than are wanted. Then whoever needs one waits for one that is there, as
+//! long as a request may, and the pool wants fewer for a while. A pool that has none at all gets one
+//! of the other's.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{
-    Manager, ManagerConfig, Object, Pool as Deadpool, RecyclingMethod, Runtime,
+    ClientWrapper, Manager, ManagerConfig, Object, Pool as Deadpool, PoolError, RecyclingMethod,
+    Runtime,
 };
 use nuage_model::StoreError;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::time::timeout_at;
+use tokio_postgres::error::SqlState;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::postgres::connect::Target;
@@ -20,22 +27,74 @@ const WAIT: Duration = Duration::from_secs(5);
 /// long; one that it made for a nearly empty table reads all of a table that has grown since.
 const PLANS_AGE_MAX: Duration = Duration::from_secs(10);
 
+/// How long to wait before asking a server again that had no connection left, at first and at the
+/// most.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// After this long, one connection more is tried again.
+const GROW: Duration = Duration::from_secs(10);
+/// How often a lack of connections is told.
+const TELL: Duration = Duration::from_secs(600);
+
 /// The connections of a process for one purpose.
 pub(super) struct Pool {
     connections: Deadpool,
+    /// As many as the server seems to have for us; the first to wait is the first to get one.
+    turns: Arc<Semaphore>,
+    most: usize,
+    lack: Mutex<Lack>,
+    /// The pool for the other purpose, once it is known.
+    other: OnceLock<Weak<Pool>>,
     tls: MakeRustlsConnect,
     /// Half of the connections, at least one: the others are left to short reads.
     slots: Semaphore,
     planned: Mutex<Instant>,
 }
 
+/// Connections that the server did not have.
+#[derive(Default)]
+struct Lack {
+    /// How many fewer are wanted.
+    withheld: usize,
+    changed: Option<Instant>,
+    told: Option<Instant>,
+}
+
+/// A connection on loan.
+pub(super) struct Lent {
+    object: Object,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Lent {
+    /// Takes it out of the pool, for good.
+    pub(super) fn take(self) -> ClientWrapper {
+        Object::take(self.object)
+    }
+}
+
+impl Deref for Lent {
+    type Target = Object;
+
+    fn deref(&self) -> &Object {
+        &self.object
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut Object {
+        &mut self.object
+    }
+}
+
 impl Pool {
     /// A pool of at most so many connections. Connects to nothing yet.
     pub(super) fn new(target: &Target, connections: usize) -> Result<Self, StoreError> {
+        let most = connections.max(1);
         let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_config(target.config.clone(), target.tls.clone(), config);
         let pool = Deadpool::builder(manager)
-            .max_size(connections.max(1))
+            .max_size(most)
             .wait_timeout(Some(WAIT))
             .create_timeout(Some(WAIT))
             .recycle_timeout(Some(WAIT))
@@ -43,6 +102,10 @@ impl Pool {
             .build();
         Ok(Self {
             connections: pool.map_err(|error| StoreError::Unavailable(chain(&error)))?,
+            turns: Arc::new(Semaphore::new(most)),
+            most,
+            lack: Mutex::new(Lack::default()),
+            other: OnceLock::new(),
             tls: target.tls.clone(),
             slots: Semaphore::new((connections / 2).max(1)),
             planned: Mutex::new(Instant::now()),
@@ -51,16 +114,100 @@ impl Pool {
 
     /// A connection, for as long as it is held. Statements go through
     /// [`deadpool_postgres::ClientWrapper::prepare_cached`].
-    pub(super) async fn get(&self) -> Result<Object, Fault> {
-        if self.connections.is_closed() {
-            return Err(StoreError::Closed.into());
-        }
+    pub(super) async fn get(&self) -> Result<Lent, Fault> {
         self.plan_anew();
-        self.connections.get().await.map_err(|error| match error {
-            deadpool_postgres::PoolError::Backend(error) => Fault::Postgres(error),
-            deadpool_postgres::PoolError::Closed => Fault::Store(StoreError::Closed),
-            other => Fault::Store(StoreError::Unavailable(chain(&other))),
-        })
+        let deadline = tokio::time::Instant::now() + WAIT;
+        let mut pause = PAUSE_MIN;
+        // Of the other pool: nobody there takes what was given up for us.
+        let mut ceded: Option<(Arc<Self>, OwnedSemaphorePermit)> = None;
+        loop {
+            if self.connections.is_closed() {
+                return Err(StoreError::Closed.into());
+            }
+            self.grow();
+            let turn = timeout_at(deadline, Arc::clone(&self.turns).acquire_owned()).await;
+            let turn = turn.map_err(|_| no_connection())?;
+            let turn = turn.map_err(|_| StoreError::Closed)?;
+            let fault = match self.connections.get().await {
+                Ok(object) => {
+                    if let Some((pool, turn)) = ceded {
+                        pool.withhold(turn);
+                    }
+                    return Ok(Lent { object, _turn: turn });
+                }
+                Err(PoolError::Backend(error)) if has_none_left(&error) => Fault::from(error),
+                Err(PoolError::Backend(error)) => return Err(error.into()),
+                Err(PoolError::Closed) => return Err(StoreError::Closed.into()),
+                Err(other) => return Err(StoreError::Unavailable(chain(&other)).into()),
+            };
+            self.tell(&fault);
+            drop(ceded.take());
+            if self.connections.status().size > 0 {
+                self.withhold(turn);
+            } else {
+                drop(turn);
+                ceded = timeout_at(deadline, self.borrow_turn()).await.ok().flatten();
+            }
+            if tokio::time::Instant::now() + pause >= deadline {
+                return Err(fault);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Makes two pools on one server help each other out.
+    pub(super) fn pair(one: &Arc<Self>, two: &Arc<Self>) {
+        // Each has one partner, from the start.
+        let _ = one.other.set(Arc::downgrade(two));
+        let _ = two.other.set(Arc::downgrade(one));
+    }
+
+    // Makes the other pool give up a connection, and keeps its turn.
+    async fn borrow_turn(&self) -> Option<(Arc<Self>, OwnedSemaphorePermit)> {
+        let other = self.other.get()?.upgrade()?;
+        let turn = Arc::clone(&other.turns).acquire_owned().await.ok()?;
+        let mut is_first = true;
+        other.connections.retain(|_, _| !std::mem::take(&mut is_first));
+        Some((other, turn))
+    }
+
+    // Wants one connection fewer from now on, but one at least.
+    fn withhold(&self, turn: OwnedSemaphorePermit) {
+        let mut lack = self.lack();
+        lack.changed = Some(Instant::now());
+        if lack.withheld + 1 < self.most {
+            lack.withheld += 1;
+            turn.forget();
+        }
+    }
+
+    // Wants one more again, after a while.
+    fn grow(&self) {
+        let mut lack = self.lack();
+        if lack.withheld > 0 && lack.changed.is_none_or(|changed| changed.elapsed() >= GROW) {
+            lack.withheld -= 1;
+            lack.changed = Some(Instant::now());
+            self.turns.add_permits(1);
+        }
+    }
+
+    fn tell(&self, fault: &Fault) {
+        let mut lack = self.lack();
+        if lack.told.is_none_or(|told| told.elapsed() >= TELL) {
+            lack.told = Some(Instant::now());
+            tracing::warn!(
+                error = ?fault,
+                wanted = self.most,
+                "the database has fewer connections than wanted, and requests wait for those that \
+                 there are: raise its max_connections, or lower storage.connections and \
+                 storage.writers"
+            );
+        }
+    }
+
+    fn lack(&self) -> MutexGuard<'_, Lack> {
+        self.lack.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The right to a long read; the wait for it counts as part of the read.
@@ -86,6 +233,7 @@ impl Pool {
     /// Ends all connections; later calls fail with [`StoreError::Closed`].
     pub(super) fn close(&self) {
         self.connections.close();
+        self.turns.close();
         self.slots.close();
     }
 
@@ -96,4 +244,13 @@ impl Pool {
             self.connections.manager().statement_caches.clear();
         }
     }
+}
+
+/// Also where the last ones are kept for its administrators.
+fn has_none_left(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
+}
+
+fn no_connection() -> StoreError {
+    StoreError::Unavailable("no connection to the database became free in time".to_owned())
 }

@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::{ClientWrapper, Object};
+use deadpool_postgres::ClientWrapper;
 use futures_util::future::try_join;
 use futures_util::{FutureExt, StreamExt};
 use nuage_model::StoreError;
@@ -19,7 +19,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::postgres::errors::Fault;
-use crate::postgres::pool::Pool;
+use crate::postgres::pool::{Lent, Pool};
 
 /// How long the server is asked to stop a statement.
 const CANCEL: Duration = Duration::from_secs(5);
@@ -44,7 +44,7 @@ pub(super) trait Read: Sync {
 /// A connection on loan.
 pub(super) struct Reader<'p> {
     pool: &'p Pool,
-    client: Option<Object>,
+    client: Option<Lent>,
     /// Rows are on their way, perhaps many.
     owes_rows: AtomicBool,
     /// A transaction was begun.
@@ -148,7 +148,7 @@ impl Reader<'_> {
     /// Closes the connection, for it is of no use.
     pub(super) fn discard(mut self) {
         if let Some(client) = self.client.take() {
-            drop(Object::take(client));
+            drop(client.take());
         }
     }
 
@@ -156,7 +156,7 @@ impl Reader<'_> {
     /// whether the order to stop arrives before the end of the statement.
     pub(super) fn stop(mut self) {
         let Some(client) = self.client.take() else { return };
-        let client = Object::take(client);
+        let client = client.take();
         let (token, tls) = (client.cancel_token(), self.pool.tls());
         tokio::spawn(async move {
             // Whether it was stopped shows nowhere but in the load of the server.
@@ -178,7 +178,7 @@ impl Drop for Reader<'_> {
     fn drop(&mut self) {
         let Some(client) = self.client.take() else { return };
         if self.owes_rows.load(Ordering::Relaxed) {
-            drop(Object::take(client));
+            drop(client.take());
         } else if self.at_moment.load(Ordering::Relaxed) {
             // Polled once it is sent. Nobody waits for the answer: nothing was written, and who
             // gets the connection next comes after it.

@@ -9,6 +9,7 @@ use crate::integrity::{
     FINDINGS_MAX, Hashes, RULES, Sums, signature_rules, wrong_members, wrong_texts, wrong_view,
 };
 use crate::sqlite::errors::Fault;
+use crate::sqlite::salvage;
 
 const SIGNATURE_RULES: &[&str] = signature_rules!("hex(", ")");
 const RECORDS: &str = "SELECT bucket, collection, id, permissions, body, signature FROM records";
@@ -28,38 +29,77 @@ const GROUPS: &str = "
     SELECT bucket, id, body FROM records WHERE collection = '_groups' AND NOT dead";
 const MEMBERS: &str = "SELECT member FROM members WHERE bucket = ?1 AND grp = ?2";
 
-/// All findings, in one snapshot.
+/// All findings, in one snapshot, which ends with the connection. What cannot be read for damage is
+/// a finding, with how much of each collection can be.
 pub(super) fn check(connection: &Connection) -> Result<Vec<Finding>, Fault> {
+    connection.execute_batch("BEGIN")?;
     let mut findings = Vec::new();
-    integrity(connection, &mut findings)?;
-    for rule in RULES.iter().chain(SIGNATURE_RULES) {
-        let mut statement = connection.prepare(rule)?;
-        let mut rows = statement.query([])?;
-        let mut told = 0;
-        while told < FINDINGS_MAX
-            && let Some(row) = rows.next()?
-        {
-            findings.push(Finding(row.get(0)?));
-            told += 1;
+    let mut is_damaged = false;
+    type Part = fn(&Connection, &mut Vec<Finding>) -> Result<(), Fault>;
+    let parts: [Part; 7] = [integrity, rules, texts, hashes, sums, views, groups];
+    for part in parts {
+        match part(connection, &mut findings) {
+            Err(fault) if fault.is_damage() => is_damaged = true,
+            done => done?,
         }
     }
-    texts(connection, &mut findings)?;
-    hashes(connection, &mut findings)?;
-    sums(connection, &mut findings)?;
-    views(connection, &mut findings)?;
-    groups(connection, &mut findings)?;
+    if is_damaged {
+        if findings.is_empty() {
+            findings.push(Finding("the file is damaged: it cannot be read in full".to_owned()));
+        }
+        findings.extend(salvage::extent(connection)?);
+    }
     Ok(findings)
 }
 
-// The file itself, as SQLite sees it.
+// What one question each finds.
+fn rules(connection: &Connection, findings: &mut Vec<Finding>) -> Result<(), Fault> {
+    let mut unreadable = None;
+    for rule in RULES.iter().chain(SIGNATURE_RULES) {
+        match ask(connection, rule, findings) {
+            Err(fault) if fault.is_damage() => unreadable = Some(fault),
+            asked => asked?,
+        }
+    }
+    unreadable.map_or(Ok(()), Err)
+}
+
+fn ask(connection: &Connection, rule: &str, findings: &mut Vec<Finding>) -> Result<(), Fault> {
+    let mut statement = connection.prepare(rule)?;
+    let mut rows = statement.query([])?;
+    let mut told = 0;
+    while told < FINDINGS_MAX
+        && let Some(row) = rows.next()?
+    {
+        findings.push(Finding(row.get(0)?));
+        told += 1;
+    }
+    Ok(())
+}
+
+// The file itself, as SQLite sees it. Some damage ends the thorough look before it says a word, and
+// not the quick one.
 fn integrity(connection: &Connection, findings: &mut Vec<Finding>) -> Result<(), Fault> {
-    let mut statement = connection.prepare("PRAGMA integrity_check(100)")?;
+    match look_through(connection, "PRAGMA integrity_check(100)", findings) {
+        Err(fault) if fault.is_damage() && findings.is_empty() => {
+            look_through(connection, "PRAGMA quick_check(100)", findings)?;
+            Err(fault)
+        }
+        looked => looked,
+    }
+}
+
+fn look_through(
+    connection: &Connection,
+    sql: &str,
+    findings: &mut Vec<Finding>,
+) -> Result<(), Fault> {
+    let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let said: String = row.get(0)?;
-        if said != "ok" {
-            findings.push(Finding(format!("the file is damaged: {said}")));
-        }
+        let lines = said.lines().filter(|line| *line != "ok" && !line.starts_with("***"));
+        findings.extend(lines.map(|line| Finding(format!("the file is damaged: {line}"))));
     }
     Ok(())
 }

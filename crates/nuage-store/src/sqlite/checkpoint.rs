@@ -49,10 +49,7 @@ impl Checkpoints {
         let moved = if pages < PAGES_PRESSING {
             connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)")
         } else {
-            let _ = connection.busy_timeout(Duration::from_millis(PRESSING_MS));
-            let moved = connection.execute_batch("PRAGMA wal_checkpoint(RESTART)");
-            let _ = connection.busy_timeout(Duration::from_millis(BUSY_MS));
-            moved
+            pressing(connection, "PRAGMA wal_checkpoint(RESTART)")
         };
         if let Err(error) = moved {
             // The log keeps everything until a later attempt succeeds.
@@ -60,11 +57,27 @@ impl Checkpoints {
         }
     }
 
-    /// Moves all of it, before the file is closed.
-    pub(super) fn at_end(&self, connection: &Connection) {
-        let _ = connection.busy_timeout(Duration::from_millis(PRESSING_MS));
-        if let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
+    /// Moves all of it, so that the next write goes over it from its start: on a full disk it cannot
+    /// grow.
+    pub(super) fn reuse_log(&mut self, connection: &Connection) {
+        self.next = PAGES;
+        if let Err(error) = pressing(connection, "PRAGMA wal_checkpoint(RESTART)") {
+            tracing::debug!(error = %error, "could not empty the write-ahead log");
+        }
+    }
+
+    /// Moves all of it and leaves an empty one, before the file is closed or given up.
+    pub(super) fn empty_log(&self, connection: &Connection) {
+        if let Err(error) = pressing(connection, "PRAGMA wal_checkpoint(TRUNCATE)") {
             tracing::warn!(error = %error, "the write-ahead log stays beside the file");
         }
     }
+}
+
+// Waits a moment only for readers to leave.
+fn pressing(connection: &Connection, checkpoint: &str) -> rusqlite::Result<()> {
+    let _ = connection.busy_timeout(Duration::from_millis(PRESSING_MS));
+    let moved = connection.execute_batch(checkpoint);
+    let _ = connection.busy_timeout(Duration::from_millis(BUSY_MS));
+    moved
 }

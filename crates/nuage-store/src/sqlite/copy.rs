@@ -16,8 +16,9 @@ use rusqlite::types::{ToSql, ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use crate::Options;
+use crate::sqlite::SqliteStore;
 use crate::sqlite::errors::Fault;
-use crate::sqlite::{SqliteStore, open};
+use crate::sqlite::open::{self, Way};
 
 /// Pages in the log after which it is moved into the file: 16 MiB.
 const LOG_PAGES: i64 = 4_000;
@@ -33,8 +34,8 @@ impl Rows for SqliteStore {
     fn dump(&self) -> Pending<'_, Result<Box<dyn Dump>, StoreError>> {
         Box::pin(async move {
             self.expect_open()?;
-            let path = self.shared.path.clone();
-            let connection = blocking(move || snapshot(&path)).await?;
+            let (path, way) = (self.shared.path.clone(), self.shared.way);
+            let connection = blocking(move || snapshot(&path, way)).await?;
             Ok(Box::new(Moment { connection: Some(connection) }) as Box<dyn Dump>)
         })
     }
@@ -74,8 +75,8 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn snapshot(path: &Path) -> Result<Connection, Fault> {
-    let connection = open::reader(path)?;
+fn snapshot(path: &Path, way: Way) -> Result<Connection, Fault> {
+    let connection = open::reader(path, way)?;
     connection.execute_batch("BEGIN")?;
     // The moment is that of the first read.
     connection.query_row(GET, [STORE], |_| Ok(()))?;

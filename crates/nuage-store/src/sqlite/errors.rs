@@ -2,6 +2,8 @@
 //!
 //! Inside, every function returns a [`Fault`]; it becomes a [`StoreError`] at the port.
 
+use std::fmt;
+
 use nuage_model::StoreError;
 use rusqlite::ErrorCode;
 
@@ -35,12 +37,41 @@ impl From<Fault> for StoreError {
     }
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(error) => error.fmt(f),
+            Self::Store(error) => error.fmt(f),
+        }
+    }
+}
+
 impl Fault {
+    /// Whether the disk has no room.
+    pub(super) fn is_full(&self) -> bool {
+        self.code() == Some(ErrorCode::DiskFull)
+    }
+
+    /// Whether it may be for lack of room that a file could not be made or opened.
+    pub(super) fn may_be_full(&self) -> bool {
+        let codes = [ErrorCode::DiskFull, ErrorCode::SystemIoFailure, ErrorCode::CannotOpen];
+        self.code().is_some_and(|code| codes.contains(&code))
+    }
+
+    /// Whether a page of the file was not what it must be.
+    pub(super) fn is_damage(&self) -> bool {
+        matches!(self.code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    }
+
+    fn code(&self) -> Option<ErrorCode> {
+        let Self::Sqlite(error) = self else { return None };
+        error.sqlite_error_code()
+    }
+
     /// Whether the connection may be at odds with the disk and must be opened anew.
     pub(super) fn spoils_connection(&self) -> bool {
-        let Self::Sqlite(error) = self else { return false };
         matches!(
-            error.sqlite_error_code(),
+            self.code(),
             Some(
                 ErrorCode::SystemIoFailure
                     | ErrorCode::CannotOpen

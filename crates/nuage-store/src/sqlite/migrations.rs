@@ -84,6 +84,15 @@ fn form(connection: &Connection, path: &Path) -> Result<Form, Fault> {
     }
 }
 
+/// Refuses a file of another form than the present one: whoever only reads cannot change it.
+pub(super) fn expect_present(connection: &Connection, path: &Path) -> Result<(), Fault> {
+    if identify(connection, path)? == (Form::Ours { version: MIGRATIONS.len() }) {
+        return Ok(());
+    }
+    let why = format!("{} has an older form, and may not be written here", path.display());
+    Err(StoreError::Unsupported(why).into())
+}
+
 /// Brings the file to the present form. Several processes may try at once.
 pub(super) fn migrate(connection: &Connection, path: &Path) -> Result<(), Fault> {
     if identify(connection, path)? == (Form::Ours { version: MIGRATIONS.len() }) {

@@ -7,17 +7,21 @@ mod backup;
 mod check;
 mod checkpoint;
 mod copy;
+mod damage;
 mod deadline;
 mod errors;
 mod feed;
 mod foreign;
 mod heads;
+mod identity;
 mod migrations;
 mod open;
 mod places;
 mod query;
 mod readers;
+mod room;
 mod rows;
+mod salvage;
 mod scan;
 mod tables;
 #[cfg(test)]
@@ -40,15 +44,17 @@ use nuage_model::{
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::Options;
+use crate::sqlite::damage::Damage;
 use crate::sqlite::deadline::Deadline;
 use crate::sqlite::errors::Fault;
 use crate::sqlite::feed::Moment;
 use crate::sqlite::foreign::Foreign;
 use crate::sqlite::heads::Heads;
+use crate::sqlite::open::Way;
 use crate::sqlite::query::Pace;
-use crate::sqlite::readers::Readers;
-use crate::sqlite::writer::{Answer, Job, Writer};
+use crate::sqlite::readers::{Readers, Source};
+use crate::sqlite::writer::{Answer, Job, Told, Writer};
+use crate::{Lost, Options};
 
 /// A store in one SQLite file.
 pub(crate) struct SqliteStore {
@@ -62,6 +68,8 @@ pub(crate) struct SqliteStore {
 // What goes along to threads that may block.
 struct Shared {
     path: PathBuf,
+    way: Way,
+    damage: Arc<Damage>,
     options: Options,
     quick: Readers,
     patient: Readers,
@@ -73,11 +81,31 @@ struct Shared {
 }
 
 impl Shared {
+    fn new(source: Source, options: &Options) -> Self {
+        Self {
+            quick: Readers::new(&source, options.readers),
+            patient: Readers::new(&source, options.readers),
+            slots: Arc::new(Semaphore::new(options.readers.max(1))),
+            feeds: Readers::new(&source, options.readers),
+            feed_slots: Arc::new(Semaphore::new(options.readers.max(1))),
+            list_ms: options.list_ms,
+            options: options.clone(),
+            path: source.path,
+            way: source.way,
+            damage: source.damage,
+        }
+    }
+
     async fn slot(&self, slots: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, StoreError> {
         let slot = slots.clone().acquire_owned();
         let slot = tokio::time::timeout(Duration::from_millis(self.list_ms), slot).await;
         slot.map_err(|_| StoreError::TooSlow)?.map_err(|_| StoreError::Closed)
     }
+}
+
+/// Writes what can be read of a damaged file to a new one; tells what cannot.
+pub(crate) fn salvage(path: &Path, to: &Path) -> Result<Vec<Lost>, StoreError> {
+    Ok(salvage::salvage(path, to)?)
 }
 
 impl SqliteStore {
@@ -86,22 +114,32 @@ impl SqliteStore {
         let heads = Arc::new(Heads::default());
         let foreign = Arc::new(Foreign::default());
         let (jobs, queue) = sync_channel(options.queued_writes.max(1));
-        let writer =
-            Writer::open(path.to_owned(), options.clone(), heads.clone(), foreign.clone())?;
+        let damage = Damage::of(path.to_owned());
+        let told = Told { heads: heads.clone(), foreign: foreign.clone(), damage: damage.clone() };
+        let writer = Writer::open(path.to_owned(), options.clone(), told)?;
+        let source = Source {
+            path: path.to_owned(),
+            way: Way::Shared,
+            identity: Some(writer.identity()),
+            damage,
+        };
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run(&queue))
             .map_err(|error| StoreError::Unavailable(format!("no thread to write: {error}")))?;
-        let shared = Arc::new(Shared {
-            path: path.to_owned(),
-            options: options.clone(),
-            quick: Readers::new(path, options.readers),
-            patient: Readers::new(path, options.readers),
-            slots: Arc::new(Semaphore::new(options.readers.max(1))),
-            feeds: Readers::new(path, options.readers),
-            feed_slots: Arc::new(Semaphore::new(options.readers.max(1))),
-            list_ms: options.list_ms,
-        });
+        let shared = Arc::new(Shared::new(source, options));
+        Ok(Self { shared, jobs, heads, foreign, closed: AtomicBool::new(false) })
+    }
+
+    /// Opens the file only to read, where nothing may be written: nothing can be applied.
+    pub(crate) fn look(path: &Path, options: &Options) -> Result<Self, StoreError> {
+        let way = open::look(path)?;
+        let damage = Damage::of(path.to_owned());
+        let source = Source { path: path.to_owned(), way, identity: None, damage };
+        // Nobody takes what is asked of the writer.
+        let (jobs, _) = sync_channel(1);
+        let shared = Arc::new(Shared::new(source, options));
+        let (heads, foreign) = (Arc::default(), Arc::default());
         Ok(Self { shared, jobs, heads, foreign, closed: AtomicBool::new(false) })
     }
 
@@ -131,6 +169,20 @@ impl SqliteStore {
         match read.await {
             Ok(answer) => Ok(answer?),
             Err(error) => Err(StoreError::Unavailable(format!("a read stopped: {error}"))),
+        }
+    }
+
+    // On a thread that may block, with a connection of its own, for as long as it takes.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(StoreError::Closed);
+        }
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => Ok(done?),
+            Err(error) => Err(StoreError::Unavailable(format!("it stopped: {error}"))),
         }
     }
 
@@ -361,6 +413,7 @@ impl Store for SqliteStore {
     fn ping(&self) -> Pending<'_, Result<(), StoreError>> {
         Box::pin(async move {
             self.read(|connection| query::head(connection, &CollectionPath::buckets()))?;
+            self.shared.damage.expect_none()?;
             match self.submit(None).await {
                 Ok(_) => Ok(()),
                 Err(ApplyError::Store(error)) => Err(error),
@@ -370,20 +423,13 @@ impl Store for SqliteStore {
     }
 
     fn check(&self) -> Pending<'_, Result<Vec<Finding>, StoreError>> {
-        Box::pin(self.patiently(|c, _| check::check(c)))
+        let (path, way) = (self.shared.path.clone(), self.shared.way);
+        Box::pin(self.aside(move || check::check(&open::reader(&path, way)?)))
     }
 
     fn backup<'a>(&'a self, to: &'a Path) -> Pending<'a, Result<(), StoreError>> {
-        let (from, to) = (self.shared.path.clone(), to.to_owned());
-        Box::pin(async move {
-            if self.closed.load(Ordering::Relaxed) {
-                return Err(StoreError::Closed);
-            }
-            match tokio::task::spawn_blocking(move || backup::copy(&from, &to)).await {
-                Ok(copied) => Ok(copied?),
-                Err(error) => Err(StoreError::Unavailable(format!("the copy stopped: {error}"))),
-            }
-        })
+        let (from, way, to) = (self.shared.path.clone(), self.shared.way, to.to_owned());
+        Box::pin(self.aside(move || backup::copy(&from, way, &to)))
     }
 
     fn keep<'a>(

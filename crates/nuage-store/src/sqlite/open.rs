@@ -1,10 +1,13 @@
 //! Connections: one that writes, several that only read.
 
-use std::fs::File;
-use std::path::Path;
+use std::fs::{File, OpenOptions};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nuage_model::StoreError;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -26,9 +29,24 @@ const READER_CACHE_KIB: i64 = 2 * 1024;
 /// What remains of the write-ahead log after it was reset.
 const WAL_REST_BYTES: i64 = 16 * 1024 * 1024;
 
+/// What stays as it is in the path of a URI.
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
+
+/// How a file is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Way {
+    /// Beside whoever writes, with what is in the log.
+    Shared,
+    /// The same where nothing may be written.
+    ReadOnly,
+    /// As a file that nobody changes: nothing is made beside it, no log is looked at.
+    Frozen,
+}
+
 /// Opens the file to write, makes it if needed and migrates it.
 pub(super) fn writer(path: &Path, options: &Options) -> Result<Connection, Fault> {
     make_private(path)?;
+    expect_one_name(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -51,15 +69,69 @@ pub(super) fn writer(path: &Path, options: &Options) -> Result<Connection, Fault
     Ok(connection)
 }
 
-/// Opens the file to read. The writer must have opened it before.
-pub(super) fn reader(path: &Path) -> Result<Connection, Fault> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+/// Opens the file to read. In the shared way, the writer must have opened it before.
+pub(super) fn reader(path: &Path, way: Way) -> Result<Connection, Fault> {
+    let no_mutex = OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | no_mutex;
+    let connection = match way {
+        Way::Shared => {
+            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | no_mutex)?
+        }
+        Way::ReadOnly => Connection::open_with_flags(path, read_only)?,
+        Way::Frozen => {
+            let name = percent_encode(path.as_os_str().as_bytes(), IN_PATH);
+            let uri = format!("file:{name}?immutable=1");
+            Connection::open_with_flags(uri, read_only | OpenFlags::SQLITE_OPEN_URI)?
+        }
+    };
     connection.busy_timeout(Duration::from_millis(BUSY_MS))?;
     connection.pragma_update(None, "query_only", true)?;
     connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
     tune(&connection)?;
     Ok(connection)
+}
+
+/// How a file can be read where nothing may be written: frozen unless there is a log beside it. A
+/// file of another form than this version's is refused.
+pub(super) fn look(path: &Path) -> Result<Way, Fault> {
+    // Beside the file itself, whatever links to it.
+    let itself = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let log = std::fs::metadata(beside(&itself, "-wal")).ok().map(|metadata| metadata.len());
+    if log.is_none() {
+        return try_way(path, Way::Frozen);
+    }
+    match try_way(path, Way::ReadOnly) {
+        Err(Fault::Sqlite(_)) if log == Some(0) => try_way(path, Way::Frozen),
+        Err(Fault::Sqlite(error)) => {
+            let why = format!(
+                "{} has a log beside it that cannot be read here ({error}): copy both into a \
+                 folder that may be written",
+                path.display()
+            );
+            Err(StoreError::Unavailable(why).into())
+        }
+        tried => tried,
+    }
+}
+
+fn try_way(path: &Path, way: Way) -> Result<Way, Fault> {
+    let connection = reader(path, way)?;
+    migrations::expect_present(&connection, path)?;
+    Ok(way)
+}
+
+/// Through another name the file has another log: two at work on it damage it.
+fn expect_one_name(path: &Path) -> Result<(), Fault> {
+    let names = std::fs::metadata(path).map_or(1, |metadata| metadata.nlink());
+    if names <= 1 {
+        return Ok(());
+    }
+    let why = format!(
+        "{} has {names} names (hard links), and used through two of them it would be damaged: \
+         remove the others, or make a copy of the file instead",
+        path.display()
+    );
+    Err(StoreError::Unsupported(why).into())
 }
 
 fn tune(connection: &Connection) -> Result<(), Fault> {
@@ -100,11 +172,7 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 
 /// The data is for its owner only; SQLite gives its side files the same permissions.
 pub(super) fn make_private(path: &Path) -> Result<(), Fault> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let made = match options.open(path) {
+    let made = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => sync_folder(path),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
@@ -113,6 +181,18 @@ pub(super) fn make_private(path: &Path) -> Result<(), Fault> {
         let why = format!("{} cannot be made: {error}", path.display());
         StoreError::Unavailable(why).into()
     })
+}
+
+/// Makes a file anew that only its owner may read.
+pub(super) fn private(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// The path with something added to its last name.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// Makes sure that the file is found under its name after a loss of power.

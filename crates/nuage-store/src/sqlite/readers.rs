@@ -4,18 +4,42 @@
 //! wait behind long ones, which run on threads that may block, nor behind feeds, which keep a
 //! reader for several reads of one moment.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use nuage_model::StoreError;
 use rusqlite::Connection;
 
+use crate::sqlite::damage::Damage;
 use crate::sqlite::errors::Fault;
-use crate::sqlite::open;
+use crate::sqlite::identity::Identity;
+use crate::sqlite::open::{self, Way};
+
+/// What is read.
+#[derive(Clone)]
+pub(super) struct Source {
+    /// The file.
+    pub(super) path: PathBuf,
+    /// How it is read.
+    pub(super) way: Way,
+    /// What a reader that is opened must find, where somebody writes.
+    pub(super) identity: Option<Arc<Identity>>,
+    /// Told of what is met.
+    pub(super) damage: Arc<Damage>,
+}
+
+impl Source {
+    fn open(&self) -> Result<Connection, Fault> {
+        let connection = open::reader(&self.path, self.way)?;
+        // Afterwards, since it may be replaced in between.
+        self.identity.as_ref().map_or(Ok(()), |identity| identity.expect())?;
+        Ok(connection)
+    }
+}
 
 /// A pool of readers, opened as they are first needed.
 pub(super) struct Readers {
-    path: PathBuf,
+    source: Source,
     state: Mutex<State>,
     returned: Condvar,
 }
@@ -35,9 +59,10 @@ pub(super) struct Reader<'a> {
 
 impl Readers {
     /// A pool of so many, at least one.
-    pub(super) fn new(path: &Path, size: usize) -> Self {
+    pub(super) fn new(source: &Source, size: usize) -> Self {
         let state = State { idle: Vec::new(), unopened: size.max(1), closed: false };
-        Self { path: path.to_owned(), state: Mutex::new(state), returned: Condvar::new() }
+        let source = source.clone();
+        Self { source, state: Mutex::new(state), returned: Condvar::new() }
     }
 
     /// Reads with one of them; waits if all are lent. One that the disk has failed is not lent
@@ -86,7 +111,7 @@ impl Readers {
             state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         drop(state);
-        match open::reader(&self.path) {
+        match self.source.open() {
             Ok(connection) => Ok(Reader::new(self, connection)),
             Err(fault) => {
                 self.give_up();
@@ -128,7 +153,10 @@ impl<'a> Reader<'a> {
     ) -> Result<T, Fault> {
         let connection = self.connection.as_ref().ok_or(StoreError::Closed)?;
         let answer = read(connection);
-        self.spoilt |= answer.as_ref().is_err_and(Fault::spoils_connection);
+        if let Err(fault) = &answer {
+            self.spoilt |= fault.spoils_connection();
+            self.pool.source.damage.note(fault);
+        }
         answer
     }
 }

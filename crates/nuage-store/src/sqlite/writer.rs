@@ -13,15 +13,19 @@ use std::time::Duration;
 
 use nuage_model::{ApplyError, Batch, Outcome, StoreError, Timestamp};
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tokio::sync::oneshot;
 
 use crate::Options;
 use crate::rules::{Ledger, Transaction};
 use crate::sqlite::checkpoint::Checkpoints;
+use crate::sqlite::damage::Damage;
 use crate::sqlite::errors::Fault;
 use crate::sqlite::foreign::Foreign;
 use crate::sqlite::heads::Heads;
+use crate::sqlite::identity::Identity;
 use crate::sqlite::open;
+use crate::sqlite::room::{self, Room};
 use crate::sqlite::tables::Open;
 
 /// Batches in one transaction: enough that the flush costs little, few enough to stay short.
@@ -34,7 +38,10 @@ const IDLE_MS: u64 = 100;
 const FAILURES_MAX: usize = 3;
 
 const DATA_VERSION: &str = "PRAGMA data_version";
-const TRY_TO_WRITE: &str = "UPDATE meta SET value = value WHERE key = 'store'";
+/// Writes for real: what does not change is not written. The row is there once and for all.
+const TRY_TO_WRITE: &str = "
+    INSERT INTO meta (key, value) VALUES ('heartbeat', '0')
+    ON CONFLICT (key) DO UPDATE SET value = CASE value WHEN '0' THEN '1' ELSE '0' END";
 const KEEP: &str =
     "INSERT INTO meta (key, value) VALUES ('kept.' || ?1, ?2) ON CONFLICT (key) DO NOTHING";
 const KEPT: &str = "SELECT value FROM meta WHERE key = 'kept.' || ?1";
@@ -72,39 +79,65 @@ pub(super) enum Job {
 
 type Task = (Option<Batch>, oneshot::Sender<Answer>);
 
+/// Who is told of what the writer notices.
+pub(super) struct Told {
+    pub(super) heads: Arc<Heads>,
+    pub(super) foreign: Arc<Foreign>,
+    pub(super) damage: Arc<Damage>,
+}
+
 /// The writer's own state.
 pub(super) struct Writer {
     path: PathBuf,
     options: Options,
     connection: Option<Connection>,
+    identity: Arc<Identity>,
     checkpoints: Checkpoints,
+    room: Room,
     data_version: Option<i64>,
     ledger: Ledger,
-    heads: Arc<Heads>,
-    foreign: Arc<Foreign>,
+    told: Told,
+    /// What went wrong last, until something is written again: told once.
+    trouble: Option<String>,
 }
 
 impl Writer {
     /// Opens the file; fails if it must not or cannot be opened.
-    pub(super) fn open(
-        path: PathBuf,
-        options: Options,
-        heads: Arc<Heads>,
-        foreign: Arc<Foreign>,
-    ) -> Result<Self, Fault> {
-        let mut connection = open::writer(&path, &options)?;
+    pub(super) fn open(path: PathBuf, options: Options, told: Told) -> Result<Self, Fault> {
+        let mut room = Room::beside(&path, options.reserve_bytes);
+        let mut opened = open::writer(&path, &options);
+        // A disk may be too full even for the files that SQLite makes beside.
+        if let Err(fault) = &opened
+            && options.reserve_bytes > 0
+            && fault.may_be_full()
+            && room.give_up()
+        {
+            opened = open::writer(&path, &options);
+            if opened.is_ok() {
+                room.fill();
+            }
+        }
+        let mut connection = opened?;
+        let identity = Arc::new(Identity::of(&path)?);
         let checkpoints = Checkpoints::watch(&mut connection)?;
         let data_version = Some(data_version(&connection)?);
         Ok(Self {
             path,
             options,
             connection: Some(connection),
+            identity,
             checkpoints,
+            room,
             data_version,
             ledger: Ledger::default(),
-            heads,
-            foreign,
+            told,
+            trouble: None,
         })
+    }
+
+    /// What the file must go on being.
+    pub(super) fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.identity)
     }
 
     /// Works until it is asked to close, or nobody is left to ask.
@@ -162,13 +195,22 @@ impl Writer {
 
     // Applies the tasks and answers them.
     fn settle(&mut self, tasks: Vec<Task>) {
-        match self.attempt(&tasks) {
+        let was_full = self.room.is_full();
+        let mut tried = self.attempt(&tasks);
+        if tried.is_err() && self.room.is_full() && !was_full {
+            // What makes the data smaller passes with the room that was made.
+            tried = self.attempt(&tasks);
+        }
+        match tried {
             Ok(answers) => answer(tasks, answers),
             Err(error) if tasks.len() == 1 => answer(tasks, vec![Err(error.into())]),
             Err(_) => self.settle_singly(tasks),
         }
         if let Some(connection) = &self.connection {
-            self.checkpoints.after_group(connection);
+            match self.room.is_full() {
+                true => self.checkpoints.reuse_log(connection),
+                false => self.checkpoints.after_group(connection),
+            }
         }
     }
 
@@ -193,23 +235,56 @@ impl Writer {
     fn attempt(&mut self, tasks: &[Task]) -> Result<Vec<Answer>, StoreError> {
         let tried = std::panic::catch_unwind(AssertUnwindSafe(|| self.commit(tasks)));
         let fault = match tried {
-            Ok(Ok(answers)) => return Ok(answers),
+            Ok(Ok(answers)) => {
+                self.note_success();
+                return Ok(answers);
+            }
             Ok(Err(fault)) => fault,
             Err(_) => {
-                self.heads.forget();
+                self.told.heads.forget();
                 self.reopen();
                 let why = "the writer failed in a way that nobody expected".to_owned();
                 return Err(StoreError::Unavailable(why));
             }
         };
-        self.heads.forget();
+        self.told.heads.forget();
         self.ledger.forget();
+        self.told.damage.note(&fault);
         if fault.spoils_connection() || !self.roll_back() {
             self.reopen();
         }
+        if fault.is_full() {
+            self.room.fill();
+            if let Some(connection) = &self.connection {
+                self.checkpoints.reuse_log(connection);
+            }
+        }
         let error = StoreError::from(fault);
-        tracing::error!(error = %error, batches = tasks.len(), "could not write");
+        self.note_trouble(&error);
         Err(error)
+    }
+
+    // The same is told once, until it is over.
+    fn note_trouble(&mut self, error: &StoreError) {
+        let said = error.to_string();
+        if self.trouble.as_ref() == Some(&said) {
+            return;
+        }
+        tracing::error!(error = %error, "could not write");
+        self.trouble = Some(said);
+        // A log that lost its name or its file is moved while it is open: what was acknowledged may
+        // be in no other place, and a file that took the name must not get it.
+        if self.identity.expect().is_err()
+            && let Some(connection) = &self.connection
+        {
+            self.checkpoints.empty_log(connection);
+        }
+    }
+
+    fn note_success(&mut self) {
+        if !self.room.is_full() && self.trouble.take().is_some() {
+            tracing::info!("writes succeed again");
+        }
     }
 
     fn commit(&mut self, tasks: &[Task]) -> Result<Vec<Answer>, Fault> {
@@ -219,15 +294,19 @@ impl Writer {
         let Some(connection) = &self.connection else {
             return Err(StoreError::Unavailable("the file is not open".to_owned()).into());
         };
+        self.identity.expect()?;
+        let has_room = self.room.has_room(connection)?;
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let (heads, foreign) = (&self.heads, &self.foreign);
-        if note_foreign_writes(connection, &mut self.data_version, heads, foreign)? {
+        if note_foreign_writes(connection, &mut self.data_version, &self.told)? {
             self.ledger.forget();
         }
         let mut answers = Vec::with_capacity(tasks.len());
         let mut transaction = Transaction::new(Open(connection), &mut self.ledger);
         for (batch, _) in tasks {
             answers.push(match batch {
+                _ if !has_room && batch.as_ref().is_none_or(room::grows) => {
+                    Err(room::full().into())
+                }
                 None => {
                     connection.prepare_cached(TRY_TO_WRITE)?.execute([])?;
                     Ok(Vec::new())
@@ -239,16 +318,20 @@ impl Writer {
             });
         }
         let (_, changes) = transaction.finish()?;
-        self.heads.hide(&changes);
+        self.told.heads.hide(&changes);
         connection.prepare_cached("COMMIT")?.execute([])?;
-        self.heads.publish(changes);
+        // What is acknowledged must be found after a start.
+        self.identity.expect()?;
+        self.told.heads.publish(changes);
         Ok(answers)
     }
 
     fn keep(&mut self, name: &str, value: &str) -> Result<String, Fault> {
         let connection = self.connected()?;
         connection.execute(KEEP, (name, value))?;
-        Ok(connection.query_row(KEPT, (name,), |row| row.get(0))?)
+        let kept = connection.query_row(KEPT, (name,), |row| row.get(0))?;
+        self.identity.expect()?;
+        Ok(kept)
     }
 
     fn lease(
@@ -259,7 +342,9 @@ impl Writer {
         until: Timestamp,
     ) -> Result<bool, Fault> {
         let lease = (chore, holder, now.0, until.0);
-        Ok(self.connected()?.execute(LEASE, lease)? == 1)
+        let is_taken = self.connected()?.execute(LEASE, lease)? == 1;
+        self.identity.expect()?;
+        Ok(is_taken)
     }
 
     fn connected(&mut self) -> Result<&Connection, Fault> {
@@ -280,15 +365,25 @@ impl Writer {
 
     fn reopen(&mut self) {
         self.ledger.forget();
-        self.connection = None;
+        if self.connection.is_some() {
+            // A log without a name is gone once it is closed.
+            if self.identity.expect().is_err() {
+                return;
+            }
+            self.identity.forget_log();
+            self.connection = None;
+        }
         if let Err(fault) = self.connect() {
-            let error = StoreError::from(fault);
-            tracing::error!(error = %error, "could not open the file again");
+            self.note_trouble(&fault.into());
         }
     }
 
     fn connect(&mut self) -> Result<(), Fault> {
+        // Nothing is made in place of a file that is gone.
+        self.identity.expect_file()?;
         let mut connection = open::writer(&self.path, &self.options)?;
+        self.identity.expect_file()?;
+        self.identity.learn_log();
         self.checkpoints = Checkpoints::watch(&mut connection)?;
         // Others may have written while it was closed.
         self.data_version = None;
@@ -298,21 +393,27 @@ impl Writer {
 
     fn rest(&mut self) {
         let Some(connection) = &self.connection else { return self.reopen() };
-        let (heads, foreign) = (&self.heads, &self.foreign);
-        match note_foreign_writes(connection, &mut self.data_version, heads, foreign) {
+        if let Err(error) = self.identity.expect() {
+            return self.note_trouble(&error);
+        }
+        match note_foreign_writes(connection, &mut self.data_version, &self.told) {
             Ok(false) => {}
             Ok(true) => self.ledger.forget(),
             Err(fault) => {
-                let error = StoreError::from(fault);
-                tracing::error!(error = %error, "could not look for writes of others");
-                self.reopen();
+                self.note_trouble(&fault.into());
+                return self.reopen();
             }
         }
+        self.room.keep();
     }
 
     fn end(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.checkpoints.at_end(&connection);
+            self.checkpoints.empty_log(&connection);
+            if self.identity.expect().is_err() {
+                // The last one to close removes the log by its name, which is another's by now.
+                let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+            }
             if let Err((_, error)) = connection.close() {
                 tracing::warn!(error = %error, "the file was not closed well");
             }
@@ -335,15 +436,14 @@ fn data_version(connection: &Connection) -> Result<i64, Fault> {
 fn note_foreign_writes(
     connection: &Connection,
     known: &mut Option<i64>,
-    heads: &Heads,
-    foreign: &Foreign,
+    told: &Told,
 ) -> Result<bool, Fault> {
     let present = data_version(connection)?;
     let moved = *known != Some(present);
     *known = Some(present);
     if moved {
-        heads.forget();
-        foreign.note();
+        told.heads.forget();
+        told.foreign.note();
     }
     Ok(moved)
 }

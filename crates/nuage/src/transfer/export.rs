@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use indicatif::ProgressBar;
@@ -18,7 +18,8 @@ use nuage_store::copy::{CopyError, Copying, Resume, Watch};
 
 use crate::backup::Draft;
 use crate::config::{Place, Settings, StorageSettings};
-use crate::data::{self, beside};
+use crate::data::{self, Access, beside};
+use crate::failure::{Exit, Failure};
 use crate::out::complain;
 use crate::server::now;
 use crate::transfer::{progress, scratch, wire};
@@ -32,28 +33,68 @@ const COLLECTIONS: usize = 1_000;
 pub(crate) async fn perform(file: Option<&Path>, settings: &Settings) -> Result<()> {
     let storage = &settings.storage;
     data::expect_database(storage)?;
+    let (store, access) = data::open_to_read(storage).await?;
+    if access == Access::Alone {
+        let written = write(store.as_ref(), file).await;
+        store.close().await;
+        return written;
+    }
     let draft = Draft::new(match &storage.place {
         Place::Files(files) => beside(&files.database, &scratch("export")),
-        Place::Server(_) => std::env::temp_dir().join(format!("nuage{}", scratch("export"))),
+        Place::Server(_) => temporary(),
     });
-    let store = data::open(storage).await?;
     let copied = match &storage.place {
         Place::Files(_) => store.backup(&draft.0).await.map_err(anyhow::Error::from),
         Place::Server(_) => copy_rows(store.as_ref(), &draft.0, storage).await,
     };
     store.close().await;
     copied.context("no copy could be made to export from")?;
+    write_copy(&draft.0, file, storage).await
+}
 
-    let copy = data::open_file(&draft.0, &storage.options).await?;
-    let written = match file {
-        Some(path) => to_file(copy.as_ref(), path).await,
-        None => export(copy.as_ref(), std::io::stdout(), false).await,
+/// Writes what can be read of a damaged file, and tells what cannot. The file is not changed.
+pub(crate) async fn salvage(file: Option<&Path>, settings: &Settings) -> Result<()> {
+    let storage = &settings.storage;
+    let Place::Files(files) = &storage.place else {
+        let sentence =
+            format!("{} is a PostgreSQL database: --salvage reads a file.", storage.place);
+        return Err(Failure::new(Exit::Usage, sentence).into());
     };
-    copy.close().await;
-    let records = written?;
-    if let Some(path) = file {
-        complain(&format!("{} holds {records} records and tombstones.", path.display()));
+    data::expect_database(storage)?;
+    // Not beside the file: its disk may be what fails.
+    let draft = Draft::new(temporary());
+    let lost = nuage_store::salvage(&files.database, &draft.0).await?;
+    write_copy(&draft.0, file, storage).await?;
+    for one in &lost {
+        complain(&one.to_string());
     }
+    match lost.len() {
+        0 => Ok(()),
+        n => {
+            let sentence = format!("Of {n} collections not everything could be read.");
+            Err(Failure::new(Exit::Negative, sentence).into())
+        }
+    }
+}
+
+fn temporary() -> PathBuf {
+    std::env::temp_dir().join(format!("nuage{}", scratch("export")))
+}
+
+async fn write_copy(copy: &Path, file: Option<&Path>, storage: &StorageSettings) -> Result<()> {
+    let copy = data::open_file(copy, &storage.options).await?;
+    let written = write(copy.as_ref(), file).await;
+    copy.close().await;
+    written
+}
+
+async fn write(store: &dyn Store, file: Option<&Path>) -> Result<()> {
+    let Some(path) = file else {
+        export(store, std::io::stdout(), false).await?;
+        return Ok(());
+    };
+    let records = to_file(store, path).await?;
+    complain(&format!("{} holds {records} records and tombstones.", path.display()));
     Ok(())
 }
 
