@@ -45,14 +45,22 @@ pub(crate) async fn perform(file: Option<&Path>, settings: &Settings) -> Result<
     copied.context("no copy could be made to export from")?;
 
     let copy = data::open_file(&draft.0, &storage.options).await?;
+    data::take_over(&data::secrets_beside(&storage.place)?, copy.as_ref()).await?;
     let written = match file {
         Some(path) => to_file(copy.as_ref(), path).await,
-        None => export(copy.as_ref(), std::io::stdout(), false).await,
+        None => {
+            let written = export(copy.as_ref(), std::io::stdout(), false).await;
+            written.context("the export cannot be written")
+        }
     };
     copy.close().await;
     let records = written?;
     if let Some(path) = file {
-        complain(&format!("{} holds {records} records and tombstones.", path.display()));
+        complain(&format!(
+            "{} holds {records} records and tombstones. {}",
+            path.display(),
+            data::CONFIDENTIAL
+        ));
     }
     Ok(())
 }
@@ -117,6 +125,7 @@ pub(crate) async fn export(
         progress: progress(total, show_progress),
     };
     lines.target.write_all(wire::first_line(now().0).as_bytes())?;
+    lines.target.write_all(wire::secrets_line(&data::kept(store).await?).as_bytes())?;
     let mut after: Option<CollectionPath> = None;
     loop {
         let paths = store.collections(after.as_ref(), COLLECTIONS).await?;
