@@ -22,8 +22,10 @@ pub(crate) use crate::logs::line::printable;
 use crate::logs::line::{Fields, Format, Line};
 use crate::logs::queue::Queue;
 
-/// Longest wait for the last lines to be taken at the end.
-const FLUSH: Duration = Duration::from_secs(1);
+/// Longest waits for lines to be written: for the first ones before the server is ready, so that
+/// whoever waits for it finds them, and for the last ones at the end.
+const FLUSH_FIRST: Duration = Duration::from_millis(250);
+const FLUSH_LAST: Duration = Duration::from_secs(1);
 
 /// The log of a server. What was logged before it is dropped is written by then, if it can be.
 pub(crate) struct Log(Queue);
@@ -33,11 +35,16 @@ impl Log {
     pub(crate) fn print(&self, lines: &str) {
         self.0.print(lines);
     }
+
+    /// Waits a moment for what was logged until now to be written.
+    pub(crate) fn settle(&self) {
+        self.0.flush(FLUSH_FIRST);
+    }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.0.flush(FLUSH);
+        self.0.flush(FLUSH_LAST);
     }
 }
 

@@ -76,6 +76,7 @@ pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()>
 
     let greeting = Greeting { address, settings: &settings, notes: &notes, existed };
     greeting.show(begun.elapsed(), &log);
+    log.settle();
     let options = ServeOptions { limits, drain_ms: DRAIN_MS };
     nuage_http::serve(listener, kinto, options, signals.first()).await;
     housekeeping.abort();
