@@ -3,6 +3,7 @@
 
 mod crates;
 mod files;
+mod settings;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -25,12 +26,15 @@ pub(crate) fn print() -> Result<bool> {
 /// A sentence for every breach.
 fn breaches() -> Result<Vec<String>> {
     let mut breaches = crates::breaches(&crates::metadata()?);
+    let mut texts = Vec::new();
     for path in committed()? {
         // What is not text has no rules; what was just deleted neither.
         if let Ok(text) = std::fs::read_to_string(root().join(&path)) {
-            breaches.extend(files::breaches(&path.to_string_lossy(), &text));
+            texts.push((path.to_string_lossy().into_owned(), text));
         }
     }
+    breaches.extend(texts.iter().flat_map(|(path, text)| files::breaches(path, text)));
+    breaches.extend(settings::breaches(&texts));
     Ok(breaches)
 }
 

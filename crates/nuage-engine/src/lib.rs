@@ -9,6 +9,7 @@
 //! - `access`: the one table of which permission grants what;
 //! - `authorize`: the one path by which reads, lists, counts and writes are judged;
 //! - `groups`: which groups somebody is in, directly or through other groups;
+//! - `operator`: what the operator may always do;
 //! - `explain`: why somebody may or may not do something;
 //! - `compact`: forgetting, in the background, what feeds need not tell any more;
 //! - `feed`: what changed since a token, filtered by what the caller may see;
@@ -30,6 +31,7 @@ mod groups;
 mod history;
 mod holdings;
 mod list;
+mod operator;
 mod session;
 mod settings;
 mod snapshot;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use nuage_engine::{Engine, EngineError, Ownership, Session};
+use nuage_engine::{Caller, Engine, EngineError, Ownership, Session};
 use nuage_model::Principal;
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
@@ -79,10 +79,11 @@ impl Kinto {
             body["eos"] = eos.text.as_str().into();
         }
         if let Some(user) = session.caller().user() {
-            let mut principals: Vec<_> =
-                session.caller().principals().iter().map(Principal::as_str).collect();
-            principals.sort_unstable();
+            let (principals, cut) = shown_principals(session.caller(), engine.limits.principals);
             let mut told = json!({ "id": user.as_str(), "principals": principals });
+            if cut {
+                told["principals_truncated"] = true.into();
+            }
             if settings.features.default_bucket {
                 told["bucket"] = self.default_bucket_of(user).as_str().into();
             }
@@ -263,6 +264,18 @@ impl Kinto {
         let body = json!({ "data": { "principal": principal } });
         Ok(Reply::json(StatusCode::OK, body.to_string()))
     }
+}
+
+/// The principals of somebody, in order and with those of everybody among them, and whether there
+/// are more than may be told: others put people into groups.
+fn shown_principals(caller: &Caller, most: usize) -> (Vec<&str>, bool) {
+    let mut all: Vec<_> = caller.principals().iter().map(Principal::as_str).collect();
+    let is_group = |name: &str| name.starts_with('/');
+    all.sort_unstable_by_key(|name| (is_group(name), *name));
+    let cut = all.len() > most;
+    all.truncate(most);
+    all.sort_unstable();
+    (all, cut)
 }
 
 /// The parts of an address by their singular names: `/buckets/b/collections/c` is

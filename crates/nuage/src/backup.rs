@@ -1,8 +1,8 @@
 //! Copies of the data: made while others read and write, verified without touching them, and
 //! taken back in place of what is there.
 //!
-//! The generated secrets go with the copy, in a file beside it: names of personal buckets are
-//! derived from them.
+//! The secrets are in the copy. Those of earlier versions lie in a file beside it, which goes with
+//! it: names of personal buckets are derived from them.
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -74,7 +74,11 @@ async fn create(storage: &StorageSettings, files: &Files, file: &Path, json: boo
     let bytes = std::fs::metadata(file)?.len();
     match json {
         true => say(&serde_json::json!({ "file": file, "bytes": bytes }).to_string()),
-        false => complain(&format!("{} holds a copy of {bytes} bytes.", file.display())),
+        false => complain(&format!(
+            "{} holds a copy of {bytes} bytes. {}",
+            file.display(),
+            data::CONFIDENTIAL
+        )),
     }
     Ok(())
 }
@@ -184,7 +188,7 @@ fn secrets_beside(file: &Path) -> PathBuf {
 
 fn copy_private(from: &Path, to: &Path) -> Result<()> {
     let copied = File::open(from).and_then(|mut source| {
-        let mut target = data::private().create(true).truncate(true).open(to)?;
+        let mut target = data::make_private(to)?;
         std::io::copy(&mut source, &mut target)?;
         target.sync_all()
     });

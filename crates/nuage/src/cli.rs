@@ -91,15 +91,22 @@ pub(crate) enum Verb {
         /// Its password; asked for unless given
         #[arg(short, long)]
         password: Option<String>,
+        /// Make the data if there is none yet
+        #[arg(long)]
+        create: bool,
     },
+    /// Buckets, whoever they belong to
+    #[command(subcommand)]
+    Bucket(BucketVerb),
     /// Copies of the data
     #[command(subcommand)]
     Backup(BackupVerb),
     /// Tell who may do what with an object, and why
     Explain(ExplainArguments),
-    /// Write everything as lines of JSON, to a file or to the standard output
+    /// Write everything as lines of JSON, to a file or to the standard output; with password
+    /// hashes and secrets
     Export {
-        /// Where to
+        /// Where to; the standard output if it is - or not given
         file: Option<PathBuf>,
         /// Write what can be read of a damaged file, and tell what cannot
         #[arg(long)]
@@ -107,8 +114,12 @@ pub(crate) enum Verb {
     },
     /// Read what `export` wrote; the collections in it must be empty here
     Import {
-        /// From where; the standard input unless given
+        /// From where; the standard input if it is - or not given
         file: Option<PathBuf>,
+        /// Go on with the secrets of the data here, though others name the personal buckets and
+        /// basicauth users that are imported
+        #[arg(long)]
+        keep_secrets: bool,
     },
     /// Move everything to another database, between SQLite and PostgreSQL in any direction; the
     /// server must not run
@@ -190,6 +201,9 @@ pub(crate) enum UserVerb {
         name: String,
         #[command(flatten)]
         password: PasswordSource,
+        /// Make the data if there is none yet
+        #[arg(long)]
+        create: bool,
     },
     /// List the accounts
     List,
@@ -204,6 +218,21 @@ pub(crate) enum UserVerb {
     Delete {
         /// Its name
         name: String,
+    },
+}
+
+/// Verbs on buckets.
+#[derive(Subcommand, Debug)]
+pub(crate) enum BucketVerb {
+    /// List the buckets, with how much is in them and who may change them
+    List,
+    /// Delete a bucket with all that is in it, also while the server runs
+    Delete {
+        /// Its name
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
 }
 

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 mod file;
 mod keys;
+mod place;
 mod settings;
 mod show;
 mod sources;
@@ -18,7 +19,8 @@ mod tests;
 mod value;
 
 pub(crate) use keys::nearest_of;
-pub(crate) use settings::{Files, Place, Settings, StorageSettings};
+pub(crate) use place::{Files, Place, has_file_ending};
+pub(crate) use settings::{Settings, StorageSettings};
 pub(crate) use show::{show_json, show_text};
 pub(crate) use sources::{Environment, Sources, load};
 pub(crate) use value::{Kind, Value};
@@ -67,6 +69,9 @@ pub(crate) struct Config {
     pub(crate) kinto: bool,
     /// What the operator must know at start: settings without effect, each in a sentence.
     pub(crate) notes: Vec<String>,
+    /// The names of the settings that were read.
+    #[cfg(test)]
+    pub(crate) was_read: std::sync::Arc<std::sync::Mutex<std::collections::BTreeSet<String>>>,
 }
 
 /// What is wrong with the configuration, in sentences.
@@ -84,7 +89,13 @@ impl std::error::Error for Invalid {}
 impl Config {
     /// The defaults.
     pub(crate) fn defaults() -> Self {
-        let mut config = Self { entries: BTreeMap::new(), kinto: false, notes: Vec::new() };
+        let mut config = Self {
+            entries: BTreeMap::new(),
+            kinto: false,
+            notes: Vec::new(),
+            #[cfg(test)]
+            was_read: std::sync::Arc::default(),
+        };
         for key in keys::all().filter(|key| key.family().is_none()) {
             config.set(key.name, key.default(), Origin::Default);
         }
@@ -116,8 +127,14 @@ impl Config {
         entries.filter_map(move |(name, entry)| Some((name.strip_prefix(prefix)?, entry)))
     }
 
+    fn value(&self, name: &str) -> &Value {
+        #[cfg(test)]
+        self.was_read.lock().expect("nobody panics with it").insert(name.to_owned());
+        &self.entry(name).value
+    }
+
     fn text(&self, name: &str) -> &str {
-        match &self.entry(name).value {
+        match self.value(name) {
             Value::Text(text) => text,
             value => unreachable!("{name} is a text, not {value}"),
         }
@@ -130,23 +147,23 @@ impl Config {
 
     /// A secret, unless it was left to be generated.
     fn secret(&self, name: &str) -> Option<String> {
-        match &self.entry(name).value {
+        match self.value(name) {
             Value::Text(text) => Some(text.clone()),
             _ => None,
         }
     }
 
     fn switch(&self, name: &str) -> bool {
-        match self.entry(name).value {
-            Value::Switch(switch) => switch,
-            ref value => unreachable!("{name} is a switch, not {value}"),
+        match self.value(name) {
+            Value::Switch(switch) => *switch,
+            value => unreachable!("{name} is a switch, not {value}"),
         }
     }
 
     fn whole(&self, name: &str) -> u64 {
-        match self.entry(name).value {
-            Value::Whole(number) => number,
-            ref value => unreachable!("{name} is a number, not {value}"),
+        match self.value(name) {
+            Value::Whole(number) => *number,
+            value => unreachable!("{name} is a number, not {value}"),
         }
     }
 
@@ -156,14 +173,14 @@ impl Config {
     }
 
     fn whole_or_none(&self, name: &str) -> Option<u64> {
-        match self.entry(name).value {
-            Value::Whole(number) => Some(number),
+        match self.value(name) {
+            Value::Whole(number) => Some(*number),
             _ => None,
         }
     }
 
     fn words(&self, name: &str) -> &[String] {
-        match &self.entry(name).value {
+        match self.value(name) {
             Value::Words(words) => words,
             value => unreachable!("{name} is a list, not {value}"),
         }

@@ -19,15 +19,13 @@ use nuage_store::copy::{CopyError, Copying, Resume, Watch, digest, finish, meta}
 
 use crate::check;
 use crate::cli::CopyArguments;
-use crate::config::{Files, Place, Settings, StorageSettings};
-use crate::data::{self, Lock, SECRETS};
+use crate::config::{Place, Settings, StorageSettings, has_file_ending};
+use crate::data::{self, ByName, Lock};
 use crate::failure::{Exit, Failure};
 use crate::out::{complain, say};
 
 /// Without a terminal, how often a table that takes long is told about.
 const LINES: Duration = Duration::from_secs(10);
-/// How the names of SQLite's files end, where there is no file yet to look at.
-const FILE_ENDINGS: [&str; 3] = ["db", "sqlite", "sqlite3"];
 
 /// Copies, compares, and checks the copy.
 pub(crate) async fn perform(
@@ -59,6 +57,7 @@ pub(crate) async fn perform(
 struct Side {
     place: Place,
     store: Arc<dyn Store>,
+    beside: ByName,
     _lock: Option<Lock>,
 }
 
@@ -73,11 +72,11 @@ struct Done {
 fn place(text: &str, password_file: Option<&Path>, settings: &Settings) -> Result<Place> {
     let path = Path::new(text);
     let is_url = text.starts_with("sqlite:") || text.contains("://");
-    let ending = path.extension().and_then(|ending| ending.to_str());
-    let is_file = path.is_file() || ending.is_some_and(|ending| FILE_ENDINGS.contains(&ending));
+    let is_file = path.is_file() || has_file_ending(text);
+    let refused =
+        |why: String| Failure::new(Exit::Configuration, format!("--from or --to: {why}."));
     if !is_url && (path.is_dir() || !is_file) {
-        let files = Files { folder: path.to_owned(), database: path.join("nuage.db") };
-        return Ok(Place::Files(files));
+        return Ok(Place::of_folder(text).map_err(refused)?);
     }
     let password = match (password_file, &settings.storage.place) {
         (Some(file), _) => Some(read_password(file)?),
@@ -86,8 +85,7 @@ fn place(text: &str, password_file: Option<&Path>, settings: &Settings) -> Resul
         }
         (None, _) => None,
     };
-    Place::of(text, password)
-        .map_err(|why| Failure::new(Exit::Configuration, format!("{why}.")).into())
+    Ok(Place::of(text, password).map_err(refused)?)
 }
 
 fn read_password(file: &Path) -> Result<String> {
@@ -103,8 +101,9 @@ impl Side {
         let storage = StorageSettings { place, options: options.clone() };
         data::expect_database(&storage)?;
         let lock = lock(&storage.place)?;
+        let beside = data::secrets_beside(&storage.place)?;
         let store = data::open(&storage).await?;
-        Ok(Self { place: storage.place, store, _lock: lock })
+        Ok(Self { place: storage.place, store, beside, _lock: lock })
     }
 
     async fn open_target(place: Place, options: &Options) -> Result<Self> {
@@ -113,39 +112,19 @@ impl Side {
         }
         let lock = lock(&place)?;
         let store = data::open_as_it_is(&place, options).await?;
-        Ok(Self { place, store, _lock: lock })
+        if let Place::Files(files) = &place {
+            data::close_to_others(&files.database)?;
+        }
+        Ok(Self { place, store, beside: ByName::new(), _lock: lock })
     }
 
-    /// What the store says of itself, with the secrets that lie beside it.
+    /// What the store says of itself, with the secrets that lie beside a source.
     async fn meta(&self) -> Result<BTreeMap<String, String>> {
         let mut all = meta(&*self.store).await.map_err(|error| self.failed(&error))?;
-        if let Place::Files(files) = &self.place {
-            for (name, secret) in data::found_secrets(files)? {
-                all.insert(format!("{KEPT}{name}"), secret);
-            }
+        for (name, secret) in &self.beside {
+            all.entry(format!("{KEPT}{name}")).or_insert_with(|| secret.clone());
         }
         Ok(all)
-    }
-
-    /// Lays beside the store what belongs there, and leaves the rest.
-    fn lay_beside(&self, meta: &BTreeMap<String, String>) -> Result<()> {
-        let Place::Files(files) = &self.place else { return Ok(()) };
-        let secrets = SECRETS.into_iter().filter_map(|name| {
-            let secret = meta.get(&format!("{KEPT}{name}"))?;
-            Some((name.to_owned(), secret.clone()))
-        });
-        data::lay_secrets(files, &secrets.collect())
-    }
-
-    /// What belongs into the store.
-    fn inside(&self, meta: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        let mut inside = meta.clone();
-        if let Place::Files(_) = &self.place {
-            for name in SECRETS {
-                inside.remove(&format!("{KEPT}{name}"));
-            }
-        }
-        inside
     }
 
     fn failed(&self, error: &StoreError) -> anyhow::Error {
@@ -188,9 +167,8 @@ async fn copy(from: &Side, to: &Side, resume: Resume) -> Result<Done> {
         }
     };
     let meta = from.meta().await?;
-    let copying = Copying::begin(&*from.store, &*to.store, to.inside(&meta), resume).await;
+    let copying = Copying::begin(&*from.store, &*to.store, meta, resume).await;
     let mut copying = copying.map_err(told)?;
-    to.lay_beside(&meta)?;
     let (total, rows) = (copying.total().await.map_err(told)?, copying.rows());
     if rows > 0 {
         complain(&format!("The copy goes on after {rows} rows."));
@@ -257,7 +235,11 @@ fn tell(done: &Done, json: bool) -> Result<()> {
             say(&line(name, digest));
         }
         say(&line("everything", &all));
-        complain(&format!("{} holds the same as what it was copied from.", done.to));
+        complain(&format!(
+            "{} holds the same as what it was copied from. {}",
+            done.to,
+            data::CONFIDENTIAL
+        ));
         return check::tell(&done.findings, &done.to, false);
     }
     let shown = |digest: &Digest| serde_json::json!({ "rows": digest.rows, "sha256": hexadecimal(&digest.hash) });

@@ -1,27 +1,30 @@
-//! Where the data is: a folder, made at the first start, private, with secrets of its own, and used
-//! by one server at a time; or a database on a PostgreSQL server, which any number of servers
-//! share, secrets included.
+//! Where the data is: a folder, made at the first start, private, and used by one server at a time;
+//! or a database on a PostgreSQL server, which any number of servers share.
 
-use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+mod exposure;
+mod secrets;
+
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use nuage_model::{Store, StoreError};
 use nuage_store::Options;
-use uuid::Uuid;
 
-use crate::config::{Files, Place, Settings, StorageSettings};
+use crate::config::{Files, Place, StorageSettings};
+pub(crate) use crate::data::exposure::exposed;
+pub(crate) use crate::data::secrets::{
+    ByName, beside as secrets_beside, kept, name_otherwise, replace as replace_secrets, secrets,
+    secrets_path, take_over,
+};
 use crate::failure::{Exit, Failure};
 use crate::out::complain;
-use crate::server::now;
 
-/// The secrets that are made up at the first start, by name.
-pub(crate) const SECRETS: [&str; 3] =
-    ["userid_hmac_secret", "default_bucket_hmac_secret", "token_secret"];
+/// What is said of every copy of the data.
+pub(crate) const CONFIDENTIAL: &str = "It holds password hashes and secrets: keep it from others.";
 
 /// Makes the folder if it is missing.
 pub(crate) fn make_folder(files: &Files) -> Result<()> {
@@ -64,15 +67,10 @@ fn is_missing(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-/// Opens the database; makes folder, secrets and tables if there are none.
+/// Opens the database; makes folder and tables if there are none.
 pub(crate) async fn open_or_make(storage: &StorageSettings) -> Result<Arc<dyn Store>> {
     if let Place::Files(files) = &storage.place {
         make_folder(files)?;
-        let found = std::fs::metadata(&files.database);
-        if found.is_err_and(|error| is_missing(&error)) {
-            // Before the database: secrets that are missing beside data were lost.
-            secrets_of_folder(files)?;
-        }
     }
     open(storage).await
 }
@@ -207,114 +205,6 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Where generated secrets lie.
-pub(crate) fn secrets_path(files: &Files) -> PathBuf {
-    files.folder.join("secrets.toml")
-}
-
-/// The secrets that the configuration left open, in the order of [`SECRETS`].
-pub(crate) struct Secrets([String; 3]);
-
-/// Takes the secrets from where the data is, or makes them up at the first start.
-pub(crate) async fn secrets(place: &Place, store: &dyn Store) -> Result<Secrets> {
-    match place {
-        Place::Files(files) => secrets_of_folder(files),
-        Place::Server(_) => secrets_of_server(store).await,
-    }
-}
-
-/// What is made up by whichever process comes first is kept for all.
-async fn secrets_of_server(store: &dyn Store) -> Result<Secrets> {
-    let mut secrets = [const { String::new() }; 3];
-    for (secret, name) in secrets.iter_mut().zip(SECRETS) {
-        *secret = store.keep(name, &random_text()).await?;
-    }
-    Ok(Secrets(secrets))
-}
-
-/// Reads the secrets of a folder, or makes them up at the first start.
-pub(crate) fn secrets_of_folder(files: &Files) -> Result<Secrets> {
-    let path = secrets_path(files);
-    if !path.exists() {
-        make_secrets(&path)?;
-    }
-    read_secrets(&path)
-}
-
-fn read_secrets(path: &Path) -> Result<Secrets> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("the secrets in {} cannot be read", path.display()))?;
-    let table: toml::Table =
-        text.parse().map_err(|_| anyhow!("{} is not a table of secrets", path.display()))?;
-    let mut secrets = [const { String::new() }; 3];
-    for (secret, name) in secrets.iter_mut().zip(SECRETS) {
-        let found = table.get(name).and_then(toml::Value::as_str).map(str::to_owned);
-        *secret = found.ok_or_else(|| anyhow!("{} lacks {name}", path.display()))?;
-    }
-    Ok(Secrets(secrets))
-}
-
-fn make_secrets(path: &Path) -> Result<()> {
-    let made = SECRETS.iter().map(|name| ((*name).to_owned(), random_text())).collect();
-    // Complete under its own name first: another process may start at the same time.
-    let draft = draft_secrets(path, &made)?;
-    let linked = std::fs::hard_link(&draft, path);
-    let _ = std::fs::remove_file(&draft);
-    match linked {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(error).with_context(|| format!("{} cannot be made", path.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The secrets that lie in a folder, by name: none if it was never served.
-pub(crate) fn found_secrets(files: &Files) -> Result<BTreeMap<String, String>> {
-    let path = secrets_path(files);
-    if !path.exists() {
-        return Ok(BTreeMap::new());
-    }
-    let Secrets(secrets) = read_secrets(&path)?;
-    Ok(SECRETS.into_iter().map(str::to_owned).zip(secrets).collect())
-}
-
-/// Lays these secrets into a folder. Others that lie there are kept beside.
-pub(crate) fn lay_secrets(files: &Files, secrets: &BTreeMap<String, String>) -> Result<()> {
-    if found_secrets(files).is_ok_and(|found| found == *secrets) {
-        return Ok(());
-    }
-    let path = secrets_path(files);
-    if path.exists() {
-        let kept = beside(&path, &format!(".before-{}", now()));
-        std::fs::rename(&path, &kept)
-            .with_context(|| format!("{} cannot be renamed", path.display()))?;
-    }
-    if secrets.is_empty() {
-        return Ok(());
-    }
-    let draft = draft_secrets(&path, secrets)?;
-    let laid = std::fs::rename(&draft, &path);
-    let laid = laid.and_then(|()| File::open(&files.folder)?.sync_all());
-    laid.with_context(|| format!("{} cannot be made", path.display()))
-}
-
-fn draft_secrets(path: &Path, secrets: &BTreeMap<String, String>) -> Result<PathBuf> {
-    let mut text = String::from(
-        "# Made at the first start. User ids and names of personal buckets are derived from\n\
-         # these: keep them with the data, and show them to nobody.\n",
-    );
-    for (name, secret) in secrets {
-        text.push_str(&format!("{name} = {}\n", toml::Value::from(secret.as_str())));
-    }
-    let draft = beside(path, &format!(".{}", std::process::id()));
-    let written = private().create(true).truncate(true).open(&draft).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
-    written.with_context(|| format!("the secrets cannot be written to {}", draft.display()))?;
-    Ok(draft)
-}
-
 /// A file that only its owner may read.
 pub(crate) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -322,23 +212,16 @@ pub(crate) fn private() -> OpenOptions {
     options
 }
 
-/// 244 random bits in hexadecimal.
-fn random_text() -> String {
-    format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
+/// Makes an empty file that only its owner may read, also where one was that others may read.
+pub(crate) fn make_private(path: &Path) -> std::io::Result<File> {
+    let file = private().create(true).truncate(true).open(path)?;
+    close_to_others(path)?;
+    Ok(file)
 }
 
-impl Settings {
-    /// Fills in what the configuration left to be generated.
-    pub(crate) fn take_secrets(&mut self, secrets: Secrets) {
-        let Secrets([userid_hmac_secret, default_bucket_hmac_secret, token_secret]) = secrets;
-        let chosen = |chosen: &Option<String>, made| chosen.clone().unwrap_or(made);
-        self.auth.hmac_secret = chosen(&self.userid_hmac_secret, userid_hmac_secret).into();
-        self.kinto.default_bucket_hmac_secret =
-            chosen(&self.default_bucket_hmac_secret, default_bucket_hmac_secret);
-        let token_secret = chosen(&self.token_secret, token_secret);
-        self.engine.feed.secret.clone_from(&token_secret);
-        self.kinto.token_secret = token_secret.into_bytes();
-    }
+/// Lets only its owner read and write a file.
+pub(crate) fn close_to_others(path: &Path) -> std::io::Result<()> {
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))
 }
 
 #[cfg(test)]

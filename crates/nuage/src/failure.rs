@@ -59,5 +59,11 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
     } else {
         Exit::Failed
     };
-    ExitCode::from(exit as u8)
+    exit.into()
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
 }

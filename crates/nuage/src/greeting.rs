@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::{Place, Settings};
-use crate::out::{is_terminal, say};
+use crate::logs::Log;
+use crate::out::is_terminal;
 
 /// What there is to say.
 pub(crate) struct Greeting<'a> {
@@ -21,9 +22,9 @@ pub(crate) struct Greeting<'a> {
 
 impl Greeting<'_> {
     /// Says it.
-    pub(crate) fn show(&self, took: Duration) {
+    pub(crate) fn show(&self, took: Duration, log: &Log) {
         if is_terminal() {
-            self.to_person(took);
+            self.to_person(took, log);
         } else {
             self.to_log(took);
         }
@@ -55,7 +56,8 @@ impl Greeting<'_> {
         );
     }
 
-    fn to_person(&self, took: Duration) {
+    fn to_person(&self, took: Duration, log: &Log) {
+        let say = |line: &str| log.print(&format!("{line}\n"));
         let url = self.url();
         let place = &self.settings.storage.place;
         let kind = match place {

@@ -4,6 +4,7 @@
 //! configuration. It contains no rule of storage, of access or of a protocol.
 
 mod backup;
+mod bucket;
 mod check;
 mod cli;
 mod config;
@@ -20,6 +21,8 @@ mod transfer;
 mod users;
 mod watch;
 
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -27,6 +30,7 @@ use clap::Parser;
 
 use crate::cli::{Cli, Common, ConfigVerb, Verb};
 use crate::config::{Settings, Sources};
+use crate::failure::Exit;
 use crate::out::{complain, say};
 
 #[global_allocator]
@@ -37,7 +41,15 @@ const WORKERS_MIN: usize = 2;
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => match out::lost() {
+            None => ExitCode::SUCCESS,
+            // Whoever closed the pipe has seen enough, and needs no words.
+            Some(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Failed.into(),
+            Some(error) => {
+                complain(&format!("nuage: the output cannot be written: {error}"));
+                Exit::Failed.into()
+            }
+        },
         Err(error) => {
             complain(&format!("nuage: {error:#}"));
             failure::exit_code(&error)
@@ -71,26 +83,32 @@ fn run(cli: Cli) -> Result<()> {
         logs::begin_tool(&config);
         match verb {
             Verb::User(verb) => users::perform(verb, &settings, json).await,
-            Verb::CreateUser { username, password } => {
-                users::create_or_reset(&username, password, &settings).await
+            Verb::CreateUser { username, password, create } => {
+                users::create_or_reset(&username, password, create, &settings).await
             }
             Verb::Check => check::perform(&settings, json).await,
             Verb::Backup(verb) => backup::perform(verb, &settings, json).await,
             Verb::Explain(arguments) => explain::perform(&arguments, &settings, json).await,
+            Verb::Bucket(verb) => bucket::perform(verb, &settings, json).await,
             Verb::Export { file, salvage: true } => {
-                transfer::export::salvage(file.as_deref(), &settings).await
+                transfer::export::salvage(named(&file), &settings).await
             }
             Verb::Export { file, salvage: false } => {
-                transfer::export::perform(file.as_deref(), &settings).await
+                transfer::export::perform(named(&file), &settings).await
             }
-            Verb::Import { file } => {
-                transfer::import::perform(file.as_deref(), &settings, json).await
+            Verb::Import { file, keep_secrets } => {
+                transfer::import::perform(named(&file), keep_secrets, &settings, json).await
             }
             Verb::Copy(arguments) => copy::perform(&arguments, &settings, json).await,
             Verb::Watch(arguments) => watch::perform(&arguments, &settings, json).await,
             Verb::Serve | Verb::Config(_) | Verb::Version => unreachable!("done above"),
         }
     })
+}
+
+/// A file by its name; `-` is the standard input or output.
+fn named(file: &Option<PathBuf>) -> Option<&Path> {
+    file.as_deref().filter(|file| *file != Path::new("-"))
 }
 
 fn sources(common: &Common) -> Sources {

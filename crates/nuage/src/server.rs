@@ -38,13 +38,16 @@ pub(crate) fn now() -> Timestamp {
 /// Serves until it is told to stop.
 pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()> {
     let begun = Instant::now();
-    logs::begin_server(config);
+    let log = logs::begin_server(config);
     let signals = Signals::listen()?;
     let listener = bind(&settings.listen).await?;
     let address = listener.local_addr()?;
 
     let mut notes = config.notes.clone();
-    notes.extend(dangers(&settings));
+    if settings.kinto.features.flush {
+        let sentence = "kinto.flush is on: anybody who reaches the server may delete everything.";
+        notes.push(sentence.to_owned());
+    }
     let place = settings.storage.place.clone();
     let _lock = match &place {
         Place::Files(files) => {
@@ -60,7 +63,12 @@ pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()>
     if matches!(place, Place::Server(_)) {
         existed = !store.collections(None, 1).await?.is_empty();
     }
-    settings.take_secrets(data::secrets(&place, store.as_ref()).await?);
+    let secrets = data::secrets(&settings, store.as_ref()).await?;
+    notes.extend_from_slice(&secrets.notes);
+    settings.take_secrets(secrets);
+    if let Place::Files(files) = &place {
+        notes.extend(data::exposed(files));
+    }
 
     let world =
         World { clock: Box::new(now), ids: Box::new(|| Uuid::new_v4().hyphenated().to_string()) };
@@ -72,36 +80,14 @@ pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()>
     let kinto = Kinto::new(engine, Arc::new(auth), settings.kinto.clone());
 
     let greeting = Greeting { address, settings: &settings, notes: &notes, existed };
-    greeting.show(begun.elapsed());
+    greeting.show(begun.elapsed(), &log);
+    log.settle();
     let options = ServeOptions { limits, drain_ms: DRAIN_MS };
     nuage_http::serve(listener, kinto, options, signals.first()).await;
     housekeeping.abort();
     store.close().await;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// What the operator should know of, though nothing is wrong.
-fn dangers(settings: &Settings) -> Vec<String> {
-    let mut dangers = Vec::new();
-    if settings.kinto.features.flush {
-        let sentence = "kinto.flush is on: anybody who reaches the server may delete everything.";
-        dangers.push(sentence.to_owned());
-    }
-    let made =
-        settings.userid_hmac_secret.is_none() || settings.default_bucket_hmac_secret.is_none();
-    if let Place::Files(files) = &settings.storage.place
-        && files.database.is_file()
-        && made
-        && !data::secrets_path(files).exists()
-    {
-        dangers.push(format!(
-            "{} was missing beside existing data, so new secrets were made: personal buckets and \
-             basicauth users have other names from now on.",
-            data::secrets_path(files).display()
-        ));
-    }
-    dangers
 }
 
 async fn bind(listen: &str) -> Result<TcpListener> {

@@ -17,7 +17,7 @@ use crate::cli::{PasswordSource, UserVerb};
 use crate::config::Settings;
 use crate::data;
 use crate::failure::{Exit, Failure};
-use crate::out::{complain, say};
+use crate::out::{complain, lost, say};
 use crate::server::now;
 
 /// How often a change is tried again when a server changes the account at the same time.
@@ -27,18 +27,18 @@ const PAGE: usize = 1_000;
 
 /// Performs a verb on accounts.
 pub(crate) async fn perform(verb: UserVerb, settings: &Settings, json: bool) -> Result<()> {
-    if matches!(verb, UserVerb::List | UserVerb::Delete { .. } | UserVerb::Passwd { .. }) {
-        data::expect_database(&settings.storage)?;
+    if !matches!(verb, UserVerb::Add { create: true, .. }) {
+        expect_database(settings)?;
     }
     // Ask before opening: nobody types fast.
     let password = match &verb {
-        UserVerb::Add { name, password } | UserVerb::Passwd { name, password } => {
+        UserVerb::Add { name, password, .. } | UserVerb::Passwd { name, password } => {
             check_name(name, settings)?;
             Some(read_password(name, password)?)
         }
         UserVerb::List | UserVerb::Delete { .. } => None,
     };
-    let store = data::open_or_make(&settings.storage).await?;
+    let store = open(settings).await?;
     let accounts = Accounts { store: Arc::clone(&store), prefix: prefix(settings) };
     let done = match verb {
         UserVerb::Add { name, .. } => {
@@ -58,9 +58,13 @@ pub(crate) async fn perform(verb: UserVerb, settings: &Settings, json: bool) -> 
 pub(crate) async fn create_or_reset(
     name: &str,
     password: Option<String>,
+    create: bool,
     settings: &Settings,
 ) -> Result<()> {
     check_name(name, settings)?;
+    if !create {
+        expect_database(settings)?;
+    }
     let password = match password {
         Some(password) => Password { text: password, made_up: false },
         None => {
@@ -68,11 +72,29 @@ pub(crate) async fn create_or_reset(
             read_password(name, &source)?
         }
     };
-    let store = data::open_or_make(&settings.storage).await?;
+    let store = open(settings).await?;
     let accounts = Accounts { store: Arc::clone(&store), prefix: prefix(settings) };
     let done = accounts.set_password(name, password, Mode::CreateOrChange, false).await;
     store.close().await;
     done
+}
+
+/// Refuses a place without data, where an account would be of no use to anybody.
+fn expect_database(settings: &Settings) -> Result<()> {
+    data::expect_database(&settings.storage).map_err(|error| {
+        let how = "Start the server there first, say with --data or --storage-url where its data \
+                   is, or make new data with `user add --create`.";
+        Failure::new(Exit::Storage, format!("{error} {how}")).into()
+    })
+}
+
+/// Opens the data. New ones get their secrets before anything else.
+async fn open(settings: &Settings) -> Result<Arc<dyn Store>> {
+    let store = data::open_or_make(&settings.storage).await?;
+    if store.collections(None, 1).await?.is_empty() {
+        data::secrets(settings, store.as_ref()).await?;
+    }
+    Ok(store)
 }
 
 fn prefix(settings: &Settings) -> String {
@@ -265,7 +287,8 @@ impl Accounts {
                 };
                 say(&line);
             }
-            let Some(last) = page.records.last().filter(|_| page.more) else { return Ok(()) };
+            let more = page.more && lost().is_none();
+            let Some(last) = page.records.last().filter(|_| more) else { return Ok(()) };
             query.after = Some(query.position(&View::new(last)));
         }
     }

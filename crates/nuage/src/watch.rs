@@ -8,11 +8,11 @@ mod line;
 mod link;
 mod target;
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::cli::WatchArguments;
 use crate::config::Settings;
@@ -134,8 +134,9 @@ async fn print(mut link: Link, token: &mut Option<String>, pretty: bool) -> Resu
             line if pretty => line.pretty(),
             _ => text,
         };
-        if writeln!(std::io::stdout().lock(), "{shown}").is_err() {
-            return Ok(None);
+        match writeln!(std::io::stdout().lock(), "{shown}") {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(None),
+            written => written.context("the output cannot be written")?,
         }
         match line {
             Line::End { token: end, .. } => *token = Some(end),

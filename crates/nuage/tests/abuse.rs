@@ -7,6 +7,7 @@ mod bad_days;
 mod command_line;
 mod connections;
 mod large_answers;
+mod limits;
 mod passwords;
 mod proxies;
 mod schemas;

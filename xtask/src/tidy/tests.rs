@@ -1,7 +1,7 @@
 //! The house is tidy, and breaches are noticed.
 
 use super::crates::{self, Member};
-use super::files;
+use super::{files, settings};
 
 #[test]
 fn the_house_is_tidy() {
@@ -54,6 +54,26 @@ fn layers_use_only_what_is_below_them() {
             "nuage-new has no place among the crates: give it one in tidy",
         ]
     );
+}
+
+#[test]
+fn settings_that_nothing_reads_are_told() {
+    let holder = "crates/nuage-store/src/options.rs";
+    let text =
+        "pub struct Options {\n    /// Words.\n    pub readers: usize,\n    pub list_ms: u64,\n}\n";
+    let file = |path: &str, text: &str| (path.to_owned(), text.to_owned());
+    let told = |files: &[(String, String)]| {
+        let of_holder = |breach: &String| breach.starts_with(holder);
+        settings::breaches(files).into_iter().filter(of_holder).collect::<Vec<_>>()
+    };
+    let reader = file("crates/nuage-store/src/a.rs", "options.readers + options.list_ms_max");
+    let filler = file("crates/nuage/src/b.rs", "options.list_ms = 1");
+    let tester = file("crates/nuage-store/src/c/tests.rs", "options.list_ms");
+    let unread = format!("{holder}: nothing reads the setting list_ms of Options");
+    let files = [file(holder, text), reader, filler, tester];
+    assert_eq!(told(&files), [unread]);
+    let other = file("crates/nuage-store/src/d.rs", "let time = options\n    .list_ms;");
+    assert_eq!(told(&[&files[..], &[other]].concat()), [""; 0]);
 }
 
 #[track_caller]

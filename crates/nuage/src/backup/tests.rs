@@ -6,7 +6,7 @@ use crate::backup::{perform, secrets_beside};
 use crate::cli::BackupVerb;
 use crate::config::Settings;
 use crate::data::tests::{files_of, settings_in};
-use crate::data::{open_or_make, secrets_path};
+use crate::data::{make_folder, open_or_make, secrets_path};
 
 async fn add_account(settings: &Settings, name: &str) {
     let store = open_or_make(&settings.storage).await.unwrap();
@@ -20,6 +20,13 @@ async fn add_account(settings: &Settings, name: &str) {
     let batch = Batch { now: Timestamp(1), guards: Vec::new(), writes: vec![write] };
     store.apply(batch).await.unwrap();
     store.close().await;
+}
+
+/// As earlier versions kept them.
+fn lay_secrets_beside(settings: &Settings) {
+    let files = files_of(settings);
+    make_folder(&files).unwrap();
+    std::fs::write(secrets_path(&files), "token_secret = 'c'\n").unwrap();
 }
 
 async fn has_account(settings: &Settings, name: &str) -> bool {
@@ -40,6 +47,7 @@ async fn epoch(settings: &Settings) -> String {
 async fn a_copy_brings_back_data_and_secrets() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings_in(folder.path());
+    lay_secrets_beside(&settings);
     add_account(&settings, "before").await;
     let file = folder.path().join("copy.db");
     perform(BackupVerb::Create { file: file.clone() }, &settings, false).await.unwrap();
@@ -71,6 +79,7 @@ async fn a_copy_brings_back_data_and_secrets() {
 async fn a_damaged_copy_is_told_and_not_restored() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings_in(folder.path());
+    lay_secrets_beside(&settings);
     add_account(&settings, "alice").await;
     let file = folder.path().join("copy.db");
     perform(BackupVerb::Create { file: file.clone() }, &settings, false).await.unwrap();

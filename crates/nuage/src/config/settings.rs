@@ -2,16 +2,15 @@
 //! refused at start.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nuage_auth::{Policy, PolicyKind, Secret, Throttling};
 use nuage_engine::{FeedSettings, Grants, History, Ownership, Trim, Validation};
 use nuage_kinto::{EndOfService, Features, RedirectLifetime};
 use nuage_model::{EVERYONE, Principal};
-use nuage_store::{Address, Options, Synchronous};
+use nuage_store::{Options, Synchronous};
 
-use crate::config::{Config, Invalid, Value, keys};
+use crate::config::{Config, Files, Invalid, Place, Value, keys};
 
 /// Everything that the program needs to start.
 #[derive(Clone, Debug)]
@@ -41,42 +40,6 @@ pub(crate) struct StorageSettings {
     pub(crate) place: Place,
     /// How to open it.
     pub(crate) options: Options,
-}
-
-/// Where data is kept.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Place {
-    /// In files on this machine: SQLite.
-    Files(Files),
-    /// In a database on a server: PostgreSQL.
-    Server(Server),
-}
-
-/// A database that is a file, and what lies beside it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Files {
-    /// The folder of secrets and locks.
-    pub(crate) folder: PathBuf,
-    /// The database in it.
-    pub(crate) database: PathBuf,
-}
-
-/// A database on a server.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Server {
-    /// How to reach it.
-    pub(crate) address: Address,
-    /// Host and database, without a password.
-    pub(crate) shown: String,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Files(files) => files.database.display().fmt(f),
-            Self::Server(server) => f.write_str(&server.shown),
-        }
-    }
 }
 
 impl Settings {
@@ -157,17 +120,28 @@ fn storage(config: &Config, errors: &mut Vec<String>) -> StorageSettings {
     };
     let url = config.text("storage.url");
     if url.is_empty() {
-        let folder = PathBuf::from(config.text("storage.path"));
-        let files = Files { database: folder.join("nuage.db"), folder };
-        return StorageSettings { place: Place::Files(files), options };
+        let place = Place::of_folder(config.text("storage.path"));
+        return StorageSettings {
+            place: place_or_error(config, "storage.path", place, errors),
+            options,
+        };
     }
     let password = password(config, errors);
-    let place = Place::of(url, password).unwrap_or_else(|why| {
-        let origin = &config.entry("storage.url").origin;
-        errors.push(format!("{origin}: storage.url: {why}."));
+    let place = Place::of(url, password);
+    StorageSettings { place: place_or_error(config, "storage.url", place, errors), options }
+}
+
+fn place_or_error(
+    config: &Config,
+    name: &str,
+    place: Result<Place, String>,
+    errors: &mut Vec<String>,
+) -> Place {
+    place.unwrap_or_else(|why| {
+        let origin = &config.entry(name).origin;
+        errors.push(format!("{origin}: {name}: {why}."));
         Place::Files(Files { folder: PathBuf::new(), database: PathBuf::new() })
-    });
-    StorageSettings { place, options }
+    })
 }
 
 /// The password of the database's user, in the settings or in a file that they name.
@@ -185,39 +159,6 @@ fn password(config: &Config, errors: &mut Vec<String>) -> Option<String> {
             ));
             None
         }
-    }
-}
-
-impl Place {
-    /// Understands a URL, or says in a sentence without a full stop why not.
-    pub(crate) fn of(url: &str, password: Option<String>) -> Result<Self, String> {
-        if Address::is_postgres(url) {
-            let address = Address { url: url.to_owned(), password };
-            let shown = address.place()?;
-            return Ok(Self::Server(Server { address, shown }));
-        }
-        // As SQLAlchemy writes it: three slashes before a relative path, four before an absolute
-        // one; Python's habit of three before an absolute one is understood as well.
-        let path = match url.strip_prefix("sqlite:") {
-            Some(rest) if rest.starts_with("////") => &rest[3..],
-            Some(rest) if rest.starts_with("///") => &rest[2..],
-            Some(rest) => rest,
-            None => match url.split_once("://") {
-                Some((scheme, _)) => {
-                    return Err(format!(
-                        "{scheme} is not a database of Nuage; give postgres://user@host/database, \
-                         sqlite:///file.db or a path"
-                    ));
-                }
-                None => url,
-            },
-        };
-        let database = PathBuf::from(path);
-        let folder = match database.parent() {
-            Some(folder) if folder != Path::new("") => folder.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        Ok(Self::Files(Files { folder, database }))
     }
 }
 

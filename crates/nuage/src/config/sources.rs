@@ -75,15 +75,20 @@ fn unreadable(path: &Path, error: &std::io::Error) -> String {
 }
 
 /// Reads `NUAGE_SECTION__NAME` and `PORT`. Variables without the double underscore are left
-/// alone: container platforms make some up from the names of services.
+/// alone, since container platforms make some up from the names of services; one that would be a
+/// setting with it is told.
 fn read_environment(config: &mut Config, environment: &Environment, errors: &mut Vec<String>) {
     if let Some(port) = environment.get("PORT") {
         read_port(config, port, errors);
     }
     for (variable, text) in environment {
-        let Some(name) = variable.strip_prefix("NUAGE_").filter(|name| name.contains("__")) else {
+        let Some(name) = variable.strip_prefix("NUAGE_") else { continue };
+        if !name.contains("__") {
+            config.notes.extend(meant(name).map(|meant| {
+                format!("${variable} has no effect: with two underscores it is {meant}.")
+            }));
             continue;
-        };
+        }
         let name = name.to_lowercase().replace("__", ".");
         let origin = Origin::Environment(variable.clone());
         match secret_file(&name) {
@@ -99,6 +104,14 @@ fn read_environment(config: &mut Config, environment: &Environment, errors: &mut
             None => set_text(config, &name, text, origin, errors),
         }
     }
+}
+
+/// The variable that was meant by one with a single underscore after its section.
+fn meant(name: &str) -> Option<String> {
+    let (section, rest) = name.split_once('_')?;
+    let key = format!("{section}.{rest}").to_lowercase();
+    let known = keys::find(&key).is_some() || secret_file(&key).is_some();
+    known.then(|| format!("NUAGE_{section}__{rest}"))
 }
 
 /// The secret that a `..._file` variable stands for.

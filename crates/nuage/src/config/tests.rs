@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod reading;
+
 use std::path::PathBuf;
 
 use crate::config::{
@@ -169,30 +171,65 @@ fn rules_between_settings_are_kept() {
 #[test]
 fn storage_urls_name_files() {
     let cases = [
-        ("sqlite:///here.db", "/here.db"),
-        ("sqlite:////abs/here.db", "/abs/here.db"),
-        ("sqlite:here.db", "here.db"),
-        ("data/here.db", "data/here.db"),
+        ("sqlite:///abs/here.db", "/abs/here.db", "/abs"),
+        ("sqlite:////abs/here.db", "/abs/here.db", "/abs"),
+        ("sqlite:here.db", "here.db", "."),
+        ("data/here.sqlite3", "data/here.sqlite3", "data"),
+        ("./here", "./here", "."),
+        ("/abs/a=b@c:d", "/abs/a=b@c:d", "/abs"),
     ];
-    for (url, expected) in cases {
+    for (url, database, folder) in cases {
         let config = sources("", &[], &[("storage.url", url)]).unwrap();
         let settings = Settings::of(&config).unwrap();
         let files = files(&settings);
-        assert_eq!(files.database, PathBuf::from(expected));
-        assert_eq!(
-            files.folder,
-            PathBuf::from(expected)
-                .parent()
-                .map(|folder| {
-                    if folder.as_os_str().is_empty() {
-                        PathBuf::from(".")
-                    } else {
-                        folder.to_owned()
-                    }
-                })
-                .unwrap()
-        );
+        assert_eq!(files.database, PathBuf::from(database));
+        assert_eq!(files.folder, PathBuf::from(folder));
     }
+}
+
+#[test]
+fn what_looks_like_no_path_becomes_no_file_and_is_not_shown() {
+    let cases = [
+        ("storage.url", "host=db dbname=notes password=hush", "this is neither"),
+        ("storage.url", "host=db password=hush dbname=n.db", "this is neither"),
+        ("storage.url", "host=db password=hush://x", "this is neither"),
+        ("storage.url", "postgres:u:hush@db/notes", "this is neither"),
+        ("storage.url", "postgres:/u:hush@db/notes.db", "this is neither"),
+        ("storage.url", "u:hush@db.example.org/notes", "this is neither"),
+        ("storage.url", "mysql://u:hush@db/notes", "mysql is not a database of Nuage"),
+        ("storage.url", "hush", "this is neither"),
+        ("storage.url", "sqlite:", "this is neither"),
+        ("storage.url", "sqlite::memory:", "this is neither"),
+        ("storage.url", "sqlite://hush.db", "third slash"),
+        ("storage.url", "sqlite:///hush.db", "./file.db"),
+        ("storage.url", "sqlite:////hush.db", "./file.db"),
+        ("storage.url", "sqlite:///a/hush.db?mode=ro", "no parameters"),
+        ("storage.path", "postgres://u:hush@db/notes", "this is no folder"),
+        ("storage.path", "host=db password=hush", "this is no folder"),
+    ];
+    for (name, given, expected) in cases {
+        let said = complaint("", &[], &[(name, given)]);
+        assert!(said.starts_with(&format!("--set {name}: {name}: ")), "{said}");
+        assert!(said.contains(expected) && !said.contains("hush"), "{given}: {said}");
+    }
+}
+
+#[test]
+fn variables_with_a_single_underscore_are_told() {
+    let environment = [
+        ("NUAGE_HTTP_LISTEN", "0.0.0.0:1"),
+        ("NUAGE_STORAGE_PASSWORD_FILE", "/none"),
+        // Made up by container platforms.
+        ("NUAGE_HTTP_PORT", "tcp://10.0.0.1:80"),
+        ("NUAGE_SERVICE_HOST", "10.0.0.1"),
+    ];
+    let config = sources("", &environment, &[]).unwrap();
+    let expected = [
+        "$NUAGE_HTTP_LISTEN has no effect: with two underscores it is NUAGE_HTTP__LISTEN.",
+        "$NUAGE_STORAGE_PASSWORD_FILE has no effect: with two underscores it is \
+         NUAGE_STORAGE__PASSWORD_FILE.",
+    ];
+    assert_eq!(config.notes, expected);
 }
 
 #[test]

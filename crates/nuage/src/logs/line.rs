@@ -167,6 +167,6 @@ fn write_coloured(line: &mut String, text: &str, colour: &str, colours: bool) ->
 }
 
 /// What comes from outside must not command the terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -83,6 +83,7 @@ fn temporary() -> PathBuf {
 
 async fn write_copy(copy: &Path, file: Option<&Path>, storage: &StorageSettings) -> Result<()> {
     let copy = data::open_file(copy, &storage.options).await?;
+    data::take_over(&data::secrets_beside(&storage.place)?, copy.as_ref()).await?;
     let written = write(copy.as_ref(), file).await;
     copy.close().await;
     written
@@ -90,11 +91,16 @@ async fn write_copy(copy: &Path, file: Option<&Path>, storage: &StorageSettings)
 
 async fn write(store: &dyn Store, file: Option<&Path>) -> Result<()> {
     let Some(path) = file else {
-        export(store, std::io::stdout(), false).await?;
+        let written = export(store, std::io::stdout(), false).await;
+        written.context("the export cannot be written")?;
         return Ok(());
     };
     let records = to_file(store, path).await?;
-    complain(&format!("{} holds {records} records and tombstones.", path.display()));
+    complain(&format!(
+        "{} holds {records} records and tombstones. {}",
+        path.display(),
+        data::CONFIDENTIAL
+    ));
     Ok(())
 }
 
@@ -158,6 +164,7 @@ pub(crate) async fn export(
         progress: progress(total, show_progress),
     };
     lines.target.write_all(wire::first_line(now().0).as_bytes())?;
+    lines.target.write_all(wire::secrets_line(&data::kept(store).await?).as_bytes())?;
     let mut after: Option<CollectionPath> = None;
     loop {
         let paths = store.collections(after.as_ref(), COLLECTIONS).await?;

@@ -15,10 +15,10 @@ use nuage_model::{
 
 use crate::backup::Draft;
 use crate::config::{Place, Settings};
-use crate::data::{self, beside};
+use crate::data::{self, ByName, beside};
 use crate::out::{complain, say};
 use crate::server::now;
-use crate::transfer::wire::{self, FORMAT, Line, RecordLine};
+use crate::transfer::wire::{self, FORMAT, Line, Mark, RecordLine};
 use crate::transfer::{progress, scratch};
 
 /// Longest line. Bodies come from requests, which are shorter unless their limit was raised.
@@ -28,7 +28,12 @@ const BATCH_WRITES: usize = 500;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// Reads the file, or the standard input, into the data.
-pub(crate) async fn perform(file: Option<&Path>, settings: &Settings, json: bool) -> Result<()> {
+pub(crate) async fn perform(
+    file: Option<&Path>,
+    keep_secrets: bool,
+    settings: &Settings,
+    json: bool,
+) -> Result<()> {
     let storage = &settings.storage;
     let spool = Draft::new(match &storage.place {
         Place::Files(files) => {
@@ -47,10 +52,27 @@ pub(crate) async fn perform(file: Option<&Path>, settings: &Settings, json: bool
         }
     };
     let source = File::open(&path).with_context(|| format!("{shown} cannot be read"))?;
+    let lock = match &storage.place {
+        Place::Files(files) => data::lock(files).ok(),
+        Place::Server(_) => None,
+    };
     let store = data::open_or_make(storage).await?;
-    let done = import(store.as_ref(), source, &shown).await;
+    let choice = match (keep_secrets, &lock) {
+        (true, _) => Choice::Ours,
+        (false, Some(_)) => Choice::TheirsIfEmpty,
+        (false, None) => Choice::Same,
+    };
+    let done = import(store.as_ref(), source, &shown, choice).await;
+    let secrets = data::kept(store.as_ref()).await;
     store.close().await;
     let records = done?;
+    if secrets?.is_empty() && data::secrets_beside(&storage.place)?.is_empty() {
+        complain(&format!(
+            "{shown} holds no secrets: an earlier version wrote it. So that people find their \
+             personal buckets, put the secrets.toml of its server beside the data, or set \
+             kinto.default_bucket_hmac_secret and auth.userid_hmac_secret as they were."
+        ));
+    }
     match json {
         true => say(&serde_json::json!({ "records": records }).to_string()),
         false => complain(&format!("{records} records and tombstones are imported.")),
@@ -58,9 +80,26 @@ pub(crate) async fn perform(file: Option<&Path>, settings: &Settings, json: bool
     Ok(())
 }
 
+/// Which secrets count where an import brings others than are there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Choice {
+    /// Those that are there.
+    Ours,
+    /// Those that it brings, as long as nothing else is there.
+    TheirsIfEmpty,
+    /// Neither: it is refused.
+    Same,
+}
+
 /// Checks all lines, then writes them; gives the number of records.
-pub(crate) async fn import(store: &dyn Store, mut source: File, shown: &str) -> Result<u64> {
-    let counts = check(store, &source, shown).await?;
+pub(crate) async fn import(
+    store: &dyn Store,
+    mut source: File,
+    shown: &str,
+    choice: Choice,
+) -> Result<u64> {
+    let (counts, secrets) = check(store, &source, shown).await?;
+    bring(&secrets, store, shown, choice).await?;
     let total: u64 = counts.values().map(|count| count.live + count.dead).sum();
     source.rewind()?;
     let progress = progress(total, true);
@@ -83,6 +122,25 @@ pub(crate) async fn import(store: &dyn Store, mut source: File, shown: &str) -> 
     Ok(total)
 }
 
+/// Brings the secrets, or refuses where others name what is there.
+async fn bring(secrets: &ByName, store: &dyn Store, shown: &str, choice: Choice) -> Result<()> {
+    if data::name_otherwise(&data::kept(store).await?, secrets) {
+        match choice {
+            Choice::Ours => return Ok(()),
+            Choice::TheirsIfEmpty if store.collections(None, 1).await?.is_empty() => {
+                return Ok(data::replace_secrets(secrets, store).await?);
+            }
+            _ => bail!(
+                "{shown} has other secrets than the data here: nobody would find the personal \
+                 buckets in it. Nothing was imported. Stop the server and import into new data \
+                 (--data FOLDER or --storage-url URL), or go on with the secrets of here: \
+                 --keep-secrets"
+            ),
+        }
+    }
+    Ok(data::take_over(secrets, store).await?)
+}
+
 #[derive(Default)]
 struct Count {
     live: u64,
@@ -95,15 +153,16 @@ async fn check(
     store: &dyn Store,
     source: &File,
     shown: &str,
-) -> Result<BTreeMap<CollectionPath, Count>> {
+) -> Result<(BTreeMap<CollectionPath, Count>, ByName)> {
     let mut counts: BTreeMap<CollectionPath, Count> = BTreeMap::new();
+    let mut secrets = ByName::new();
     let mut current: Option<CollectionPath> = None;
     let mut records = 0;
     let mut end = None;
     let mut lines = Lines::new(source, shown);
     match lines.next()? {
         Some(Line::Mark(mark)) if mark.nuage == "export" => match mark.format {
-            Some(FORMAT) => {}
+            Some(1..=FORMAT) => {}
             _ => bail!("{} is of a form that this version does not know.", lines.place()),
         },
         _ => bail!("{} does not begin an export.", lines.place()),
@@ -116,6 +175,10 @@ async fn check(
             Line::Record(line) => line,
             Line::Mark(mark) if mark.nuage == "end" => {
                 end = Some(mark.records);
+                continue;
+            }
+            Line::Mark(Mark { nuage, secrets: Some(brought), .. }) if nuage == "secrets" => {
+                secrets = brought;
                 continue;
             }
             Line::Mark(_) => bail!("{} is out of place.", lines.place()),
@@ -141,7 +204,7 @@ async fn check(
         }
     }
     match end {
-        Some(Some(written)) if written == records => Ok(counts),
+        Some(Some(written)) if written == records => Ok((counts, secrets)),
         Some(_) => bail!("{shown} lost lines: its end tells another number than it has."),
         None => bail!("{shown} has no end: it was cut off. Nothing was imported."),
     }

@@ -32,16 +32,18 @@ async fn accounts_are_made_reset_and_deleted_as_the_door_does() {
         store.close().await;
         record
     };
-    create_or_reset("alice", Some("one".to_owned()), &settings).await.unwrap();
+    let refused = create_or_reset("alice", Some("one".to_owned()), false, &settings).await;
+    assert!(refused.unwrap_err().to_string().contains("--create"));
+    create_or_reset("alice", Some("one".to_owned()), true, &settings).await.unwrap();
     let first = read().await.unwrap();
     assert!(first.body().starts_with("{\"password\":\"$argon2id$"));
     assert_eq!(first.permissions(), r#"{"write":["account:alice"]}"#);
-    create_or_reset("alice", Some("two".to_owned()), &settings).await.unwrap();
+    create_or_reset("alice", Some("two".to_owned()), false, &settings).await.unwrap();
     let second = read().await.unwrap();
     assert!(second.seq > first.seq && second.body() != first.body());
 
     let generate = PasswordSource { password_stdin: false, generate: true };
-    let add = UserVerb::Add { name: "alice".to_owned(), password: generate.clone() };
+    let add = UserVerb::Add { name: "alice".to_owned(), password: generate.clone(), create: false };
     let refused = perform(add, &settings, false).await.unwrap_err();
     assert!(refused.to_string().contains("is there already"));
     let delete = || UserVerb::Delete { name: "alice".to_owned() };
@@ -51,7 +53,7 @@ async fn accounts_are_made_reset_and_deleted_as_the_door_does() {
     let passwd = UserVerb::Passwd { name: "alice".to_owned(), password: generate.clone() };
     perform(passwd, &settings, false).await.unwrap_err();
     // A name may be taken again.
-    let add = UserVerb::Add { name: "alice".to_owned(), password: generate };
+    let add = UserVerb::Add { name: "alice".to_owned(), password: generate, create: false };
     perform(add, &settings, false).await.unwrap();
     assert!(read().await.unwrap().is_live());
 }
