@@ -49,7 +49,7 @@ pub fn token(bytes: &[u8]) {
     let order = token::order(&params.sort);
     assert!(tokens.decode(&text, &order).is_err(), "a forged token was taken");
     let position = params.sort.iter().map(|_| serde_json::from_str(&text).ok()).collect();
-    let written = Token { position, nonce: Some(text) };
+    let written = Token { position, nonce: Some(text), head: None };
     let text = tokens.encode(&written, &order);
     if let Ok(read) = tokens.decode(&text, &order) {
         assert_eq!(read, written);

@@ -53,7 +53,12 @@ impl Kinto {
                 return Ok(Reply::Stale { existing: None, timestamp: Some(head.timestamp) });
             }
         }
-        let mut query = self.query(&list, &params, &params.token)?;
+        let mut query = query(&list, &params);
+        let token = params.token.as_ref();
+        let token = token.map(|text| self.tokens.decode(text, &token::order(&query.sort)));
+        let token = token.transpose()?;
+        let begun = token.as_ref().and_then(|token| token.head);
+        query.after = token.map(|token| token.position);
         query.states = params.states;
         let alert = params.to_used.then(|| self.headers.to_alert());
         if call.method == Method::HEAD {
@@ -83,7 +88,7 @@ impl Kinto {
         };
         Ok(Reply::List(ListReply {
             records,
-            timestamp: head.timestamp,
+            timestamp: begun.unwrap_or(head.timestamp),
             next_page: last.as_ref().map(|_| self.next_page(call, params.clone(), query, None)),
             last,
             total: None,
@@ -181,7 +186,7 @@ impl Kinto {
         if conditions.must_be_new() || conditions.differs(head.timestamp) {
             return Ok(Reply::Stale { existing: None, timestamp: Some(head.timestamp) });
         }
-        let mut query = self.query(&list, &params, &None)?;
+        let mut query = query(&list, &params);
         if let Some(text) = &params.token {
             let token = self.tokens.decode(text, &token::order(&query.sort))?;
             let nonce = token.nonce.as_deref().ok_or_else(token::invalid)?;
@@ -254,25 +259,6 @@ impl Kinto {
         parse(call.query.as_deref(), &rules)
     }
 
-    fn query(
-        &self,
-        list: &OpenedList,
-        params: &ListParams,
-        token: &Option<String>,
-    ) -> Result<Query, Error> {
-        let after = match token {
-            Some(text) => Some(self.tokens.decode(text, &token::order(&params.sort))?.position),
-            None => None,
-        };
-        Ok(Query {
-            states: params.states,
-            filters: params.filters.clone(),
-            sort: params.sort.clone(),
-            after,
-            ..Query::all(list.collection().clone(), params.page_records)
-        })
-    }
-
     /// Makes the address of the next page once the last record of this one is known.
     pub(crate) fn next_page(
         &self,
@@ -283,9 +269,11 @@ impl Kinto {
     ) -> NextPage {
         let base = self.absolute(&call.headers, &call.path);
         let tokens = self.tokens.clone();
-        Box::new(move |last| {
+        Box::new(move |last, head| {
             let position = query.position(&View::new(last));
-            let token = Token { position, nonce };
+            // Each page of a deletion moves the list.
+            let head = nonce.is_none().then_some(head);
+            let token = Token { position, nonce, head };
             next_url(&base, &params, &tokens.encode(&token, &token::order(&query.sort)))
         })
     }
@@ -299,7 +287,7 @@ impl Kinto {
         order: &str,
     ) -> HeaderValue {
         let base = self.absolute(&call.headers, &call.path);
-        let token = self.tokens.encode(&Token { position, nonce: None }, order);
+        let token = self.tokens.encode(&Token { position, nonce: None, head: None }, order);
         next_url(&base, params, &token)
     }
 
@@ -363,4 +351,14 @@ fn projected(mut record: Record, fields: &[String]) -> Record {
         *body = project(body, fields);
     }
     record
+}
+
+/// What is asked of an opened list, from its first page on.
+fn query(list: &OpenedList, params: &ListParams) -> Query {
+    Query {
+        states: params.states,
+        filters: params.filters.clone(),
+        sort: params.sort.clone(),
+        ..Query::all(list.collection().clone(), params.page_records)
+    }
 }

@@ -56,7 +56,7 @@ pub(crate) struct Fragment {
 }
 
 /// Makes the address of a page from the last record of the one before.
-pub(crate) type NextPage = Box<dyn FnOnce(&Record) -> HeaderValue + Send>;
+pub(crate) type NextPage = Box<dyn FnOnce(&Record, Timestamp) -> HeaderValue + Send>;
 
 /// One page of a list.
 pub(crate) struct ListReply {
@@ -200,7 +200,7 @@ impl ListReply {
             headers.insert(HeaderName::from_static("total-records"), total.into());
         }
         if let (Some(last), Some(next_page)) = (self.last, self.next_page) {
-            let url = next_page(&resolved.record(last));
+            let url = next_page(&resolved.record(last), resolved.timestamp(self.timestamp));
             headers.insert(HeaderName::from_static("next-page"), url);
         }
         if let Some(url) = self.next_url {

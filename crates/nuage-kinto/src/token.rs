@@ -7,7 +7,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use nuage_model::{Direction, Position, Sort};
+use nuage_model::{Direction, Position, Sort, Timestamp};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Invalid, Location};
@@ -39,6 +39,9 @@ pub(crate) struct Token {
     pub(crate) position: Position,
     /// Names a use that may happen once.
     pub(crate) nonce: Option<String>,
+    /// The time of the list when its first page was read. All pages show it: whoever asks later
+    /// for what changed since is told what was written while the pages were read.
+    pub(crate) head: Option<Timestamp>,
 }
 
 /// 400: not a token, or not one of ours.
@@ -60,6 +63,9 @@ impl Tokens {
         content.insert("last_object".to_owned(), values.collect());
         if let Some(nonce) = &token.nonce {
             content.insert("nonce".to_owned(), nonce.as_str().into());
+        }
+        if let Some(head) = token.head {
+            content.insert("head".to_owned(), head.0.into());
         }
         let content = Value::Object(content).to_string();
         let seal = self.seal(&content, order);
@@ -94,7 +100,9 @@ impl Tokens {
             Some(Value::String(nonce)) => Some(nonce),
             Some(_) => return None,
         };
-        Some(Token { position, nonce })
+        let head = content.remove("head").map(|head| head.as_i64().map(Timestamp));
+        let head = head.map_or(Some(None), |head| head.map(Some))?;
+        Some(Token { position, nonce, head })
     }
 
     fn seal(&self, content: &str, order: &str) -> String {

@@ -14,7 +14,7 @@ fn sort(direction: Direction) -> String {
 #[test]
 fn another_secret_or_order_reads_nothing() {
     let (tokens, up) = (Tokens::new(b"one"), sort(Direction::Ascending));
-    let token = Token { position: vec![None, Some(json!(5))], nonce: None };
+    let token = Token { position: vec![None, Some(json!(5))], nonce: None, head: None };
     let text = tokens.encode(&token, &up);
     assert_eq!(tokens.decode(&text, &up).unwrap(), token);
     assert!(Tokens::new(b"two").decode(&text, &up).is_err());
@@ -39,7 +39,8 @@ proptest! {
         let number = Value::from(number);
         for first in [None, Some(json!({"x": [text.clone(), number, null]}))] {
             let nonce = once.then(|| text.clone());
-            let token = Token { position: vec![first, Some(json!(7))], nonce };
+            let head = once.then_some(Timestamp(7));
+            let token = Token { position: vec![first, Some(json!(7))], nonce, head };
             let order = sort(Direction::Descending);
             let read = tokens.decode(&tokens.encode(&token, &order), &order).unwrap();
             prop_assert_eq!(read, token);

@@ -122,7 +122,8 @@ fn a_list_from_the_future_goes_on(backend: Backend) {
 
     let mut server = bounded_with(backend, secret).start();
     server.terminate();
-    let mut import = server.tool("import").stdin(Stdio::piped()).spawn().unwrap();
+    let mut import =
+        server.tool("import").arg("--keep-secrets").stdin(Stdio::piped()).spawn().unwrap();
     std::io::Write::write_all(import.stdin.as_mut().unwrap(), text.as_bytes()).unwrap();
     assert!(import.wait().unwrap().success());
     server.start();

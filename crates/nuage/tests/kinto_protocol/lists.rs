@@ -240,16 +240,19 @@ const PAGES: &str = r#"
     GET /buckets?_limit=0
     => 200 | Next-Page: - | {"data": ["?", "?", "?"]}
     GET /buckets?_limit=2&_sort=id
-    => 200 | Next-Page: $next | {"data": [{"id": "a"}, {"id": "b"}]}
-    # What happens in between neither hides nor repeats others.
+    => 200 | ETag: $first | Next-Page: $next | {"data": [{"id": "a"}, {"id": "b"}]}
+    # What happens in between neither hides nor repeats others, and is told to whoever asks for
+    # what changed since any of the pages.
     PUT /buckets/aa
     => 201
     DELETE /buckets/b
     => 200
     GET $next
-    => 200 | Next-Page: - | {"data": [{"id": "c"}]}
+    => 200 | ETag: $first | Next-Page: - | {"data": [{"id": "c"}]}
     GET $next
     => 200 | {"data": [{"id": "c"}]}
+    GET /buckets?_since=$first
+    => 200 | {"data": [{"id": "b", "deleted": true}, {"id": "aa"}]}
     GET /buckets?_limit=abc
     => 400 | {"details": [{"name": "_limit"}]}
     GET /buckets?_limit=-1
