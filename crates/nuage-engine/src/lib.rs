@@ -47,8 +47,8 @@ pub use explain::{Answer, Explanation, Level, Source, Verdict};
 #[cfg(feature = "mutants")]
 pub use feed::mutants;
 pub use feed::{Entry, FeedPage, FeedQuery, FeedSettings, FeedStatistics, Follow, Interest};
-pub use session::{Resolved, Session};
 pub use holdings::{Holding, HoldingsPlace};
+pub use session::{Resolved, Session};
 pub use settings::{Grants, History, Ownership, Settings, Trim, Validation};
 pub use snapshot::{OpenedPast, Past, PastPage};
 pub use turns::{Crowded, Places, Requester, Turn, Turns, is_wanted};

@@ -5,8 +5,8 @@
 use std::borrow::Cow;
 
 use nuage_model::{
-    CollectionPath, Field, Filter, Head, Limits, Page, Query, Record, Scope, State, StoreError, Test,
-    View,
+    CollectionPath, Field, Filter, Head, Limits, Page, Query, Record, Scope, State, StoreError,
+    Test, View,
 };
 use serde_json::Value;
 
@@ -155,9 +155,9 @@ fn merge(query: &Query, mut page: Page, staged: Vec<Record>) -> Result<Page, Sto
     for record in staged {
         let shows = {
             let view = View::new(&record);
-            let is_later = end.as_ref().is_some_and(|end| {
-                query.compare_positions(&query.position(&view), end).is_gt()
-            });
+            let is_later = end
+                .as_ref()
+                .is_some_and(|end| query.compare_positions(&query.position(&view), end).is_gt());
             !is_later && query.matches(&view)
         };
         if shows && in_scope(query, &record)? {

@@ -233,10 +233,7 @@ const PART_BYTES: usize = 512;
 
 /// The answer to a batch, whose parts are made one after the other and have about so many bytes
 /// together.
-pub(crate) fn render(
-    bytes: usize,
-    parts: impl ExactSizeIterator<Item = Part>,
-) -> Response<Bytes> {
+pub(crate) fn render(bytes: usize, parts: impl ExactSizeIterator<Item = Part>) -> Response<Bytes> {
     let mut text = String::with_capacity(bytes + parts.len() * PART_BYTES);
     text.push_str("{\"responses\":[");
     for (n, (path, method, part)) in parts.enumerate() {

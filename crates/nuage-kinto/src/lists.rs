@@ -5,9 +5,7 @@
 use http::{HeaderValue, Method, StatusCode};
 use nuage_engine::{Change, Intent, ListIntent, OpenedList, Session};
 use nuage_http::{SMALL_BYTES, Tag};
-use nuage_model::{
-    CollectionPath, Kind, Position, Query, Record, State, States, Timestamp, View,
-};
+use nuage_model::{CollectionPath, Kind, Position, Query, Record, State, States, Timestamp, View};
 
 use crate::Kinto;
 use crate::accounts::Password;
@@ -276,9 +274,7 @@ impl Kinto {
         token: &Option<String>,
     ) -> Result<Query, Error> {
         let after = match token {
-            Some(text) => {
-                Some(self.tokens.decode(text, &token::order(&params.sort))?.position)
-            }
+            Some(text) => Some(self.tokens.decode(text, &token::order(&params.sort))?.position),
             None => None,
         };
         Ok(Query {

@@ -63,7 +63,8 @@ impl Kinto {
         if self.store(next, session)?.is_some() {
             if is_head {
                 // Too many to be counted at each look.
-                let uncounted = ListReply { has_counter: false, ..list(Vec::new(), Some(0), &params) };
+                let uncounted =
+                    ListReply { has_counter: false, ..list(Vec::new(), Some(0), &params) };
                 return Ok(Reply::List(uncounted));
             }
             return self.some_entries(session, call, &params, &query, None).await;

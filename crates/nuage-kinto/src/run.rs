@@ -40,8 +40,7 @@ impl Kinto {
                     Reply::Feed(ask) => return self.feed(*ask).await,
                     reply => reply,
                 };
-                let mut response =
-                    elsewhere(reply.bytes(), move || reply.render(&resolved)).await;
+                let mut response = elsewhere(reply.bytes(), move || reply.render(&resolved)).await;
                 self.dress(call, &mut response).await;
                 response
             }
@@ -49,9 +48,8 @@ impl Kinto {
                 let bytes = replies.iter().map(|(.., reply)| reply.bytes()).sum();
                 elsewhere(bytes, move || {
                     let parts = replies.into_iter();
-                    let parts = parts.map(|(path, method, reply)| {
-                        (path, method, reply.render(&resolved))
-                    });
+                    let parts =
+                        parts.map(|(path, method, reply)| (path, method, reply.render(&resolved)));
                     batch::render(bytes, parts)
                 })
                 .await

@@ -30,8 +30,8 @@ pub use permission::{
     push_json_string,
 };
 pub use query::{
-    Direction, Field, Filter, PAGE_BYTES, Position, Query, SORT_KEY_BYTES, Scope, Sort, States, Test,
-    View,
+    Direction, Field, Filter, PAGE_BYTES, Position, Query, SORT_KEY_BYTES, Scope, Sort, States,
+    Test, View,
 };
 pub use record::{Head, Page, Record, State};
 pub use seq::{Seq, Timestamp};

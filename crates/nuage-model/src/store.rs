@@ -45,8 +45,10 @@ pub trait Store: Send + Sync {
 
     /// The same as [`Store::list`], if it is found in a moment. Otherwise `None`: to be listed when
     /// it is the turn of whoever asks.
-    fn list_at_once<'a>(&'a self, query: &'a Query)
-    -> Pending<'a, Result<Option<Page>, StoreError>>;
+    fn list_at_once<'a>(
+        &'a self,
+        query: &'a Query,
+    ) -> Pending<'a, Result<Option<Page>, StoreError>>;
 
     /// The same of [`Store::count`].
     fn count_at_once<'a>(

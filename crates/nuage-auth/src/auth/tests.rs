@@ -69,10 +69,7 @@ impl Store for Accounts {
         closed()
     }
 
-    fn list_at_once<'a>(
-        &'a self,
-        _: &'a Query,
-    ) -> Pending<'a, Result<Option<Page>, StoreError>> {
+    fn list_at_once<'a>(&'a self, _: &'a Query) -> Pending<'a, Result<Option<Page>, StoreError>> {
         closed()
     }
 

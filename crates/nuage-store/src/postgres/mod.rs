@@ -263,9 +263,9 @@ impl Store for PostgresStore {
         after: Option<&'a CollectionPath>,
         limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
-        Box::pin(async move {
-            Ok(places::collections_of(&self.pool, principals, after, limit).await?)
-        })
+        Box::pin(
+            async move { Ok(places::collections_of(&self.pool, principals, after, limit).await?) },
+        )
     }
 
     fn collections<'a>(

@@ -332,9 +332,9 @@ impl Store for SqliteStore {
         after: Option<&'a CollectionPath>,
         limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
-        Box::pin(async move {
-            self.at_once(|c| places::collections_of(c, principals, after, limit))
-        })
+        Box::pin(
+            async move { self.at_once(|c| places::collections_of(c, principals, after, limit)) },
+        )
     }
 
     fn collections<'a>(

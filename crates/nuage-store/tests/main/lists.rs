@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nuage_model::{
-    Batch, Body, CollectionPath, Direction, Field, Filter, PAGE_BYTES, Permissions, Placement, Principal,
-    Query, Readers, Record, Scope, Sort, States, Store, Test, Timestamp, View, Write,
+    Batch, Body, CollectionPath, Direction, Field, Filter, PAGE_BYTES, Permissions, Placement,
+    Principal, Query, Readers, Record, Scope, Sort, States, Store, Test, Timestamp, View, Write,
 };
 use nuage_testkit::backend::Backend;
 use nuage_testkit::both_databases;

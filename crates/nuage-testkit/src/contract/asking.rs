@@ -204,8 +204,9 @@ pub(super) async fn collections_are_found_by_their_readers(store: Arc<dyn Store>
         put_for(&RecordPath::bucket("blog".into()), "read", &["bob"]),
     ];
     apply(&store, NOW, writes).await;
-    let found =
-        async |who: &[&str]| store.collections_of(&principals(who), None, usize::MAX).await.expect("it reads");
+    let found = async |who: &[&str]| {
+        store.collections_of(&principals(who), None, usize::MAX).await.expect("it reads")
+    };
     assert_eq!(found(&["alice"]).await, [posts, books.clone()]);
     assert_eq!(found(&["bob"]).await, [CollectionPath::buckets(), books]);
     assert!(found(&["carol"]).await.is_empty());
@@ -278,8 +279,14 @@ pub(super) async fn names_with_a_character_0_are_of_nothing(store: Arc<dyn Store
         assert_eq!(count(&store, &query).await, expected as u64, "{test:?}");
     }
     let who = principals(&["alice\0", "alice"]);
-    assert_eq!(store.collections_of(&who, None, usize::MAX).await.expect("it can be asked for").len(), 1);
-    assert_eq!(store.collections_of(&who[..1], None, usize::MAX).await.expect("it can be asked for"), []);
+    assert_eq!(
+        store.collections_of(&who, None, usize::MAX).await.expect("it can be asked for").len(),
+        1
+    );
+    assert_eq!(
+        store.collections_of(&who[..1], None, usize::MAX).await.expect("it can be asked for"),
+        []
+    );
     assert_eq!(store.groups_of(&who).await.expect("it can be asked for"), []);
     let seen = Query { scope: Scope::Readers(who), ..all };
     assert_eq!(ids(&store, &seen).await, ["a"]);

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use nuage_model::{
-    CollectionPath, Direction, Field, Filter, PAGE_BYTES, Permissions, Placement, Principal, Query, Readers,
-    Record, RecordId, RecordPath, Scope, Sort, States, Store, Test, View, Write,
+    CollectionPath, Direction, Field, Filter, PAGE_BYTES, Permissions, Placement, Principal, Query,
+    Readers, Record, RecordId, RecordPath, Scope, Sort, States, Store, Test, View, Write,
 };
 use serde_json::{Value, json};
 

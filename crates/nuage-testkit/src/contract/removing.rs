@@ -47,7 +47,13 @@ pub(super) async fn a_dropped_collection_goes_on_at_greater_positions(store: Arc
     assert_eq!(count(&store, &Query::all(posts.clone(), 9)).await, 0);
     assert_eq!(store.list(&Query::all(posts.clone(), 9)).await.expect("it reads").head, None);
     assert_eq!(head(&store, &others).await.map(|head| head.live), Some(1));
-    assert!(store.collections_of(&principals(&["alice"]), None, usize::MAX).await.expect("it reads").is_empty());
+    assert!(
+        store
+            .collections_of(&principals(&["alice"]), None, usize::MAX)
+            .await
+            .expect("it reads")
+            .is_empty()
+    );
 
     // Dropped twice, deleted from, read: it stays away until it is written to.
     apply(&store, NOW + 1, dropping.clone()).await;
@@ -95,7 +101,13 @@ pub(super) async fn a_dropped_bucket_takes_everything_along(store: Arc<dyn Store
     }
     assert_eq!(get(&store, &posts.record("a")).await, None);
     assert!(store.groups_of(&principals(&["alice"])).await.expect("it reads").is_empty());
-    assert!(store.collections_of(&principals(&["alice"]), None, usize::MAX).await.expect("it reads").is_empty());
+    assert!(
+        store
+            .collections_of(&principals(&["alice"]), None, usize::MAX)
+            .await
+            .expect("it reads")
+            .is_empty()
+    );
     assert_eq!(head(&store, &kept).await.map(|head| head.live), Some(1));
 
     founded(&store, "blog", "posts").await;
