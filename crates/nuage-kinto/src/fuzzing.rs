@@ -109,7 +109,7 @@ pub fn patch(bytes: &[u8]) {
             let Ok(patch) = Patch::parse(format, change.as_bytes(), &rules) else { continue };
             let Ok(patched) = patch.apply(&current, kind, &limits) else { continue };
             let text = patched.data.to_text();
-            assert!(text.len() <= limits.body_bytes + 2);
+            assert!(text.len() <= limits.record_bytes + 2);
             let value: Value = serde_json::from_str(&text).expect("the result is JSON");
             assert!(value.get("id").is_none() && value.get("last_modified").is_none());
         }

@@ -110,8 +110,8 @@ impl Patch {
             shape::check_fields(kind, "", &mut patched.data, limits, &mut wrong);
         }
         let bytes: usize = patched.data.iter().map(|(name, raw)| name.len() + raw.len() + 4).sum();
-        if bytes > limits.body_bytes {
-            let description = format!("The result is larger than {} bytes", limits.body_bytes);
+        if bytes > limits.record_bytes {
+            let description = format!("The result is larger than {} bytes", limits.record_bytes);
             wrong.push(Invalid::body("data", description));
         }
         for (name, holders) in patched.permissions.iter() {

@@ -5,7 +5,7 @@ use crate::SORT_KEY_BYTES;
 /// The bounds. Sizes are in bytes, times in milliseconds.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Size of a request body. A full batch of the largest records fits ([`Limits::conflict`]):
+    /// Size of a request body. A full batch of the largest records fits ([`Limits::conflicts`]):
     /// clients fill batches by number, and cannot know what a record may weigh.
     pub body_bytes: usize,
     /// Size of all request bodies that are here at a time. Without it, as many bodies as there may
@@ -159,23 +159,34 @@ impl Limits {
         self.header_bytes / 3
     }
 
-    /// Two limits that do not go together, in a sentence: what is accepted under one of them must
-    /// not be refused under another.
-    pub fn conflict(&self) -> Option<String> {
+    /// Limits that do not go together, each pair in a sentence: what is accepted under one of them
+    /// must not be refused under the other.
+    pub fn conflicts(&self) -> Vec<String> {
         let batch = self.batch_requests.saturating_mul(self.change_bytes());
         let keys = self.sort_terms.saturating_mul(SORT_KEY_BYTES * TOKEN_FACTOR);
         let token = 3_usize.saturating_mul(keys.saturating_add(TOKEN_BYTES));
+        let full = "batch_requests records of record_bytes";
         let pairs = [
-            ("body_bytes", self.body_bytes, batch, "batch_requests records of record_bytes"),
-            ("bodies_bytes", self.bodies_bytes, self.body_bytes, "one body of body_bytes"),
-            ("batch_answer_bytes", self.batch_answer_bytes, batch, "the answer to a full batch"),
-            ("answers_bytes", self.answers_bytes / 4, self.batch_answer_bytes, "four batches"),
+            ("body_bytes", self.body_bytes, batch, full),
+            ("bodies_bytes", self.bodies_bytes, self.body_bytes, "a body of body_bytes"),
+            ("batch_answer_bytes", self.batch_answer_bytes, batch, full),
+            (
+                "a quarter of answers_bytes",
+                self.answers_bytes / 4,
+                self.batch_answer_bytes,
+                "an answer of batch_answer_bytes",
+            ),
             ("record_bytes", self.record_bytes, self.schema_bytes, "a schema of schema_bytes"),
             ("header_bytes", self.header_bytes, token, "the token of a page in sort_terms orders"),
         ];
-        let wrong = pairs.into_iter().find(|(_, has, needs, _)| has < needs)?;
-        let (name, has, needs, what) = wrong;
-        Some(format!("limits.{name} is too small for {what}: {has} bytes where {needs} are needed"))
+        let wrong = pairs.into_iter().filter(|(_, has, needs, _)| has < needs);
+        wrong
+            .map(|(name, has, needs, what)| {
+                format!(
+                    "limits: {name} is too small for {what}: {has} bytes, where {needs} are needed."
+                )
+            })
+            .collect()
     }
 }
 
@@ -185,7 +196,7 @@ mod tests {
 
     #[test]
     fn the_limits_know_each_other() {
-        assert_eq!(Limits::default().conflict(), None);
+        assert_eq!(Limits::default().conflicts(), [""; 0]);
         let defaults = Limits::default;
         for wrong in [
             Limits { body_bytes: 25 << 20, ..defaults() },
@@ -194,9 +205,8 @@ mod tests {
             Limits { answers_bytes: 127 << 20, ..defaults() },
             Limits { schema_bytes: 2 << 20, ..defaults() },
             Limits { header_bytes: 48 << 10, ..defaults() },
-            Limits { batch_requests: usize::MAX, ..defaults() },
         ] {
-            assert!(wrong.conflict().is_some(), "{wrong:?}");
+            assert_eq!(wrong.conflicts().len(), 1, "{wrong:?}");
         }
     }
 

@@ -125,6 +125,9 @@ fn server(backend: Backend) -> Server {
         format!("limits.body_ms={LIMIT_MS}"),
         format!("limits.connections={CONNECTIONS}"),
         "limits.body_bytes=100000".to_owned(),
+        "limits.batch_requests=1".to_owned(),
+        "limits.record_bytes=90000".to_owned(),
+        "limits.schema_bytes=90000".to_owned(),
         "kinto.accounts=false".to_owned(),
         "auth.policies=basicauth".to_owned(),
     ] {

@@ -155,7 +155,7 @@ fn numbers_and_nesting_are_bounded() {
             "{{\"requests\":[{{\"path\":\"/\",\"method\":\"PUT\",\"body\":{{\"data\":{data}}}}}]}}"
         ))
     };
-    let long = "x".repeat(200_000);
+    let long = "x".repeat(2_000_000);
     let repeated = format!(
         "{{\"defaults\":{{\"body\":{{\"data\":\"{long}\"}}}},\"requests\":[{}]}}",
         vec![r#"{"path":"/"}"#; 25].join(",")

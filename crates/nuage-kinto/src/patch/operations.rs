@@ -199,7 +199,7 @@ fn check_growth(
     }
     if copied {
         *copied_bytes += bytes;
-        if *copied_bytes > limits.body_bytes {
+        if *copied_bytes > limits.record_bytes {
             return Err(failed("the result is too large"));
         }
     }

@@ -80,6 +80,7 @@ impl Settings {
             },
             kinto,
         };
+        errors.extend(settings.engine.limits.conflicts());
         if errors.is_empty() { Ok(settings) } else { Err(Invalid(errors)) }
     }
 

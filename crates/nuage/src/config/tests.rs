@@ -64,17 +64,26 @@ fn defaults_are_right_and_closed() {
 
 #[test]
 fn flags_go_before_the_environment_before_the_file_before_defaults() {
-    let file = "[limits]\npage_records = 1\nbody_bytes = 2\nid_bytes = 3\n";
-    let environment = [("NUAGE_LIMITS__BODY_BYTES", "20"), ("NUAGE_LIMITS__ID_BYTES", "30")];
+    let file = "[limits]\npage_records = 1\nmembers = 2\nid_bytes = 3\n";
+    let environment = [("NUAGE_LIMITS__MEMBERS", "20"), ("NUAGE_LIMITS__ID_BYTES", "30")];
     let config = sources(file, &environment, &[("limits.id_bytes", "300")]).unwrap();
     let shown = |name| {
         let entry = config.entry(name);
         format!("{} from {}", entry.value, entry.origin)
     };
     assert!(shown("limits.page_records").ends_with("nuage.toml line 2"));
-    assert_eq!(shown("limits.body_bytes"), "20 from $NUAGE_LIMITS__BODY_BYTES");
+    assert_eq!(shown("limits.members"), "20 from $NUAGE_LIMITS__MEMBERS");
     assert_eq!(shown("limits.id_bytes"), "300 from --set limits.id_bytes");
     assert_eq!(shown("limits.json_depth"), "64 from default");
+}
+
+#[test]
+fn limits_that_do_not_go_together_are_an_error() {
+    assert_eq!(
+        complaint("[limits]\nbody_bytes = 4194304\n", &[], &[]),
+        "limits: body_bytes is too small for batch_requests records of record_bytes: 4194304 \
+         bytes, where 26419200 are needed."
+    );
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn settings_are_mapped() {
          multiauth.policy.Guest.use = kinto.core.authentication.BasicAuthAuthenticationPolicy\n\
          kinto.userid_hmac_secret = abc\n\
          kinto.default_bucket_hmac_secret = \"quoted\"\n\
-         kinto.paginate_by = 100\nkinto.storage_max_fetch_size = 500\nbatch_max_requests: 200\n\
+         kinto.paginate_by = 100\nkinto.storage_max_fetch_size = 500\nbatch_max_requests: 20\n\
          kinto.readonly = true\nkinto.backoff = 10\nkinto.backoff_percentage = 50\n\
          kinto.eos = 2030-01-01\nkinto.eos_message = Bye\n\
          kinto.cors_origins = https://a https://b\nkinto.cors_max_age_seconds =\n\
@@ -95,7 +95,7 @@ fn settings_are_mapped() {
     assert_eq!(settings.default_bucket_hmac_secret.as_deref(), Some("quoted"));
     assert_eq!(settings.kinto.paginate_by, Some(100));
     assert_eq!(settings.engine.limits.page_records, 500);
-    assert_eq!(settings.engine.limits.batch_requests, 200);
+    assert_eq!(settings.engine.limits.batch_requests, 20);
     assert!(settings.kinto.readonly);
     assert_eq!((settings.kinto.backoff_s, settings.kinto.backoff_percentage), (Some(10), Some(50)));
     assert_eq!(settings.kinto.eos.unwrap().message.as_deref(), Some("Bye"));
