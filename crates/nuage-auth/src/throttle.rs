@@ -186,7 +186,8 @@ impl<K: Copy + Eq + Hash> Table<K> {
 
     /// How many failures still count: they are forgiven evenly, as many in the window as are free.
     fn level(&self, entry: &Failures, now: Duration) -> f64 {
-        let windows = now.saturating_sub(entry.at).as_secs_f64() / self.window.as_secs_f64().max(1.0);
+        let windows =
+            now.saturating_sub(entry.at).as_secs_f64() / self.window.as_secs_f64().max(1.0);
         (entry.level - windows * f64::from(self.free)).max(0.0)
     }
 

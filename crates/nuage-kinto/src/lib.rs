@@ -59,6 +59,7 @@ use std::sync::{Arc, Weak};
 use http::HeaderValue;
 use nuage_auth::Auth;
 use nuage_engine::Engine;
+use nuage_http::Compressor;
 
 pub use settings::{EndOfService, Features, RedirectLifetime, Settings};
 
@@ -74,6 +75,7 @@ pub struct Kinto {
     auth: Arc<Auth>,
     settings: Settings,
     headers: Headers,
+    compressor: Compressor,
     tokens: Tokens,
     nonces: Nonces,
     bell: Arc<Bell>,
@@ -92,6 +94,7 @@ impl Kinto {
             engine,
             auth,
             headers: Headers::new(&settings),
+            compressor: Compressor::default(),
             tokens: Tokens::new(&settings.token_secret),
             nonces: Nonces::new(settings.pagination_token_validity_s),
             challenges,

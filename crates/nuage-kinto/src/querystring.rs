@@ -120,9 +120,7 @@ pub(crate) struct ListParams {
 impl ListParams {
     /// Asks as if no object had this member.
     pub(crate) fn hide(&mut self, name: &str) {
-        let is_hidden = |field: &Field| {
-            matches!(field, Field::Body(path) if path.first().is_some_and(|first| first == name))
-        };
+        let is_hidden = |field: &Field| matches!(field, Field::Body(path) if path.first().is_some_and(|first| first == name));
         self.sort.retain(|sort| !is_hidden(&sort.field));
         for filter in self.filters.iter_mut().filter(|filter| is_hidden(&filter.field)) {
             // What holds without a value holds for all, and what does not for none.

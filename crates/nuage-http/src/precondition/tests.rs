@@ -61,8 +61,21 @@ fn lists_and_weak_tags_compare_as_the_standard_says() {
 #[test]
 fn refuses_everything_else_and_names_the_header() {
     let others = [
-        "", ",", "\"", "123", "W/", "W/123", "w/\"123\"", "\"1\" \"2\"", "\"1\"2", "\"1", "**",
-        "*, \"1\"", "*, *", "\"1\", *", "\" 12\"",
+        "",
+        ",",
+        "\"",
+        "123",
+        "W/",
+        "W/123",
+        "w/\"123\"",
+        "\"1\" \"2\"",
+        "\"1\"2",
+        "\"1",
+        "**",
+        "*, \"1\"",
+        "*, *",
+        "\"1\", *",
+        "\" 12\"",
     ];
     for value in others {
         let error = parse(&[("if-match", value)]).unwrap_err();
