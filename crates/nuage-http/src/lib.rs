@@ -1,11 +1,12 @@
 //! What all doors of Nuage share of HTTP: the accept loop with its limits, request ids, the access
-//! log, conditional requests.
+//! log, conditional requests, compression.
 //!
 //! A door is a [`Facet`]: it gets whole requests, and gives responses whole or as streams. This
 //! crate keeps what comes from outside within the limits before a door sees it. It does not know who
 //! is asking, what a path means, or how a protocol words its errors: for those it asks the door.
 
 mod body;
+mod gzip;
 mod precondition;
 mod request_id;
 mod room;
@@ -21,6 +22,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 
 pub use body::{Body, Pieces, Stream};
+pub use gzip::{Compressor, Gzip, takes_gzip};
 pub use precondition::{PreconditionError, Preconditions, Tags, etag, http_date};
 pub use request_id::RequestId;
 pub use room::{Held, Room, SMALL_BYTES};

@@ -4,14 +4,12 @@
 //! - `watcher`: pages one after the other, for as long as the caller is who it was;
 //! - `text`: how pages are written;
 //! - `stream`: pages as they come, to a connection that stays;
-//! - `bell`: tells watchers whose account changed;
-//! - `press`: gzip.
+//! - `bell`: tells watchers whose account changed.
 //!
 //! The laws are the engine's, and in `docs/feed.md`. This door puts them on the wire.
 
 pub(crate) mod ask;
 mod bell;
-mod press;
 mod stream;
 mod text;
 mod watcher;
@@ -29,7 +27,6 @@ use tokio::time::{Instant, sleep};
 use crate::Kinto;
 use crate::call::{Call, Place};
 use crate::error::{Error, Invalid};
-use crate::feed::press::Gzip;
 use crate::feed::watcher::{Event, Watcher};
 use crate::reply::Reply;
 
@@ -42,8 +39,6 @@ const ANSWER_MS: u64 = 2_000;
 const MIN_WAIT_MS: u64 = 5_000;
 /// Time between two looks whether a position is reached.
 const MIN_LOOK: Duration = Duration::from_millis(50);
-/// Answers of so many bytes are worth a compression.
-const COMPRESSED_BYTES_MIN: usize = 512;
 
 impl Kinto {
     /// Reads what is asked of a feed. The feed itself is read when the unit of work is over: it
@@ -119,10 +114,8 @@ impl Kinto {
             }
         }
         let text = text::page(page);
-        let gzip = ask.gzip && text.len() >= COMPRESSED_BYTES_MIN;
-        let body = if gzip { Gzip::whole(text.as_bytes()) } else { Bytes::from(text) };
-        let mut response = Response::new(Body::Whole(body));
-        set_headers(response.headers_mut(), "application/json", gzip);
+        let mut response = Response::new(Body::Whole(Bytes::from(text)));
+        set_headers(response.headers_mut(), "application/json", false);
         Ok(response)
     }
 
@@ -163,7 +156,7 @@ fn is_quiet(page: &FeedPage) -> bool {
 fn set_headers(headers: &mut HeaderMap, kind: &'static str, gzip: bool) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
     // Proxies that gather what they pass on would hold events back.
     let buffering = HeaderName::from_static("x-accel-buffering");
     headers.insert(buffering, HeaderValue::from_static("no"));

@@ -7,10 +7,12 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPIRES, HOST, LOCATION};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, EXPIRES, HOST, LOCATION,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use nuage_http::{Body, Facet, Peer, Pending, Refusal, Request, http_date};
+use nuage_http::{Body, Facet, Peer, Pending, Refusal, Request, http_date, takes_gzip};
 use nuage_model::{CollectionPath, Kind, RecordPath, Timestamp};
 use percent_encoding::percent_decode_str;
 
@@ -18,22 +20,26 @@ use crate::batch::SubRequest;
 use crate::call::{Call, Place};
 use crate::error::Error;
 use crate::feed;
-use crate::headers::exposed;
+use crate::headers::Asked;
 use crate::negotiate;
 use crate::object::Object;
 use crate::routes::Endpoint;
 use crate::{Kinto, RedirectLifetime};
 
 const PREFIX: &str = "/v1";
+/// From here on compressing makes an answer smaller.
+const COMPRESSED_BYTES_MIN: usize = 1_024;
+/// Proxies let what is smaller be, unless they are told otherwise.
+const TAGGED_BYTES_MIN: usize = 20;
 
 impl Facet for Kinto {
     fn handle(&self, request: Request) -> Pending<'_> {
         Box::pin(async move {
-            let origin = request.headers().get(http::header::ORIGIN).cloned();
-            let exposed = exposed(request.method(), request.uri().path());
+            let asked = Asked::of(request.method(), request.uri().path(), request.headers());
+            let gzip = *request.method() != Method::HEAD && takes_gzip(request.headers());
             let mut response = self.enter(request).await;
-            self.headers.finish(exposed, origin.as_ref(), response.headers_mut());
-            response
+            self.headers.finish(&asked, &mut response);
+            if gzip { self.compress(response).await } else { response }
         })
     }
 
@@ -47,9 +53,8 @@ impl Facet for Kinto {
             Refusal::Panicked => Error::internal(&self.settings.error_info_link),
         };
         let mut response = error.to_response();
-        let origin = request.headers.get(http::header::ORIGIN);
-        let exposed = exposed(&request.method, request.uri.path());
-        self.headers.finish(exposed, origin, response.headers_mut());
+        let asked = Asked::of(&request.method, request.uri.path(), &request.headers);
+        self.headers.finish(&asked, &mut response);
         response.map(Body::Whole)
     }
 }
@@ -85,6 +90,14 @@ impl Kinto {
             }
             Version::None => return self.redirect_to_version(&parts, &path),
         };
+        if parts.method == Method::OPTIONS {
+            // Browsers follow no redirection here.
+            let named = inside.trim_end_matches('/');
+            let named = if named.is_empty() { "/" } else { named };
+            let endpoint = Endpoint::of(named, self.settings.features);
+            let methods = endpoint.as_ref().map(|endpoint| endpoint.methods());
+            return Ok(Route::Answer(self.headers.preflight(&parts.headers, methods)?));
+        }
         if inside.is_empty() || (inside.len() > 1 && inside.ends_with('/')) {
             let lifetime = self.settings.trailing_slash_redirect;
             let lifetime = lifetime.ok_or_else(Error::unknown_route)?;
@@ -92,10 +105,6 @@ impl Kinto {
             return self.redirect(&parts.headers, target, query, lifetime);
         }
         let endpoint = Endpoint::of(inside, self.settings.features);
-        if parts.method == Method::OPTIONS {
-            let methods = endpoint.as_ref().map(|endpoint| endpoint.methods());
-            return Ok(Route::Answer(self.headers.preflight(&parts.headers, methods)?));
-        }
         let endpoint = endpoint.ok_or_else(Error::unknown_route)?;
         self.check_method(&endpoint, &parts.method)?;
         negotiate_with(&endpoint, &parts.method, &parts.headers)?;
@@ -212,35 +221,52 @@ impl Kinto {
         format!("{scheme}://{host}{path}")
     }
 
+    /// The same answer in gzip, if that is worth it. What has an entity tag is worth it also where
+    /// it gets no smaller: a proxy that compresses it weakens the tag, and clients that read times
+    /// from tags lose them. The tag itself stays as it is, for it is a time; there are no ranges
+    /// that could be put together from two codings.
+    async fn compress(&self, mut response: nuage_http::Response) -> nuage_http::Response {
+        let headers = response.headers();
+        let least_bytes =
+            if headers.contains_key(ETAG) { TAGGED_BYTES_MIN } else { COMPRESSED_BYTES_MIN };
+        let is_plain =
+            response.status() == StatusCode::OK && !headers.contains_key(CONTENT_ENCODING);
+        if let Body::Whole(body) = response.body_mut()
+            && is_plain
+            && body.len() >= least_bytes
+        {
+            *body = self.compressor.gzip(std::mem::take(body)).await;
+            response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        response
+    }
+
     /// Headers that depend on the endpoint.
     pub(crate) async fn dress(&self, call: &Call, response: &mut Response<Bytes>) {
         let reads = matches!(call.method, Method::GET | Method::HEAD);
         let shown = response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED;
-        if !reads || !shown {
+        if !reads || !shown || call.headers.contains_key(AUTHORIZATION) {
             return;
         }
-        let anonymous = !call.headers.contains_key(http::header::AUTHORIZATION);
-        let place = match &call.endpoint {
+        let (kind, bucket, collection) = match &call.endpoint {
             Endpoint::Object(path) => {
                 let bucket = match path.kind() {
                     Kind::Bucket => path.id.as_str(),
                     _ => path.collection.bucket.as_str(),
                 };
-                Some((path.kind(), bucket, path.collection.name.as_str()))
+                (path.kind(), bucket, path.collection.name.as_str())
             }
-            Endpoint::List(list) => Some((list.kind(), list.bucket.as_str(), list.name.as_str())),
-            Endpoint::Default { .. } | Endpoint::Permissions => None,
+            Endpoint::List(list) => (list.kind(), list.bucket.as_str(), list.name.as_str()),
             _ => return,
         };
-        let mut lifetime = None;
-        if let Some((kind, bucket, collection)) = place.filter(|_| anonymous) {
-            lifetime = self.cache_lifetime(kind, bucket, collection);
-            if kind == Kind::Record {
-                let owner = CollectionPath::collections(bucket.into()).record(collection);
-                lifetime = lifetime.max(self.cache_expires(&owner).await);
-            }
+        let mut lifetime = self.cache_lifetime(kind, bucket, collection);
+        if kind == Kind::Record {
+            let owner = CollectionPath::collections(bucket.into()).record(collection);
+            lifetime = lifetime.max(self.cache_expires(&owner).await);
         }
-        self.headers.cache(lifetime, self.engine.now(), response.headers_mut());
+        if let Some(seconds) = lifetime {
+            self.headers.cache(seconds, self.engine.now(), response.headers_mut());
+        }
     }
 
     /// The lifetime that a collection gives to its records. One that cannot be read gives none.

@@ -12,7 +12,7 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, EXPIRES,
     ORIGIN, PRAGMA, VARY, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use nuage_http::http_date;
 use nuage_model::Timestamp;
 use serde_json::json;
@@ -42,6 +42,7 @@ static ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
 static NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 static POLICY: HeaderValue =
     HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none';");
+const VARIES: &str = "Accept-Encoding, Origin";
 static NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache, no-store");
 const ALERT: HeaderName = HeaderName::from_static("alert");
 const BACKOFF: HeaderName = HeaderName::from_static("backoff");
@@ -97,17 +98,23 @@ impl Headers {
         ))
     }
 
-    /// What every answer has; `exposed` is from [`exposed`].
-    pub(crate) fn finish(
-        &self,
-        exposed: &'static HeaderValue,
-        origin: Option<&HeaderValue>,
-        headers: &mut HeaderMap,
-    ) {
-        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone());
+    /// What every answer has.
+    pub(crate) fn finish<B>(&self, asked: &Asked, response: &mut Response<B>) {
+        let leads_on = response.status().is_redirection();
+        let leads_on = leads_on && response.status() != StatusCode::NOT_MODIFIED;
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, asked.exposed.clone());
         headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF.clone());
         headers.insert(CONTENT_SECURITY_POLICY, POLICY.clone());
-        if let Some(origin) = origin {
+        // Whatever a cache in between is told, it must not give one client the other's answer.
+        let also = headers.get(VARY).and_then(|also| also.to_str().ok());
+        let both = also.and_then(|also| format!("{also}, {VARIES}").try_into().ok());
+        headers.insert(VARY, both.unwrap_or(HeaderValue::from_static(VARIES)));
+        // Nearly everything depends on who is asking, and on the moment.
+        if asked.is_read && !leads_on && !headers.contains_key(CACHE_CONTROL) {
+            headers.insert(CACHE_CONTROL, NO_CACHE.clone());
+        }
+        if let Some(origin) = &asked.origin {
             self.allow(origin, headers);
         }
         if let Some(backoff) = &self.backoff
@@ -135,7 +142,6 @@ impl Headers {
                 headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN.clone());
             }
             Origins::Listed(listed) => {
-                headers.append(VARY, HeaderValue::from_static("Origin"));
                 let text = origin.to_str().unwrap_or_default();
                 if listed.iter().any(|pattern| is_like(pattern, text)) {
                     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -183,19 +189,17 @@ impl Headers {
         Ok(response)
     }
 
-    /// How long caches may keep what was read; `None` is not at all.
-    pub(crate) fn cache(&self, lifetime_s: Option<u64>, now: Timestamp, headers: &mut HeaderMap) {
+    /// How long caches may keep what anybody may read, for those who send no credentials.
+    pub(crate) fn cache(&self, lifetime_s: u64, now: Timestamp, headers: &mut HeaderMap) {
+        headers.insert(VARY, HeaderValue::from_static("Authorization"));
         match lifetime_s {
-            None => {
-                headers.insert(CACHE_CONTROL, NO_CACHE.clone());
-            }
-            Some(0) => {
+            0 => {
                 let none = "max-age=0, must-revalidate, no-cache, no-store";
                 headers.insert(CACHE_CONTROL, HeaderValue::from_static(none));
                 headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
                 headers.insert(EXPIRES, http_date(now));
             }
-            Some(seconds) => {
+            seconds => {
                 let value = HeaderValue::try_from(format!("max-age={seconds}"));
                 headers.insert(CACHE_CONTROL, value.unwrap_or(HeaderValue::from_static("")));
                 let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
@@ -206,9 +210,26 @@ impl Headers {
     }
 }
 
+/// What the headers of every answer depend on. Known from the outside, since refusals have them
+/// too.
+pub(crate) struct Asked {
+    origin: Option<HeaderValue>,
+    exposed: &'static HeaderValue,
+    is_read: bool,
+}
+
+impl Asked {
+    pub(crate) fn of(method: &Method, path: &str, headers: &HeaderMap) -> Self {
+        Self {
+            origin: headers.get(ORIGIN).cloned(),
+            exposed: exposed(method, path),
+            is_read: matches!(*method, Method::GET | Method::HEAD),
+        }
+    }
+}
+
 /// What scripts of other origins may read of the answer to a request: more where there is more.
-/// Known from the outside, since refusals have it too.
-pub(crate) fn exposed(method: &Method, path: &str) -> &'static HeaderValue {
+fn exposed(method: &Method, path: &str) -> &'static HeaderValue {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return &EXPOSED;
     }

@@ -59,6 +59,7 @@ use std::sync::{Arc, Weak};
 use http::HeaderValue;
 use nuage_auth::Auth;
 use nuage_engine::Engine;
+use nuage_http::Compressor;
 
 pub use settings::{EndOfService, Features, RedirectLifetime, Settings};
 
@@ -75,6 +76,7 @@ pub struct Kinto {
     auth: Arc<Auth>,
     settings: Settings,
     headers: Headers,
+    compressor: Compressor,
     tokens: Tokens,
     nonces: Nonces,
     bell: Arc<Bell>,
@@ -94,6 +96,7 @@ impl Kinto {
             engine,
             auth,
             headers: Headers::new(&settings),
+            compressor: Compressor::default(),
             tokens: Tokens::new(&settings.token_secret),
             nonces: Nonces::new(settings.pagination_token_validity_s),
             heart: Heart::default(),

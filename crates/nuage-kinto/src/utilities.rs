@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
+use http::header::{RETRY_AFTER, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use nuage_engine::{Caller, Engine, EngineError, Ownership, Session};
 use nuage_model::Principal;
@@ -90,7 +90,8 @@ impl Kinto {
             body["user"] = told;
         }
         let mut told = Vec::new();
-        if settings.readonly {
+        if settings.readonly && session.caller().user().is_none() {
+            told.push((VARY, HeaderValue::from_static("Authorization")));
             let value = format!("max-age={}", settings.root_cache_expires_s);
             let value = HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static(""));
             told.push((HeaderName::from_static("cache-control"), value));

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, AsHeaderName};
+use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use nuage_engine::FeedQuery;
-use nuage_http::Stopping;
+use nuage_http::{Stopping, takes_gzip};
 use nuage_model::{CollectionPath, Limits, Principal};
 
 use crate::call::Call;
@@ -170,6 +170,8 @@ fn number(text: &str) -> Option<i64> {
 }
 
 fn unquoted(text: &str) -> &str {
+    // As in the tag of an answer, which a proxy may have weakened.
+    let text = text.strip_prefix("W/").unwrap_or(text);
     text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
 }
 
@@ -179,7 +181,7 @@ pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Shape, Error> {
         return Ok(Shape::Page);
     }
     let mut best: Option<(f32, Shape)> = None;
-    for (media, weight) in ranges(headers, ACCEPT) {
+    for (media, weight) in ranges(headers) {
         let named = SHAPES.iter().find(|(name, _)| media.eq_ignore_ascii_case(name));
         let wild = ["", "*", "*/*", "application/*"];
         let shape = match named {
@@ -197,14 +199,9 @@ pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Shape, Error> {
     })
 }
 
-fn takes_gzip(headers: &HeaderMap) -> bool {
-    ranges(headers, ACCEPT_ENCODING)
-        .any(|(name, weight)| name.eq_ignore_ascii_case("gzip") && weight > 0.0)
-}
-
-/// What a header lists, each with its weight.
-fn ranges(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = (&str, f32)> {
-    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+/// What is accepted, each with its weight.
+fn ranges(headers: &HeaderMap) -> impl Iterator<Item = (&str, f32)> {
+    let values = headers.get_all(ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(|range| {
         let mut parts = range.split(';').map(str::trim);
         let media = parts.next().unwrap_or_default();

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nuage_engine::FeedPage;
-use nuage_http::Pieces;
+use nuage_http::{Gzip, Pieces};
 use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::feed::is_quiet;
-use crate::feed::press::Gzip;
 use crate::feed::text::End;
 use crate::feed::watcher::{Event, Watcher};
 

@@ -87,10 +87,11 @@ pub(super) fn only_since(filters: &[Filter]) -> Option<Timestamp> {
     }
 }
 
-/// An integer, which may stand between quotes, as in an ETag; fractions are cut off. Nothing for
-/// nothing and for null.
+/// An integer, which may stand between quotes, as in an ETag, also in one that a proxy weakened;
+/// fractions are cut off. Nothing for nothing and for null.
 pub(super) fn integer(text: &str) -> Result<Option<i64>, ()> {
     let text = text.trim();
+    let text = text.strip_prefix("W/").unwrap_or(text);
     let quoted = text.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
     let text = quoted.unwrap_or(text);
     if text.is_empty() || (quoted.is_none() && text == "null") {

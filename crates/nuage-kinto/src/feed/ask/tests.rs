@@ -12,12 +12,6 @@ fn shape(accept: &str) -> Option<Shape> {
     negotiate(&headers).ok()
 }
 
-fn gzip(accepted: &str) -> bool {
-    let mut headers = HeaderMap::new();
-    headers.insert(ACCEPT_ENCODING, accepted.parse().unwrap());
-    takes_gzip(&headers)
-}
-
 #[test]
 fn nothing_asked_is_the_beginning() {
     let params = Params::parse(None, &Limits::default()).unwrap();
@@ -97,12 +91,4 @@ fn the_shape_is_the_one_that_is_liked_best() {
         assert_eq!(shape(accept), expected, "{accept}");
     }
     assert_eq!(negotiate(&HeaderMap::new()).ok(), Some(Shape::Page));
-}
-
-#[test]
-fn gzip_is_for_those_who_take_it() {
-    assert!(gzip("gzip"));
-    assert!(gzip("br, GZIP;q=0.5"));
-    assert!(!gzip("gzip;q=0, br"));
-    assert!(!gzip("identity"));
 }
