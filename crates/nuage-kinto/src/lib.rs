@@ -66,7 +66,6 @@ use crate::feed::Bell;
 use crate::headers::Headers;
 use crate::nonces::Nonces;
 use crate::token::Tokens;
-use crate::utilities::Heart;
 
 /// The door.
 pub struct Kinto {
@@ -78,7 +77,6 @@ pub struct Kinto {
     tokens: Tokens,
     nonces: Nonces,
     bell: Arc<Bell>,
-    heart: Heart,
     challenges: Vec<HeaderValue>,
 }
 
@@ -96,7 +94,6 @@ impl Kinto {
             headers: Headers::new(&settings),
             tokens: Tokens::new(&settings.token_secret),
             nonces: Nonces::new(settings.pagination_token_validity_s),
-            heart: Heart::default(),
             challenges,
             settings,
         })
