@@ -67,7 +67,6 @@ use crate::feed::Bell;
 use crate::headers::Headers;
 use crate::nonces::Nonces;
 use crate::token::Tokens;
-use crate::utilities::Heart;
 
 /// The door.
 pub struct Kinto {
@@ -80,7 +79,6 @@ pub struct Kinto {
     tokens: Tokens,
     nonces: Nonces,
     bell: Arc<Bell>,
-    heart: Heart,
     challenges: Vec<HeaderValue>,
 }
 
@@ -99,7 +97,6 @@ impl Kinto {
             compressor: Compressor::default(),
             tokens: Tokens::new(&settings.token_secret),
             nonces: Nonces::new(settings.pagination_token_validity_s),
-            heart: Heart::default(),
             challenges,
             settings,
         })

@@ -7,11 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{RETRY_AFTER, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use nuage_engine::{Caller, Engine, EngineError, Ownership, Session};
+use nuage_engine::{Caller, EngineError, Ownership, Session};
 use nuage_model::Principal;
 use serde_json::{Map, Value, json};
-use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout_at};
 
 use crate::Kinto;
 use crate::error::Error;
@@ -22,36 +20,6 @@ use crate::reply::Reply;
 pub(crate) const HTTP_API_VERSION: &str = "1.23";
 /// Documents served as they are may have this size.
 const VERSION_BYTES_MAX: u64 = 64 * 1024;
-/// How long an answer to a heartbeat holds for others.
-const HEARTBEAT_AGE_MAX: Duration = Duration::from_secs(1);
-
-/// Whether the storage works. It is found out by writing, and so at most once a second, however many
-/// ask.
-#[derive(Default)]
-pub(crate) struct Heart {
-    last: Mutex<Option<(Instant, bool)>>,
-}
-
-impl Heart {
-    async fn beat(&self, engine: &Engine, within_s: u64) -> bool {
-        let deadline = Instant::now() + Duration::from_secs(within_s);
-        let Ok(mut last) = timeout_at(deadline, self.last.lock()).await else { return false };
-        if let Some((at, works)) = *last
-            && at.elapsed() < HEARTBEAT_AGE_MAX
-        {
-            return works;
-        }
-        let answered = timeout_at(deadline, engine.store().ping()).await;
-        let works = matches!(answered, Ok(Ok(())));
-        match answered {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "a part is down: storage"),
-            Err(_) => tracing::warn!("a part is down: storage does not answer in time"),
-        }
-        *last = Some((Instant::now(), works));
-        works
-    }
-}
 
 impl Kinto {
     pub(crate) async fn hello(
@@ -170,7 +138,14 @@ impl Kinto {
     }
 
     pub(crate) async fn heartbeat(&self) -> Result<Reply, Error> {
-        let works = self.heart.beat(&self.engine, self.settings.heartbeat_timeout_s).await;
+        let time = Duration::from_secs(self.settings.heartbeat_timeout_s);
+        let answered = tokio::time::timeout(time, self.engine.store().ping()).await;
+        let works = matches!(answered, Ok(Ok(())));
+        match answered {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "a part is down: storage"),
+            Err(_) => tracing::warn!("a part is down: storage does not answer in time"),
+        }
         // Permissions and the cache of passwords live where the objects do.
         let body = json!({ "storage": works, "permission": works, "cache": works });
         let body = Bytes::from(body.to_string());

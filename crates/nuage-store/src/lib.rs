@@ -11,6 +11,7 @@ mod list;
 mod lost;
 mod options;
 mod postgres;
+mod pulse;
 mod rules;
 mod sqlite;
 

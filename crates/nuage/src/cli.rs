@@ -12,7 +12,7 @@ Exit codes:
   3  the configuration is wrong
   4  the data cannot be opened, or was written by a newer version
   5  the address is in use or may not be used
-  6  a check found something wrong
+  6  a check found something wrong, or not everything could be read
 
 Settings come from flags, then NUAGE_SECTION__NAME variables, then nuage.toml, then defaults;
 `nuage config show` lists them all with the origin of each.";

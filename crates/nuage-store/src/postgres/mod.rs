@@ -54,6 +54,7 @@ use crate::postgres::guess::Seen;
 use crate::postgres::hints::Hints;
 use crate::postgres::lane::{Answer, Job, Lane};
 use crate::postgres::pool::Pool;
+use crate::pulse::Pulse;
 use crate::{Options, Synchronous};
 
 /// How a transaction that writes begins.
@@ -70,6 +71,7 @@ pub(crate) struct PostgresStore {
     writers: Arc<Pool>,
     hints: Arc<Hints>,
     seen: Arc<Seen>,
+    pulse: Pulse,
     closed: AtomicBool,
 }
 
@@ -98,7 +100,8 @@ impl PostgresStore {
         let pool = Arc::new(Pool::new(target, options.connections)?);
         Pool::pair(&pool, &writers);
         let (list_ms, closed) = (options.list_ms, AtomicBool::new(false));
-        Ok(Self { pool, list_ms, lanes, writers, hints, seen, closed })
+        let pulse = Pulse::default();
+        Ok(Self { pool, list_ms, lanes, writers, hints, seen, pulse, closed })
     }
 
     async fn submit(&self, lane: usize, batch: Option<Batch>) -> Answer {
@@ -293,11 +296,7 @@ impl Store for PostgresStore {
     fn ping(&self) -> Pending<'_, Result<(), StoreError>> {
         Box::pin(async move {
             query::head(&self.pool, &CollectionPath::buckets()).await?;
-            match self.submit(0, None).await {
-                Ok(_) => Ok(()),
-                Err(ApplyError::Store(error)) => Err(error),
-                Err(ApplyError::Conflict) => Err(StoreError::Unavailable("it is busy".to_owned())),
-            }
+            self.pulse.beat(self.submit(0, None)).await
         })
     }
 

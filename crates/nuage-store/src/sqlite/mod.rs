@@ -44,12 +44,14 @@ use nuage_model::{
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::pulse::Pulse;
 use crate::sqlite::damage::Damage;
 use crate::sqlite::deadline::Deadline;
 use crate::sqlite::errors::Fault;
 use crate::sqlite::feed::Moment;
 use crate::sqlite::foreign::Foreign;
 use crate::sqlite::heads::Heads;
+use crate::sqlite::identity::Identity;
 use crate::sqlite::open::Way;
 use crate::sqlite::query::Pace;
 use crate::sqlite::readers::{Readers, Source};
@@ -62,6 +64,9 @@ pub(crate) struct SqliteStore {
     jobs: SyncSender<Job>,
     heads: Arc<Heads>,
     foreign: Arc<Foreign>,
+    /// None where nothing is written.
+    identity: Option<Arc<Identity>>,
+    pulse: Pulse,
     closed: AtomicBool,
 }
 
@@ -117,18 +122,16 @@ impl SqliteStore {
         let damage = Damage::of(path.to_owned());
         let told = Told { heads: heads.clone(), foreign: foreign.clone(), damage: damage.clone() };
         let writer = Writer::open(path.to_owned(), options.clone(), told)?;
-        let source = Source {
-            path: path.to_owned(),
-            way: Way::Shared,
-            identity: Some(writer.identity()),
-            damage,
-        };
+        let identity = Some(writer.identity());
+        let source =
+            Source { path: path.to_owned(), way: Way::Shared, identity: identity.clone(), damage };
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run(&queue))
             .map_err(|error| StoreError::Unavailable(format!("no thread to write: {error}")))?;
         let shared = Arc::new(Shared::new(source, options));
-        Ok(Self { shared, jobs, heads, foreign, closed: AtomicBool::new(false) })
+        let (pulse, closed) = (Pulse::default(), AtomicBool::new(false));
+        Ok(Self { shared, jobs, heads, foreign, identity, pulse, closed })
     }
 
     /// Opens the file only to read, where nothing may be written: nothing can be applied.
@@ -140,7 +143,8 @@ impl SqliteStore {
         let (jobs, _) = sync_channel(1);
         let shared = Arc::new(Shared::new(source, options));
         let (heads, foreign) = (Arc::default(), Arc::default());
-        Ok(Self { shared, jobs, heads, foreign, closed: AtomicBool::new(false) })
+        let (pulse, closed) = (Pulse::default(), AtomicBool::new(false));
+        Ok(Self { shared, jobs, heads, foreign, identity: None, pulse, closed })
     }
 
     fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
@@ -414,11 +418,8 @@ impl Store for SqliteStore {
         Box::pin(async move {
             self.read(|connection| query::head(connection, &CollectionPath::buckets()))?;
             self.shared.damage.expect_none()?;
-            match self.submit(None).await {
-                Ok(_) => Ok(()),
-                Err(ApplyError::Store(error)) => Err(error),
-                Err(ApplyError::Conflict) => Err(StoreError::Unavailable("it is busy".to_owned())),
-            }
+            self.identity.as_ref().map_or(Ok(()), |identity| identity.expect())?;
+            self.pulse.beat(self.submit(None)).await
         })
     }
 

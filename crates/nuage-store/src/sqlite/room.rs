@@ -6,7 +6,7 @@
 //! again, or until so much was deleted that the file has room inside.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,15 +24,35 @@ const KEEP: Duration = Duration::from_secs(30);
 const PIECE_BYTES: usize = 64 * 1024;
 
 const PAGE_BYTES: &str = "PRAGMA page_size";
-const FREE_PAGES: &str = "PRAGMA freelist_count";
+const EMPTY_PAGES: &str = "PRAGMA freelist_count";
 
-/// How full the disk is, as far as the writer knows.
+/// What a batch that makes the data larger may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Growth {
+    /// Make the file larger.
+    Free,
+    /// Fill what is empty in the file: it cannot grow.
+    Inside,
+    /// Nothing.
+    Refused,
+}
+
+/// How full the disk is, as far as the writer knows. It is full as well when it has no room for a
+/// reserve.
 pub(super) struct Room {
     reserve: PathBuf,
     bytes: u64,
     is_full: bool,
     /// When a reserve was last tried.
     tried: Option<Instant>,
+}
+
+/// What came of making a reserve.
+enum Reserve {
+    Made,
+    NoRoom,
+    /// For another reason than room: one has to do without.
+    Impossible,
 }
 
 impl Room {
@@ -43,7 +63,7 @@ impl Room {
 
     /// The disk is full: gives the reserve up. Says so when this is news.
     pub(super) fn fill(&mut self) {
-        if !self.is_full {
+        if !self.is_full && self.bytes > 0 {
             tracing::error!(
                 "the disk is full: what makes the data larger is refused, deletions are taken. \
                  Free space on the disk, or delete records, collections or buckets"
@@ -64,27 +84,35 @@ impl Room {
         self.is_full
     }
 
-    /// Whether what makes the data larger may be written. Looks again at most once a second.
-    pub(super) fn has_room(&mut self, connection: &Connection) -> Result<bool, Fault> {
+    /// What may be written. Looks at the disk again at most once a second.
+    pub(super) fn growth(&mut self, connection: &Connection) -> Result<Growth, Fault> {
         if !self.is_full {
-            return Ok(true);
+            return Ok(Growth::Free);
         }
-        if self.bytes == 0 || (self.is_due(LOOK) && self.make()) {
+        // Half as much again: what has just been given up is no sign of room.
+        if self.bytes == 0
+            || (self.is_due(LOOK) && !matches!(self.make(self.bytes / 2), Reserve::NoRoom))
+        {
             self.is_full = false;
             if self.bytes > 0 {
                 tracing::info!("the disk has room again: everything is taken");
             }
-            return Ok(true);
+            return Ok(Growth::Free);
         }
-        // Half of what a reserve holds stays free inside, for the next deletions.
-        let free = pragma(connection, FREE_PAGES)? * pragma(connection, PAGE_BYTES)?;
-        Ok(u64::try_from(free).unwrap_or(0) >= self.bytes / 2)
+        // Half of what a reserve holds stays empty inside, for the next deletions.
+        let empty = pragma(connection, EMPTY_PAGES)? * pragma(connection, PAGE_BYTES)?;
+        let is_enough = u64::try_from(empty).unwrap_or(0) >= self.bytes / 2;
+        Ok(if is_enough { Growth::Inside } else { Growth::Refused })
     }
 
     /// Makes the reserve if it is missing, while nothing else is to be done.
     pub(super) fn keep(&mut self) {
-        if self.bytes > 0 && !self.is_full && self.is_due(KEEP) {
-            self.make();
+        if self.bytes > 0
+            && !self.is_full
+            && self.is_due(KEEP)
+            && matches!(self.make(0), Reserve::NoRoom)
+        {
+            self.fill();
         }
     }
 
@@ -92,20 +120,31 @@ impl Room {
         self.tried.is_none_or(|tried| tried.elapsed() >= after)
     }
 
-    // Whether it is there, whole.
-    fn make(&mut self) -> bool {
+    // Only if there is room for some bytes more.
+    fn make(&mut self, more: u64) -> Reserve {
         self.tried = Some(Instant::now());
-        let length = std::fs::metadata(&self.reserve).map_or(0, |metadata| metadata.len());
-        if length == self.bytes {
-            return true;
+        if std::fs::metadata(&self.reserve).is_ok_and(|metadata| metadata.len() == self.bytes) {
+            return Reserve::Made;
         }
-        let made = private(&self.reserve).and_then(|file| fill(file, self.bytes));
-        if let Err(error) = &made {
-            tracing::debug!(%error, "no reserve could be made");
-            self.give_up();
+        let made = private(&self.reserve).and_then(|mut file| {
+            fill(&mut file, self.bytes + more)?;
+            file.set_len(self.bytes)
+        });
+        let Err(error) = made else { return Reserve::Made };
+        self.give_up();
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Reserve::NoRoom,
+            _ => {
+                tracing::debug!(%error, "no reserve could be made");
+                Reserve::Impossible
+            }
         }
-        made.is_ok()
     }
+}
+
+/// Pages of the file, empty ones included.
+pub(super) fn pages(connection: &Connection) -> Result<i64, Fault> {
+    pragma(connection, "PRAGMA page_count")
 }
 
 /// Why something that makes the data larger is refused.
@@ -125,7 +164,7 @@ pub(super) fn grows(batch: &Batch) -> bool {
 }
 
 // Not of zeros, which some file systems do not store.
-fn fill(mut file: File, bytes: u64) -> std::io::Result<()> {
+fn fill(file: &mut File, bytes: u64) -> std::io::Result<()> {
     let mut piece = vec![0_u8; PIECE_BYTES];
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut left = bytes;
@@ -140,7 +179,7 @@ fn fill(mut file: File, bytes: u64) -> std::io::Result<()> {
         file.write_all(&piece[..length])?;
         left -= length as u64;
     }
-    file.sync_all()
+    Ok(())
 }
 
 fn pragma(connection: &Connection, sql: &str) -> Result<i64, Fault> {

@@ -25,7 +25,7 @@ use crate::sqlite::foreign::Foreign;
 use crate::sqlite::heads::Heads;
 use crate::sqlite::identity::Identity;
 use crate::sqlite::open;
-use crate::sqlite::room::{self, Room};
+use crate::sqlite::room::{self, Growth, Room};
 use crate::sqlite::tables::Open;
 
 /// Batches in one transaction: enough that the flush costs little, few enough to stay short.
@@ -142,6 +142,7 @@ impl Writer {
 
     /// Works until it is asked to close, or nobody is left to ask.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        self.room.keep();
         while std::panic::catch_unwind(AssertUnwindSafe(|| self.work(jobs))).is_err() {
             tracing::error!("the writer failed in a way that nobody expected, and goes on");
             self.reopen();
@@ -295,16 +296,20 @@ impl Writer {
             return Err(StoreError::Unavailable("the file is not open".to_owned()).into());
         };
         self.identity.expect()?;
-        let has_room = self.room.has_room(connection)?;
+        let growth = self.room.growth(connection)?;
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         if note_foreign_writes(connection, &mut self.data_version, &self.told)? {
             self.ledger.forget();
         }
+        let pages = match growth {
+            Growth::Inside => Some(room::pages(connection)?),
+            Growth::Free | Growth::Refused => None,
+        };
         let mut answers = Vec::with_capacity(tasks.len());
         let mut transaction = Transaction::new(Open(connection), &mut self.ledger);
         for (batch, _) in tasks {
             answers.push(match batch {
-                _ if !has_room && batch.as_ref().is_none_or(room::grows) => {
+                _ if growth == Growth::Refused && batch.as_ref().is_none_or(room::grows) => {
                     Err(room::full().into())
                 }
                 None => {
@@ -318,6 +323,9 @@ impl Writer {
             });
         }
         let (_, changes) = transaction.finish()?;
+        if pages.is_some_and(|before| before < room::pages(connection).unwrap_or(before)) {
+            return Err(room::full().into());
+        }
         self.told.heads.hide(&changes);
         connection.prepare_cached("COMMIT")?.execute([])?;
         // What is acknowledged must be found after a start.
