@@ -93,7 +93,9 @@ fn serve_postgres(
 
 fn add_account(places: &Places, data: &Path, arguments: &[&str]) -> Result<()> {
     let mut add = Command::new(&places.nuage);
-    add.args(["user", "add", USER, "--create", "--password-stdin", "--data"]).arg(data).args(arguments);
+    add.args(["user", "add", USER, "--create", "--password-stdin", "--data"])
+        .arg(data)
+        .args(arguments);
     let mut adding = add.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
     let mut input = adding.stdin.take().context("its input")?;
     input.write_all(format!("{PASSWORD}\n").as_bytes())?;

@@ -22,8 +22,7 @@ pub(crate) use crate::data::secrets::{
 use crate::failure::{Exit, Failure};
 
 /// What is said of every copy of the data.
-pub(crate) const CONFIDENTIAL: &str =
-    "It holds password hashes and secrets: keep it from others.";
+pub(crate) const CONFIDENTIAL: &str = "It holds password hashes and secrets: keep it from others.";
 
 /// Makes the folder if it is missing.
 pub(crate) fn make_folder(files: &Files) -> Result<()> {

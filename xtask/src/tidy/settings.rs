@@ -36,9 +36,10 @@ pub(super) fn breaches(files: &[(String, String)]) -> Vec<String> {
             let mut rooms = files.iter().filter(|(path, _)| path != holder && is_room(path));
             !WITHOUT_EFFECT.contains(field) && !rooms.any(|(_, text)| reads(text, field))
         });
-        breaches.extend(unread.map(|field| {
-            format!("{holder}: nothing reads the setting {field} of {structure}")
-        }));
+        breaches
+            .extend(unread.map(|field| {
+                format!("{holder}: nothing reads the setting {field} of {structure}")
+            }));
     }
     breaches
 }

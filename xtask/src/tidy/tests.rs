@@ -59,7 +59,8 @@ fn layers_use_only_what_is_below_them() {
 #[test]
 fn settings_that_nothing_reads_are_told() {
     let holder = "crates/nuage-store/src/options.rs";
-    let text = "pub struct Options {\n    /// Words.\n    pub readers: usize,\n    pub list_ms: u64,\n}\n";
+    let text =
+        "pub struct Options {\n    /// Words.\n    pub readers: usize,\n    pub list_ms: u64,\n}\n";
     let file = |path: &str, text: &str| (path.to_owned(), text.to_owned());
     let told = |files: &[(String, String)]| {
         let of_holder = |breach: &String| breach.starts_with(holder);

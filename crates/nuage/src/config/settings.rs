@@ -119,7 +119,10 @@ fn storage(config: &Config, errors: &mut Vec<String>) -> StorageSettings {
     let url = config.text("storage.url");
     if url.is_empty() {
         let place = Place::of_folder(config.text("storage.path"));
-        return StorageSettings { place: place_or_error(config, "storage.path", place, errors), options };
+        return StorageSettings {
+            place: place_or_error(config, "storage.path", place, errors),
+            options,
+        };
     }
     let password = password(config, errors);
     let place = Place::of(url, password);

@@ -20,7 +20,9 @@ pub(crate) fn exposed(files: &Files) -> Vec<String> {
     let folder = mode(&files.folder);
     if folder & WRITE != 0 {
         let path = files.folder.display();
-        told.push(format!("Everybody on this machine may change the files in {path}: chmod o-w {path}"));
+        told.push(format!(
+            "Everybody on this machine may change the files in {path}: chmod o-w {path}"
+        ));
     }
     if folder & ENTER == 0 {
         return told;

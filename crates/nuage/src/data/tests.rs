@@ -81,7 +81,9 @@ async fn the_secrets_of_earlier_versions_are_taken_over_and_the_database_counts(
     settings.take_secrets(taken(&settings).await.unwrap());
     assert_eq!(settings.kinto.default_bucket_hmac_secret, "b");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "for whoever goes back");
-    for (text, note) in [(text.replace('b', "x"), "lacks"), (text.replace("'b'", "'x'"), "holds another")] {
+    for (text, note) in
+        [(text.replace('b', "x"), "lacks"), (text.replace("'b'", "'x'"), "holds another")]
+    {
         std::fs::write(&path, text).unwrap();
         let secrets = taken(&settings_in(folder.path())).await.unwrap();
         assert!(secrets.notes.len() == 1 && secrets.notes[0].contains(note), "{:?}", secrets.notes);

@@ -55,13 +55,8 @@ pub(crate) async fn perform(file: Option<&Path>, settings: &Settings) -> Result<
     };
     copy.close().await;
     let records = written?;
-    if let Some(path) = file {
-        complain(&format!(
-            "{} holds {records} records and tombstones. {}",
-            path.display(),
-            data::CONFIDENTIAL
-        ));
-    }
+    let shown = file.map_or("The export".to_owned(), |path| path.display().to_string());
+    complain(&format!("{shown} holds {records} records and tombstones. {}", data::CONFIDENTIAL));
     Ok(())
 }
 

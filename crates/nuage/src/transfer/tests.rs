@@ -89,7 +89,8 @@ async fn what_is_exported_and_imported_is_exported_again_the_same() {
     assert!(text.contains("\"deleted\":true") && text.contains("\"timestamp\":514"));
 
     let copy = open(folder.path(), "b.db").await;
-    let records = import(copy.as_ref(), file(folder.path(), &text), "lines", Choice::Same).await.unwrap();
+    let records =
+        import(copy.as_ref(), file(folder.path(), &text), "lines", Choice::Same).await.unwrap();
     assert_eq!(records as usize, text.lines().count() - 1);
     assert_eq!(text_of(copy.as_ref()).await, text);
     assert_eq!(copy.check().await.unwrap(), Vec::new());
@@ -118,7 +119,9 @@ async fn a_wrong_line_is_named_and_changes_nothing() {
     ];
     for (text, expected) in cases {
         let copy = open(folder.path(), "b.db").await;
-        let error = import(copy.as_ref(), file(folder.path(), &text), "lines", Choice::Same).await.unwrap_err();
+        let error = import(copy.as_ref(), file(folder.path(), &text), "lines", Choice::Same)
+            .await
+            .unwrap_err();
         let sentence = format!("{error:#}");
         assert!(sentence.contains(expected), "{sentence:?} does not say {expected:?}");
         assert_eq!(copy.collections(None, 10).await.unwrap(), Vec::new());
@@ -131,7 +134,9 @@ async fn collections_that_hold_something_are_not_imported_into() {
     let store = open(folder.path(), "a.db").await;
     fill(store.as_ref()).await;
     let text = text_of(store.as_ref()).await;
-    let error = import(store.as_ref(), file(folder.path(), &text), "lines", Choice::Same).await.unwrap_err();
+    let error = import(store.as_ref(), file(folder.path(), &text), "lines", Choice::Same)
+        .await
+        .unwrap_err();
     assert!(format!("{error:#}").contains("is not empty here"), "{error:#}");
     assert_eq!(text_of(store.as_ref()).await, text);
 }

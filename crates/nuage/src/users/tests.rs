@@ -43,11 +43,7 @@ async fn accounts_are_made_reset_and_deleted_as_the_door_does() {
     assert!(second.seq > first.seq && second.body() != first.body());
 
     let generate = PasswordSource { password_stdin: false, generate: true };
-    let add = UserVerb::Add {
-        name: "alice".to_owned(),
-        password: generate.clone(),
-        create: false,
-    };
+    let add = UserVerb::Add { name: "alice".to_owned(), password: generate.clone(), create: false };
     let refused = perform(add, &settings, false).await.unwrap_err();
     assert!(refused.to_string().contains("is there already"));
     let delete = || UserVerb::Delete { name: "alice".to_owned() };

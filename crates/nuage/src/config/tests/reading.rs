@@ -39,7 +39,9 @@ fn every_setting_is_read() {
         single.map(|key| key.name).filter(|name| !read.contains(*name)).collect();
     assert_eq!(unread, [""; 0], "nothing reads these settings");
     // Those of any name: what is set changes what is made.
-    for (name, kind) in [("grants.bucket_write", Kind::Words), ("kinto.cache_expires_s.b", Kind::Whole(0))] {
+    for (name, kind) in
+        [("grants.bucket_write", Kind::Words), ("kinto.cache_expires_s.b", Kind::Whole(0))]
+    {
         let mut config = Config::defaults();
         config.set(name, kind.read_text("7").unwrap(), Origin::Default);
         let made = |config: &Config| format!("{:?}", Settings::of(config).unwrap());

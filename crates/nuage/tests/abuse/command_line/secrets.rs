@@ -103,7 +103,8 @@ fn an_import_brings_the_secrets(backend: Backend) {
     // And out again.
     let mut again = server.tool("export");
     let again = again.arg("-").output().unwrap();
-    let secrets = |text: &str| text.lines().find(|line| line.contains("secrets")).map(str::to_owned);
+    let secrets =
+        |text: &str| text.lines().find(|line| line.contains("secrets")).map(str::to_owned);
     assert_eq!(secrets(&said(&again)), secrets(&text));
 }
 
