@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nuage_model::{
-    ApplyError, Batch, BucketId, CollectionPath, GroupPath, Kind, Query, RecordPath, States,
-    StoreError, Write,
+    ApplyError, Batch, BucketId, CollectionPath, Direction, Field, GroupPath, Kind, Query,
+    RecordPath, Sort, States, StoreError, View, Write,
 };
 
 use crate::{Attempts, CommitError, Engine, EngineError};
 
-/// Records removed in one commit: a millisecond or two of the disk.
-const STEP: usize = 500;
+/// Records removed in one commit: a millisecond or two of the disk. Each is read, and may be as
+/// large as a request.
+const STEP: usize = 100;
 /// Pause between two commits, in which others write.
 const REST: Duration = Duration::from_millis(5);
 /// Collections looked at in one step.
@@ -85,11 +86,11 @@ impl Engine {
     async fn empty_collection(self: &Arc<Self>, path: &CollectionPath) -> Result<(), EngineError> {
         let mut query = Query::all(path.clone(), STEP);
         query.states = States::Both;
+        query.sort = vec![Sort { field: Field::Id, direction: Direction::Ascending }];
         loop {
             let page = self.store().list(&query).await?;
-            if page.records.is_empty() {
-                return Ok(());
-            }
+            let Some(last) = page.records.last() else { return Ok(()) };
+            query.after = Some(query.position(&View::new(last)));
             let mut writes = Vec::with_capacity(page.records.len());
             for record in &page.records {
                 if path.kind() == Kind::Group {

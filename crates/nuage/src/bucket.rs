@@ -6,12 +6,11 @@ use std::io::{BufRead, IsTerminal};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use nuage_engine::{Engine, World};
+use nuage_engine::Engine;
 use nuage_model::{
-    BucketId, CollectionPath, Direction, Field, Kind, Permissions, Principal, Query, Record, Sort,
-    Store, View,
+    BucketId, CollectionPath, Direction, Field, Kind, Permissions, Principal, Query, Record,
+    RecordPath, Sort, Store, View,
 };
-use uuid::Uuid;
 
 use crate::cli::BucketVerb;
 use crate::config::Settings;
@@ -19,7 +18,7 @@ use crate::data;
 use crate::failure::{Exit, Failure};
 use crate::logs::printable;
 use crate::out::{complain, lost, say};
-use crate::server::now;
+use crate::server::world;
 
 /// Buckets and collections read at a time.
 const PAGE: usize = 1_000;
@@ -128,7 +127,7 @@ async fn delete(
     json: bool,
 ) -> Result<()> {
     let bucket = BucketId::from(name);
-    let path = nuage_model::RecordPath::bucket(bucket.clone());
+    let path = RecordPath::bucket(bucket.clone());
     let found = store.get(std::slice::from_ref(&path)).await?;
     let is_there = found.into_iter().next().flatten().is_some_and(|record| record.is_live());
     let size = sizes(store.as_ref(), Some(&bucket)).await?.get(&bucket).copied();
@@ -139,9 +138,7 @@ async fn delete(
     if !yes {
         confirm(name, size)?;
     }
-    let world =
-        World { clock: Box::new(now), ids: Box::new(|| Uuid::new_v4().hyphenated().to_string()) };
-    let engine = Engine::new(Arc::clone(store), settings.engine.clone(), world);
+    let engine = Engine::new(Arc::clone(store), settings.engine.clone(), world());
     if !engine.delete_bucket(&bucket).await? {
         bail!("There is no bucket {name} any more.");
     }

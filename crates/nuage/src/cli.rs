@@ -68,6 +68,14 @@ fn assignment(text: &str) -> Result<(String, String), String> {
     Ok((name.trim().to_owned(), value.to_owned()))
 }
 
+/// The path of a copy. Elsewhere a hyphen is the standard output or input.
+fn file(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "-" => Err("a copy is a file; `nuage export` writes to the standard output".to_owned()),
+        path => Ok(path.into()),
+    }
+}
+
 /// What to do.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Verb {
@@ -253,16 +261,19 @@ pub(crate) enum BackupVerb {
     /// Copy everything to a new file, also while the server runs
     Create {
         /// The new file
+        #[arg(value_parser = file)]
         file: PathBuf,
     },
     /// Check the integrity of a copy; the copy is not changed
     Verify {
         /// The copy
+        #[arg(value_parser = file)]
         file: PathBuf,
     },
     /// Take a copy as the data; the server must not run
     Restore {
         /// The copy
+        #[arg(value_parser = file)]
         file: PathBuf,
         /// Replace data that is there; it is kept beside
         #[arg(long)]

@@ -6,16 +6,15 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use nuage_engine::{Attempts, Engine, EngineError, Explanation, World};
+use nuage_engine::{Attempts, Engine, EngineError, Explanation};
 use nuage_model::{BucketId, CollectionPath, Principal, RecordPath, Store};
-use uuid::Uuid;
 
 use crate::cli::ExplainArguments;
 use crate::config::Settings;
 use crate::data;
 use crate::failure::{Exit, Failure};
 use crate::out::say;
-use crate::server::now;
+use crate::server::world;
 
 /// Explains one object for one principal.
 pub(crate) async fn perform(
@@ -49,9 +48,7 @@ async fn explain(
     path: RecordPath,
     principal: &str,
 ) -> Result<Explanation> {
-    let world =
-        World { clock: Box::new(now), ids: Box::new(|| Uuid::new_v4().hyphenated().to_string()) };
-    let engine = Engine::new(Arc::clone(store), settings.engine.clone(), world);
+    let engine = Engine::new(Arc::clone(store), settings.engine.clone(), world());
     let nobody = engine.caller(None).await?;
     let mut session = engine.session(nobody, &Attempts::default()).await;
     match session.explain_unjudged(path, &Principal::from(principal)).await {

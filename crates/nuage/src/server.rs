@@ -35,6 +35,11 @@ pub(crate) fn now() -> Timestamp {
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// The clock and the identifiers of this machine.
+pub(crate) fn world() -> World {
+    World { clock: Box::new(now), ids: Box::new(|| Uuid::new_v4().hyphenated().to_string()) }
+}
+
 /// Serves until it is told to stop.
 pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()> {
     let begun = Instant::now();
@@ -70,10 +75,8 @@ pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()>
         notes.extend(data::exposed(files));
     }
 
-    let world =
-        World { clock: Box::new(now), ids: Box::new(|| Uuid::new_v4().hyphenated().to_string()) };
     let limits = settings.engine.limits.clone();
-    let engine = Engine::new(Arc::clone(&store), settings.engine.clone(), world);
+    let engine = Engine::new(Arc::clone(&store), settings.engine.clone(), world());
     let housekeeping = tokio::spawn(Arc::clone(&engine).keep_house());
     let auth = Auth::new(Arc::clone(&engine), settings.auth.clone());
     let auth = auth.map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;

@@ -92,7 +92,7 @@ const SYNCHRONOUS: Kind = Kind::Choice(&["full", "normal"]);
 static KEYS: &[Key] = &[
     key("http.listen", Kind::Text, "127.0.0.1:8888", "address and port to listen on"),
 
-    key("storage.path", Kind::Text, "./nuage-data", "folder that holds the database, nuage.db, and the generated secrets"),
+    key("storage.path", Kind::Text, "./nuage-data", "folder that holds the database, nuage.db"),
     key("storage.url", Kind::Text, "", "database elsewhere: postgres://user@host/database, sqlite:///absolute/file.db or a path"),
     key("storage.password", Kind::Secret, "", "PostgreSQL: password of the user, instead of one in the URL"),
     key("storage.password_file", Kind::Text, "", "PostgreSQL: file that holds the password"),
@@ -129,7 +129,7 @@ static KEYS: &[Key] = &[
     key("kinto.flush", Kind::Switch, "false", "/__flush__: ANYBODY may delete everything; for tests"),
     key("kinto.explicit_permissions", Kind::Switch, "true", "who creates or changes an object gets write permission on it"),
     open("kinto.default_bucket_hmac_secret", Kind::Secret, "secret from which names of personal buckets are derived; generated unless set"),
-    open("kinto.token_secret", Kind::Secret, "secret that authenticates page tokens; generated unless set"),
+    open("kinto.token_secret", Kind::Secret, "secret that authenticates tokens of pages and seals those of feeds; generated unless set"),
     key("kinto.paginate_by", Kind::WholeOrNone, "none", "page size; that of limits.page_records when none"),
     key("kinto.pagination_token_validity_s", Kind::Whole(1), "600", "how long tokens of list deletions may be used"),
     key("kinto.readonly", Kind::Switch, "false", "refuse every change"),

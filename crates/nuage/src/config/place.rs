@@ -74,8 +74,8 @@ impl Place {
             Some(rest) => path_of_url(rest)?,
             None => url,
         };
-        let is_plain = !path.contains([':', '=', '@']);
-        if !is_rooted(path) && !(is_plain && has_file_ending(path)) {
+        let is_name = has_file_ending(path) && !path.contains([':', '=', '@']);
+        if !(is_rooted(path) || is_name) {
             return Err(match scheme(url) {
                 Some(scheme) => format!("{scheme} is not a database of Nuage: {FORMS}"),
                 None => FORMS.to_owned(),

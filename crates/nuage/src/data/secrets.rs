@@ -133,7 +133,11 @@ pub(crate) async fn secrets(settings: &Settings, store: &dyn Store) -> Result<Se
         let configured = settings.configured_secret(name);
         // One that is configured is known to whoever configures; but it names what lies here.
         let first = configured.filter(|_| NAMING.contains(&name)).or(beside.get(name)).cloned();
-        let kept = store.keep(name, &first.unwrap_or_else(random_text)).await?;
+        let kept = match known.get(name) {
+            // Nothing is written: a full disk keeps nobody from starting.
+            Some(known) => known.clone(),
+            None => store.keep(name, &first.unwrap_or_else(random_text)).await?,
+        };
         if beside.get(name).is_some_and(|beside| *beside != kept) && configured.is_none() {
             notes.push(format!(
                 "{name} in the secrets.toml beside these data has no effect: the database holds \

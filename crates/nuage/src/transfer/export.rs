@@ -90,17 +90,15 @@ async fn write_copy(copy: &Path, file: Option<&Path>, storage: &StorageSettings)
 }
 
 async fn write(store: &dyn Store, file: Option<&Path>) -> Result<()> {
-    let Some(path) = file else {
-        let written = export(store, std::io::stdout(), false).await;
-        written.context("the export cannot be written")?;
-        return Ok(());
+    let records = match file {
+        Some(path) => to_file(store, path).await?,
+        None => {
+            let written = export(store, std::io::stdout(), false).await;
+            written.context("the export cannot be written")?
+        }
     };
-    let records = to_file(store, path).await?;
-    complain(&format!(
-        "{} holds {records} records and tombstones. {}",
-        path.display(),
-        data::CONFIDENTIAL
-    ));
+    let shown = file.map_or("The export".to_owned(), |path| path.display().to_string());
+    complain(&format!("{shown} holds {records} records and tombstones. {}", data::CONFIDENTIAL));
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use nuage_testkit::server::Server;
 use serde_json::json;
 
 use crate::abuse::command_line::{assert_end, send};
-use crate::abuse::{bounded_with, eventually};
+use crate::abuse::{assert_peak, bounded_with, eventually};
 
 both_databases!(
     strangers_groups_lock_nobody_out_for_longer_than_the_operator_wants,
@@ -72,6 +72,7 @@ fn strangers_groups_lock_nobody_out_for_longer_than_the_operator_wants(backend: 
     assert!(eventually(PATIENCE, || status(&server, VICTIM) == 200), "nobody is served again");
     assert!(eventually(PATIENCE, || status(&server, ATTACKER) == 200));
     assert_end(&bucket(&server, &["delete", "trap", "--yes"]), 1, &["There is no bucket trap"]);
+    assert_peak(&server, 400);
     let (code, words) = server.check();
     assert_eq!(code, Some(0), "{words}");
 }

@@ -93,6 +93,8 @@ fn a_hyphen_is_the_standard_output_and_input() {
     let other = folder.path().join("other").display().to_string();
     let imported = nuage_reading(&text, &["import", "-", "--data", &other]);
     assert_end(&imported, 0, &["1 records and tombstones"]);
+    // Where it cannot be, it is no file either.
+    assert_end(&nuage(&["backup", "create", "-", "--data", &data]), 2, &["a copy is a file"]);
 }
 
 /// Whoever may read a file, in octal digits.
