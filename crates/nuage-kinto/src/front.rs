@@ -7,10 +7,10 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPIRES, HOST, LOCATION};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, EXPIRES, HOST, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use nuage_http::{Body, Facet, Peer, Pending, Refusal, Request, http_date};
+use nuage_http::{Body, Facet, Peer, Pending, Refusal, Request, Standing, http_date};
 use nuage_model::{CollectionPath, Kind, RecordPath, Timestamp};
 use percent_encoding::percent_decode_str;
 
@@ -39,6 +39,9 @@ impl Facet for Kinto {
 
     fn refuse(&self, request: &Parts, why: Refusal) -> nuage_http::Response {
         let error = match why {
+            Refusal::Malformed { why } => Error::bad_request(why),
+            Refusal::NotImplemented { why } => Error::not_implemented(why),
+            Refusal::HeadTooLarge { limit_bytes } => Error::head_too_large(limit_bytes),
             Refusal::BodyTooLarge { limit_bytes } => Error::body_too_large(limit_bytes),
             Refusal::BodyTooSlow => Error::too_slow(),
             Refusal::Crowded | Refusal::RequestTooSlow => {
@@ -51,6 +54,15 @@ impl Facet for Kinto {
         let exposed = exposed(&request.method, request.uri.path());
         self.headers.finish(exposed, origin, response.headers_mut());
         response.map(Body::Whole)
+    }
+
+    fn standing(&self, request: &Parts) -> Standing {
+        if matches!(request.uri.path(), "/v1/__lbheartbeat__" | "/v1/__heartbeat__") {
+            return Standing::Vital;
+        }
+        let authorization = request.headers.get(AUTHORIZATION);
+        let known = authorization.and_then(|value| self.auth.known(value.as_bytes()));
+        known.map_or(Standing::Unknown, Standing::Known)
     }
 }
 
@@ -217,7 +229,7 @@ impl Kinto {
         if !reads || !shown {
             return;
         }
-        let anonymous = !call.headers.contains_key(http::header::AUTHORIZATION);
+        let anonymous = !call.headers.contains_key(AUTHORIZATION);
         let place = match &call.endpoint {
             Endpoint::Object(path) => {
                 let bucket = match path.kind() {

@@ -21,9 +21,6 @@ use crate::failure::{Exit, Failure};
 use crate::greeting::Greeting;
 use crate::logs;
 
-/// Time that requests under way may take once the server is told to stop.
-const DRAIN_MS: u64 = 20_000;
-
 /// The present time.
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -68,7 +65,11 @@ pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()>
 
     let greeting = Greeting { address, settings: &settings, notes: &notes, existed };
     greeting.show(begun.elapsed());
-    let options = ServeOptions { limits, drain_ms: DRAIN_MS };
+    let options = ServeOptions {
+        limits,
+        drain_ms: settings.drain_ms,
+        trusted_proxies: settings.trusted_proxies,
+    };
     nuage_http::serve(listener, kinto, options, signals.first()).await;
     housekeeping.abort();
     store.close().await;
