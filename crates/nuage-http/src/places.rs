@@ -13,13 +13,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::client::Network;
 use crate::watch::Watch;
 
-/// How long a connection has waited at least before it is closed to make room: an answer is on its
-/// way by then.
-const WAITED_MS_MIN: u64 = 100;
-
 /// Spare places: one for so many others, and never fewer than `SPARE_MIN`.
 const OTHERS_FOR_SPARE: usize = 64;
 const SPARE_MIN: usize = 8;
+
+/// How many spare places there are beside so many others.
+pub(crate) fn spare(most: usize) -> usize {
+    (most / OTHERS_FOR_SPARE).max(SPARE_MIN)
+}
 
 /// The places of all connections.
 pub(crate) struct Places {
@@ -66,17 +67,15 @@ impl Places {
         let left = self.most.saturating_sub(taken.by_id.len() - taken.spare);
         let now_ms = watch.now_ms();
         let fits = left > 0 && own < left;
-        let spare = tight || !(fits || taken.close_idle(now_ms, false, own));
-        if spare {
-            let spare_most = (self.most / OTHERS_FOR_SPARE).max(SPARE_MIN);
-            if taken.spare >= spare_most && !taken.close_idle(now_ms, true, 0) {
-                return None;
-            }
+        let is_spare = tight || !(fits || taken.close_idle(now_ms, false, own));
+        let full = is_spare && taken.spare >= spare(self.most);
+        if full && !taken.close_idle(now_ms, true, 0) {
+            return None;
         }
         let id = taken.next_id;
         taken.next_id += 1;
-        taken.insert(id, Connection { network, spare, watch: Arc::clone(watch) });
-        Some(Place { places: Arc::clone(self), id, spare })
+        taken.insert(id, Connection { network, spare: is_spare, watch: Arc::clone(watch) });
+        Some(Place { places: Arc::clone(self), id, spare: is_spare })
     }
 
     /// Closes up to so many connections that wait, and tells how many.
@@ -125,15 +124,13 @@ impl Taken {
     /// Closes the connection that has waited longest, of the address that has most, and at least
     /// so many; tells whether there was one.
     fn close_idle(&mut self, now_ms: u64, spare: bool, own: usize) -> bool {
-        let waiting = self.by_id.iter().filter_map(|(id, connection)| {
-            let since_ms = connection.watch.waiting_since_ms()?;
+        let waiting = self.by_id.iter().filter(|(_, connection)| connection.spare == spare);
+        let waiting = waiting.filter_map(|(id, connection)| {
+            let since_ms = connection.watch.waiting_since_ms(now_ms)?;
             let count = connection.network.map_or(0, |network| self.of(network));
-            let may_go = connection.spare == spare
-                && count >= own
-                && since_ms.saturating_add(WAITED_MS_MIN) <= now_ms;
-            may_go.then_some((count, Reverse(since_ms), *id))
+            (count >= own).then_some((count, Reverse(since_ms), Reverse(*id)))
         });
-        let Some((_, _, id)) = waiting.max() else { return false };
+        let Some((_, _, Reverse(id))) = waiting.max() else { return false };
         // One that went on meanwhile keeps its place; the next to come finds another.
         let left = self.by_id.get(&id).is_some_and(|connection| connection.watch.dismiss());
         if left {

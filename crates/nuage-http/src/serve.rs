@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 
 use crate::client::{Network, Proxies};
 use crate::gate::Refused;
-use crate::places::{Place, Places};
+use crate::places::{self, Place, Places};
 use crate::request_id::RequestIds;
 use crate::serve::connection::connection;
 use crate::serve::descriptors::Descriptors;
@@ -132,6 +132,8 @@ struct Server {
     places: Arc<Places>,
     /// Requests under way that came through trusted proxies.
     turns: Arc<Shares>,
+    /// Requests of known people on spare connections.
+    spare_turns: Arc<Shares>,
     /// Answers without an end of their own.
     streams: Arc<Shares>,
     /// Bytes of request bodies.
@@ -158,6 +160,7 @@ impl Server {
             proxies: Proxies::new(options.trusted_proxies.clone()),
             places: Places::new(connections),
             turns: Shares::new(connections, connections - connections / 4),
+            spare_turns: Shares::new(places::spare(connections), 0),
             streams: Shares::new(streams, streams.div_ceil(2)),
             // A quarter for strangers, half of it for one of them: see the rule on settings.
             bodies: Shares::new(limits.bodies_bytes, limits.bodies_bytes / 4),
@@ -190,12 +193,11 @@ impl Server {
         })
     }
 
-    /// Whose share a request takes, by what is known from its head; `None` takes none.
-    fn holder(&self, parts: &request::Parts, client: IpAddr) -> Option<Holder> {
+    /// Whose share a request takes, by what is known from its head.
+    fn holder(&self, parts: &request::Parts, client: IpAddr) -> Holder {
         match self.facet.standing(parts) {
-            Standing::Vital => None,
-            Standing::Known(person) => Some(Holder::Person(person)),
-            Standing::Unknown => Some(Holder::Address(Network::of(client))),
+            Standing::Known(person) => Holder::Person(person),
+            Standing::Vital | Standing::Unknown => Holder::Address(Network::of(client)),
         }
     }
 }

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 use nuage_model::Limits;
 
+/// How long after an answer its connection is not closed to make room: it is on its way by then.
+const SENT_MS: u64 = 100;
+
 /// What a connection is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -141,10 +144,11 @@ impl Watch {
     }
 
     /// Since when it has been waiting for a request, or for the rest of a head; `None` if it is
-    /// doing something.
-    pub(crate) fn waiting_since_ms(&self) -> Option<u64> {
-        let waiting = self.is(Phase::Waiting) || self.is(Phase::Heading);
-        waiting.then(|| self.since_ms.load(Relaxed))
+    /// doing something, or may still be sending an answer.
+    pub(crate) fn waiting_since_ms(&self, now_ms: u64) -> Option<u64> {
+        let since_ms = self.since_ms.load(Relaxed);
+        let waits = self.is(Phase::Waiting) && since_ms.saturating_add(SENT_MS) <= now_ms;
+        (waits || self.is(Phase::Heading)).then_some(since_ms)
     }
 
     /// Tells a connection that waits to go, from another task. `false` if it went on.

@@ -22,9 +22,13 @@ enum At {
     /// Before the CR, then the LF after a chunk.
     DataEnd(u8),
     /// At the beginning of a trailer line, or in one.
-    Trailer { empty: bool },
+    Trailer {
+        empty: bool,
+    },
     /// Before the line feed of a trailer line.
-    TrailerEnd { empty: bool },
+    TrailerEnd {
+        empty: bool,
+    },
     Over,
 }
 

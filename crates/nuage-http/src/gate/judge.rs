@@ -85,7 +85,9 @@ fn body(headers: &[Header<'_>], is_1_1: bool) -> Result<Body, Refusal> {
     let mut lengths = named(headers, "content-length");
     let mut codings = named(headers, "transfer-encoding");
     let (length, coding) = (lengths.next(), codings.next());
-    if lengths.next().is_some() || codings.next().is_some() || (length.is_some() && coding.is_some())
+    if lengths.next().is_some()
+        || codings.next().is_some()
+        || (length.is_some() && coding.is_some())
     {
         return Err(malformed("The body has more than one length."));
     }

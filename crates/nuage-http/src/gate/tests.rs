@@ -115,7 +115,9 @@ fn what_could_be_read_of_a_refused_head_is_kept() {
 #[test]
 fn nothing_passes_after_a_body_that_has_no_end() {
     let head = "PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
-    for wrong in ["x\r\n", "\r\n", "1\na", "1\r\nab", "1\r\na\n0", "0\r\n\n", "ffffffffffffffff\r\n"] {
+    for wrong in
+        ["x\r\n", "\r\n", "1\na", "1\r\nab", "1\r\na\n0", "0\r\n\n", "ffffffffffffffff\r\n"]
+    {
         let mut gate = Gate::new(LIMIT, Arc::default());
         gate.push(format!("{head}{wrong}GET / HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
         loop {

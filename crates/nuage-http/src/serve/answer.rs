@@ -68,7 +68,7 @@ pub(super) async fn answer(
         Some(why) => (refuse(&link, &parts, why), None),
         None => {
             let response = work(&link, parts, body, &known).await?;
-            limit_streams(server, response, &known)
+            limit_streams(&link, response, &known)
         }
     };
     response.headers_mut().insert(X_REQUEST_ID, id_header);
@@ -103,50 +103,53 @@ async fn work(
     let Some(_turn) = turn(link, &parts, known.client.ip()) else {
         return Ok(refuse(link, &parts, Refusal::Crowded));
     };
-    let mut held = None;
+    let client = known.client.ip();
+    let mut held = Held { server, parts: &parts, client, share: None, free_bytes: FREE_BYTES };
     let body = if body.is_end_stream() {
         Bytes::new()
     } else {
         if !watch.enter(Phase::Receiving, watch.now_ms(), limits.body_ms) {
             return Err(Aborted);
         }
-        let held = held.insert(Held { link, parts: &parts, share: None, free_bytes: FREE_BYTES });
-        match receive(link, body, limits.body_bytes, held).await {
+        match receive(link, body, limits.body_bytes, &mut held).await {
             Ok(body) => body,
             Err(Unreceived::Refused(why)) => return Ok(refuse(link, &parts, why)),
             Err(Unreceived::Aborted) => return Err(Aborted),
         }
     };
     // Until the answer is there.
-    let _share = held.and_then(|held| held.share);
+    let _share = held.share;
     if !watch.enter(Phase::Handling, watch.now_ms(), limits.request_ms) {
         return Err(Aborted);
     }
     Ok(handle(link, Request::from_parts(parts, body), known).await)
 }
 
-/// A turn to be served. On a connection of its own, a request has it by that; spare ones are for
-/// health checks and known people, and behind a trusted proxy each client has its share.
+/// A turn to be served, with the share that it takes. On a connection of its own, a request has it
+/// by that; spare ones are for health checks and known people, and behind a trusted proxy each
+/// client has a share.
 fn turn(link: &Link, parts: &request::Parts, client: IpAddr) -> Option<Option<Share>> {
     let server = &*link.server;
-    if link.place.is_spare() {
-        let welcome = server.facet.standing(parts) != Standing::Unknown;
-        return welcome.then_some(None);
-    }
-    if !link.proxied {
-        return Some(None);
-    }
-    let mut share = Share::of(&server.turns, Holder::Address(Network::of(client)));
-    if share.grow(1) {
-        return Some(Some(share));
-    }
-    match server.holder(parts, client) {
-        None => Some(None),
-        Some(holder @ Holder::Person(_)) => {
-            let mut share = Share::of(&server.turns, holder);
-            share.grow(1).then_some(Some(share))
+    let take = |shares, holder| {
+        let mut share = Share::of(shares, holder);
+        share.grow(1).then_some(Some(share))
+    };
+    let spare = link.place.is_spare();
+    if !spare {
+        if !link.proxied {
+            return Some(None);
         }
-        Some(Holder::Address(_)) => None,
+        // Whether somebody is known takes a look, and mostly does not matter.
+        let share = take(&server.turns, Holder::Address(Network::of(client)));
+        if share.is_some() {
+            return share;
+        }
+    }
+    let shares = if spare { &server.spare_turns } else { &server.turns };
+    match server.facet.standing(parts) {
+        Standing::Vital => Some(None),
+        Standing::Known(person) => take(shares, Holder::Person(person)),
+        Standing::Unknown => None,
     }
 }
 
@@ -158,15 +161,14 @@ fn refuse(link: &Link, parts: &request::Parts, why: Refusal) -> Response {
     response
 }
 
-/// Refuses a stream to somebody who has their share of them.
-fn limit_streams(server: &Server, response: Response, known: &Known) -> (Response, Option<Share>) {
+/// Refuses a stream to somebody who has their share of them, and on spare connections.
+fn limit_streams(link: &Link, response: Response, known: &Known) -> (Response, Option<Share>) {
     if matches!(response.body(), Body::Whole(_)) {
         return (response, None);
     }
-    let parts = known.to_parts();
-    let Some(holder) = server.holder(&parts, known.client.ip()) else { return (response, None) };
-    let mut share = Share::of(&server.streams, holder);
-    if share.grow(1) {
+    let (server, parts) = (&*link.server, known.to_parts());
+    let mut share = Share::of(&server.streams, server.holder(&parts, known.client.ip()));
+    if !link.place.is_spare() && share.grow(1) {
         return (response, Some(share));
     }
     (server.facet.refuse(&parts, Refusal::Crowded), None)
@@ -257,8 +259,9 @@ pub(super) fn said(panic: &(dyn Any + Send)) -> &str {
 
 /// What the body of one request holds of the room that all bodies share.
 struct Held<'a> {
-    link: &'a Link,
+    server: &'a Server,
     parts: &'a request::Parts,
+    client: IpAddr,
     share: Option<Share>,
     /// How much more it may hold without a share.
     free_bytes: usize,
@@ -272,16 +275,12 @@ impl Held<'_> {
         if bytes == 0 {
             return Ok(());
         }
-        if self.share.is_none() {
-            let server = &self.link.server;
-            let peer = self.parts.extensions.get::<Peer>().map_or(self.link.peer, |peer| peer.0);
-            let holder = server.holder(self.parts, peer.ip());
-            let holder = holder.unwrap_or(Holder::Address(Network::of(peer.ip())));
-            self.share = Some(Share::of(&server.bodies, holder));
-        }
-        match self.share.as_mut().is_some_and(|share| share.grow(bytes)) {
-            true => Ok(()),
-            false => Err(Unreceived::Refused(Refusal::Crowded)),
+        let (server, parts, client) = (self.server, self.parts, self.client);
+        let first = || Share::of(&server.bodies, server.holder(parts, client));
+        if self.share.get_or_insert_with(first).grow(bytes) {
+            Ok(())
+        } else {
+            Err(Unreceived::Refused(Refusal::Crowded))
         }
     }
 }

@@ -69,12 +69,7 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(
-        stream: Stream,
-        link: Arc<Link>,
-        told: Told,
-        share: Option<Share>,
-    ) -> Self {
+    pub(super) fn new(stream: Stream, link: Arc<Link>, told: Told, share: Option<Share>) -> Self {
         link.watch.stream();
         Self { stream, link, told, _share: share }
     }
