@@ -95,10 +95,14 @@ fn body(headers: &[Header<'_>], is_1_1: bool) -> Result<Body, Refusal> {
         if !is_1_1 {
             return Err(malformed("HTTP/1.0 has no transfer codings."));
         }
-        if !coding.eq_ignore_ascii_case(b"chunked") {
-            return Err(Refusal::NotImplemented { why: "Only chunked bodies are understood." });
+        let mut codings = coding.rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        if !codings.next().is_some_and(|last| last.eq_ignore_ascii_case(b"chunked")) {
+            return Err(malformed("The end of the body is not told."));
         }
-        return Ok(Body::Chunked);
+        return match codings.next() {
+            None => Ok(Body::Chunked),
+            Some(_) => Err(Refusal::NotImplemented { why: "Bodies are only chunked here." }),
+        };
     }
     let Some(length) = length else { return Ok(Body::Length(0)) };
     let digits = std::str::from_utf8(length).ok();
