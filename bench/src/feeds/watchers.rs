@@ -151,7 +151,8 @@ impl Site {
         let mut command: Command = pinned(&places.nuage, places.pin);
         command.args(["serve", "--listen", &address.to_string(), "--log-level", "warn"]);
         command.args(["--set", "auth.policies=basicauth", "--set", "kinto.accounts=false"]);
-        command.args(["--set", "limits.connections=20000"]);
+        // All watchers come from one address, which gets about a fifth of them.
+        command.args(["--set", "limits.connections=100000"]);
         command.arg("--data").arg(folder.join("data"));
         let begun = Instant::now();
         let mut running = Running::start(command, &folder.join("log"))?;

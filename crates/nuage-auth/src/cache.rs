@@ -86,6 +86,12 @@ impl Cache {
         Found::Fresh(entry.judgement.person.clone())
     }
 
+    /// The account that was read when credentials were judged, however long ago that was.
+    pub(crate) fn account(&self, digest: &Digest) -> Option<RecordPath> {
+        let shard = self.shard(digest);
+        Some(shard.get(digest)?.judgement.seen.as_ref()?.path.clone())
+    }
+
     /// Remembers a judgement, in place of an earlier one.
     pub(crate) fn put(&self, digest: Digest, judgement: Judgement, now: Duration) {
         let expires = now.saturating_add(self.trusted);

@@ -1,7 +1,8 @@
-//! The stream under a connection: notes stalls and progress, and closes so that the last answer
-//! arrives.
+//! The stream under a connection: lets requests through the gate, notes stalls and progress, and
+//! closes so that the last answer arrives.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -16,11 +17,15 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::gate::Gate;
 use crate::watch::{Phase, Watch};
 
 /// How long unread bytes are thrown away after a refusal. A client on a slow line reads the
 /// answer within that.
 const LINGER_MS: u64 = 2_000;
+
+/// How much is read at a time.
+const READ_BYTES: usize = 32 * 1024;
 
 /// How much is thrown away. More would pay for what was refused because it is too much.
 const LINGER_BYTES: usize = 32 * 1024 * 1024;
@@ -33,6 +38,7 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 /// A TCP stream that is watched.
 pub(crate) struct Wire {
     stream: TokioIo<TcpStream>,
+    gate: Gate,
     watch: Arc<Watch>,
     linger: Arc<AtomicBool>,
     closing: Option<usize>,
@@ -40,13 +46,18 @@ pub(crate) struct Wire {
 
 impl Wire {
     /// Watches a stream. When `linger` is set at the close, unread bytes are thrown away.
-    pub(crate) fn new(stream: TcpStream, watch: Arc<Watch>, linger: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(
+        stream: TcpStream,
+        gate: Gate,
+        watch: Arc<Watch>,
+        linger: Arc<AtomicBool>,
+    ) -> Self {
         // Where the system knows no such time, its own is longer.
         #[cfg(target_os = "linux")]
         if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED)) {
             tracing::debug!(%error, "a dead peer will be noticed late");
         }
-        Self { stream: TokioIo::new(stream), watch, linger, closing: None }
+        Self { stream: TokioIo::new(stream), gate, watch, linger, closing: None }
     }
 
     fn note(&self, written: &Poll<io::Result<usize>>) {
@@ -59,11 +70,37 @@ impl Wire {
 
 impl Read for Wire {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
+        mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let wire = self.get_mut();
+        loop {
+            let passing = wire.gate.passing();
+            if !passing.is_empty() {
+                let bytes = passing.len().min(buf.remaining());
+                buf.put_slice(&passing[..bytes]);
+                wire.gate.passed(bytes);
+                return Poll::Ready(Ok(()));
+            }
+            if wire.gate.is_broken() {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+            if wire.gate.is_shut() {
+                // The answer to what was refused is the last, and its writing goes on by itself.
+                return Poll::Pending;
+            }
+            if wire.gate.has_part() {
+                wire.watch.note_head();
+            }
+            let mut read = [const { MaybeUninit::uninit() }; READ_BYTES];
+            let mut read = ReadBuf::uninit(&mut read);
+            ready!(Pin::new(wire.stream.inner_mut()).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            wire.gate.push(read.filled());
+        }
     }
 }
 
@@ -104,7 +141,8 @@ impl Write for Wire {
                 if !self.linger.load(Relaxed) {
                     return Poll::Ready(Ok(()));
                 }
-                self.watch.enter(Phase::Lingering, self.watch.now_ms(), LINGER_MS);
+                let lasts_ms = LINGER_MS.min(self.watch.stall_ms());
+                self.watch.enter(Phase::Lingering, self.watch.now_ms(), lasts_ms);
                 LINGER_BYTES
             }
         };

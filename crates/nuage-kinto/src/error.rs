@@ -250,6 +250,19 @@ impl Error {
             .with(RETRY_AFTER, HeaderValue::from(retry_after_s))
     }
 
+    /// 431.
+    pub(crate) fn head_too_large(limit_bytes: usize) -> Self {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Self::new(status, 113, "Request Header Fields Too Large").say(format!(
+            "The line and the headers of a request may have {limit_bytes} bytes and 100 lines."
+        ))
+    }
+
+    /// 501, for what HTTP has and this server has not.
+    pub(crate) fn not_implemented(why: &'static str) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, 115, "Not Implemented").say(why)
+    }
+
     /// 413.
     pub(crate) fn body_too_large(limit_bytes: usize) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, 113, "Request Entity Too Large")

@@ -12,7 +12,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use nuage_http::{Body, Facet, Peer, Pending, Refusal, Request, http_date, takes_gzip};
+use nuage_http::{Body, Facet, Peer, Pending, Refusal, Request, Standing, http_date, takes_gzip};
 use nuage_model::{CollectionPath, Kind, RecordPath, Timestamp};
 use percent_encoding::percent_decode_str;
 
@@ -45,6 +45,9 @@ impl Facet for Kinto {
 
     fn refuse(&self, request: &Parts, why: Refusal) -> nuage_http::Response {
         let error = match why {
+            Refusal::Malformed { why } => Error::bad_request(why),
+            Refusal::NotImplemented { why } => Error::not_implemented(why),
+            Refusal::HeadTooLarge { limit_bytes } => Error::head_too_large(limit_bytes),
             Refusal::BodyTooLarge { limit_bytes } => Error::body_too_large(limit_bytes),
             Refusal::BodyTooSlow => Error::too_slow(),
             Refusal::Crowded | Refusal::RequestTooSlow => {
@@ -56,6 +59,15 @@ impl Facet for Kinto {
         let asked = Asked::of(&request.method, request.uri.path(), &request.headers);
         self.headers.finish(&asked, &mut response);
         response.map(Body::Whole)
+    }
+
+    fn standing(&self, request: &Parts) -> Standing {
+        if matches!(request.uri.path(), "/v1/__lbheartbeat__" | "/v1/__heartbeat__") {
+            return Standing::Vital;
+        }
+        let authorization = request.headers.get(AUTHORIZATION);
+        let known = authorization.and_then(|value| self.auth.known(value.as_bytes()));
+        known.map_or(Standing::Unknown, Standing::Known)
     }
 }
 

@@ -72,8 +72,12 @@ pub struct Limits {
     pub request_ms: u64,
     /// Connections at a time. Each costs a file descriptor and its buffers.
     pub connections: usize,
-    /// Time to send the line and headers of a request, and to keep an idle connection.
+    /// Time to send the line and headers of a request, and to take bytes of an answer. Longer is
+    /// no slow line any more, and holds a connection.
     pub header_ms: u64,
+    /// Time that a connection may wait for another request. Proxies close theirs after 60 s: the
+    /// one who sends requests should be the first to close, or a request falls in between.
+    pub idle_ms: u64,
     /// Time to send the body of a request. A modem sends a batch of usual records in this time.
     pub body_ms: u64,
     /// Attempts to apply a change whose premises changed meanwhile.
@@ -125,6 +129,7 @@ impl Default for Limits {
             request_ms: 30_000,
             connections: 4_096,
             header_ms: 20_000,
+            idle_ms: 75_000,
             body_ms: 60_000,
             write_attempts: 64,
             queued_passwords: 1_024,

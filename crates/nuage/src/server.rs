@@ -21,9 +21,6 @@ use crate::failure::{Exit, Failure};
 use crate::greeting::Greeting;
 use crate::logs;
 
-/// Time that requests under way may take once the server is told to stop.
-const DRAIN_MS: u64 = 20_000;
-
 /// What is given up on a full disk, so that deletions go on: as much as the write-ahead log of a
 /// SQLite file usually is, which is moved into the file then.
 const RESERVE_BYTES: u64 = 8 * 1024 * 1024;
@@ -85,7 +82,11 @@ pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()>
     let greeting = Greeting { address, settings: &settings, notes: &notes, existed };
     greeting.show(begun.elapsed(), &log);
     log.settle();
-    let options = ServeOptions { limits, drain_ms: DRAIN_MS };
+    let options = ServeOptions {
+        limits,
+        drain_ms: settings.drain_ms,
+        trusted_proxies: settings.trusted_proxies,
+    };
     nuage_http::serve(listener, kinto, options, signals.first()).await;
     housekeeping.abort();
     store.close().await;

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::future::poll_fn;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,15 +10,17 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, ORIGIN};
+use http::header::{AUTHORIZATION, CONNECTION, ORIGIN};
 use http::{HeaderValue, Method, Uri, request};
 use hyper::body::{Body as _, Incoming};
 
+use crate::client::Network;
 use crate::request_id::X_REQUEST_ID;
 use crate::serve::outgoing::{Live, Outgoing, Told};
 use crate::serve::{Link, Server};
+use crate::shares::{Holder, Share};
 use crate::watch::Phase;
-use crate::{Body, Peer, Refusal, Request, RequestId, Response};
+use crate::{Body, Peer, Refusal, Request, RequestId, Response, Standing};
 
 /// Target of the access log's events.
 pub(super) const ACCESS: &str = "nuage::access";
@@ -25,48 +28,49 @@ pub(super) const ACCESS: &str = "nuage::access";
 /// Room made at once for a body in pieces, whatever length it claims.
 const BODY_BYTES_FIRST: usize = 64 * 1024;
 
+/// How much of each body takes no share: the buffers of a connection hold as much. So small
+/// writes are taken whoever else sends what.
+const FREE_BYTES: usize = 16 * 1024;
+
 /// The client went away, or does not speak HTTP: nothing can be answered.
 #[derive(Debug, thiserror::Error)]
 #[error("the body of a request did not arrive")]
 pub(super) struct Aborted;
 
-/// Answers one request of a connection.
+/// Answers one request of a connection, or the head that was refused in its place.
 pub(super) async fn answer(
     link: Arc<Link>,
     request: http::Request<Incoming>,
+    refused: bool,
 ) -> Result<http::Response<Outgoing>, Aborted> {
     let server = &*link.server;
-    let limits = &server.options.limits;
     let watch = &*link.watch;
     let (mut parts, body) = request.into_parts();
+    let mut refusal = None;
+    if let Some(refused) = link.refused.get().filter(|_| refused) {
+        let (why, of) = refused.to_parts();
+        parts = of;
+        refusal = Some(why);
+    }
+    let client = match link.proxied {
+        true => SocketAddr::new(server.proxies.client(link.peer.ip(), &parts.headers), 0),
+        false => link.peer,
+    };
     let (id, id_header) = server.request_ids.of(&parts.headers);
-    parts.extensions.insert(Peer(link.peer));
+    parts.extensions.insert(Peer(client));
     parts.extensions.insert(id.clone());
     parts.extensions.insert(server.stopping.clone());
     parts.extensions.insert(server.room.clone());
     let started =
         tracing::enabled!(target: ACCESS, tracing::Level::INFO).then(tokio::time::Instant::now);
-    let known = Known::of(&parts, id, link.peer);
+    let known = Known::of(&parts, id, client);
 
-    let mut held = Held { server, bytes: 0 };
-    let received = if body.is_end_stream() {
-        Ok(Bytes::new())
-    } else {
-        watch.enter(Phase::Receiving, watch.now_ms(), limits.body_ms);
-        receive(&link, body, limits.body_bytes, &mut held).await
-    };
-    let mut response = match received {
-        Ok(body) => {
-            watch.enter(Phase::Handling, watch.now_ms(), limits.request_ms);
-            handle(&link, Request::from_parts(parts, body), &known).await
+    let (mut response, stream_share) = match refusal {
+        Some(why) => (refuse(&link, &parts, why), None),
+        None => {
+            let response = work(&link, parts, body, &known).await?;
+            limit_streams(&link, response, &known)
         }
-        Err(Unreceived::Refused(why)) => {
-            link.linger.store(true, Ordering::Relaxed);
-            let mut response = server.facet.refuse(&parts, why);
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            response
-        }
-        Err(Unreceived::Aborted) => return Err(Aborted),
     };
     response.headers_mut().insert(X_REQUEST_ID, id_header);
     let mut told = Told { known, started, status: response.status(), bytes: 0 };
@@ -78,9 +82,97 @@ pub(super) async fn answer(
             Outgoing::Whole(Some(body))
         }
         Body::Stream(stream) => {
-            Outgoing::Stream(Box::new(Live::new(stream, Arc::clone(&link), told)))
+            let live = Live::new(stream, Arc::clone(&link), told, stream_share);
+            Outgoing::Stream(Box::new(live))
         }
     }))
+}
+
+/// Takes a turn, reads the body, and has the door answer.
+async fn work(
+    link: &Link,
+    parts: request::Parts,
+    body: Incoming,
+    known: &Known,
+) -> Result<Response, Aborted> {
+    let (server, watch) = (&*link.server, &*link.watch);
+    let limits = &server.options.limits;
+    if parts.method == Method::OPTIONS && parts.uri.path() == "*" {
+        // Of the server as a whole (RFC 9110, 9.3.7): proxies ask so whether it is there.
+        return Ok(Response::default());
+    }
+    let Some(_turn) = turn(link, &parts, known.client.ip()) else {
+        return Ok(refuse(link, &parts, Refusal::Crowded));
+    };
+    let client = known.client.ip();
+    let mut held = Held { server, parts: &parts, client, share: None, free_bytes: FREE_BYTES };
+    let body = if body.is_end_stream() {
+        Bytes::new()
+    } else {
+        if !watch.enter(Phase::Receiving, watch.now_ms(), limits.body_ms) {
+            return Err(Aborted);
+        }
+        match receive(link, body, limits.body_bytes, &mut held).await {
+            Ok(body) => body,
+            Err(Unreceived::Refused(why)) => return Ok(refuse(link, &parts, why)),
+            Err(Unreceived::Aborted) => return Err(Aborted),
+        }
+    };
+    // Until the answer is there.
+    let _share = held.share;
+    if !watch.enter(Phase::Handling, watch.now_ms(), limits.request_ms) {
+        return Err(Aborted);
+    }
+    Ok(handle(link, Request::from_parts(parts, body), known).await)
+}
+
+/// A turn to be served, with the share that it takes. On a connection of its own, a request has it
+/// by that; spare ones are for health checks and known people, and behind a trusted proxy each
+/// client has a share.
+fn turn(link: &Link, parts: &request::Parts, client: IpAddr) -> Option<Option<Share>> {
+    let server = &*link.server;
+    let take = |shares, holder| {
+        let mut share = Share::of(shares, holder);
+        share.grow(1).then_some(Some(share))
+    };
+    let spare = link.place.is_spare();
+    if !spare {
+        if !link.proxied {
+            return Some(None);
+        }
+        // Whether somebody is known takes a look, and mostly does not matter.
+        let share = take(&server.turns, Holder::Address(Network::of(client)));
+        if share.is_some() {
+            return share;
+        }
+    }
+    let shares = if spare { &server.spare_turns } else { &server.turns };
+    match server.facet.standing(parts) {
+        Standing::Vital => Some(None),
+        Standing::Known(person) => take(shares, Holder::Person(person)),
+        Standing::Unknown => None,
+    }
+}
+
+/// Lets the door say no, and closes the connection after that.
+fn refuse(link: &Link, parts: &request::Parts, why: Refusal) -> Response {
+    link.linger.store(true, Ordering::Relaxed);
+    let mut response = link.server.facet.refuse(parts, why);
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Refuses a stream to somebody who has their share of them, and on spare connections.
+fn limit_streams(link: &Link, response: Response, known: &Known) -> (Response, Option<Share>) {
+    if matches!(response.body(), Body::Whole(_)) {
+        return (response, None);
+    }
+    let (server, parts) = (&*link.server, known.to_parts());
+    let mut share = Share::of(&server.streams, server.holder(&parts, known.client.ip()));
+    if !link.place.is_spare() && share.grow(1) {
+        return (response, Some(share));
+    }
+    (server.facet.refuse(&parts, Refusal::Crowded), None)
 }
 
 /// What is kept of a request while the door has it: enough to refuse it and to log it.
@@ -88,18 +180,20 @@ pub(super) struct Known {
     pub(super) method: Method,
     pub(super) uri: Uri,
     origin: Option<HeaderValue>,
+    authorization: Option<HeaderValue>,
     pub(super) id: RequestId,
-    peer: std::net::SocketAddr,
+    pub(super) client: SocketAddr,
 }
 
 impl Known {
-    fn of(parts: &request::Parts, id: RequestId, peer: std::net::SocketAddr) -> Self {
+    fn of(parts: &request::Parts, id: RequestId, client: SocketAddr) -> Self {
         Self {
             method: parts.method.clone(),
             uri: parts.uri.clone(),
             origin: parts.headers.get(ORIGIN).cloned(),
+            authorization: parts.headers.get(AUTHORIZATION).cloned(),
             id,
-            peer,
+            client,
         }
     }
 
@@ -107,10 +201,11 @@ impl Known {
         let (mut parts, ()) = http::Request::new(()).into_parts();
         parts.method = self.method.clone();
         parts.uri = self.uri.clone();
-        if let Some(origin) = &self.origin {
-            parts.headers.insert(ORIGIN, origin.clone());
+        let headers = [(ORIGIN, &self.origin), (AUTHORIZATION, &self.authorization)];
+        for (name, value) in headers {
+            parts.headers.extend(value.clone().map(|value| (name, value)));
         }
-        parts.extensions.insert(Peer(self.peer));
+        parts.extensions.insert(Peer(self.client));
         parts.extensions.insert(self.id.clone());
         parts
     }
@@ -163,26 +258,31 @@ pub(super) fn said(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("no message")
 }
 
-/// What one request holds of the room that all bodies share.
+/// What the body of one request holds of the room that all bodies share.
 struct Held<'a> {
     server: &'a Server,
-    bytes: usize,
+    parts: &'a request::Parts,
+    client: IpAddr,
+    share: Option<Share>,
+    /// How much more it may hold without a share.
+    free_bytes: usize,
 }
 
 impl Held<'_> {
     fn add(&mut self, bytes: usize) -> Result<(), Unreceived> {
-        self.bytes += bytes;
-        let all = self.server.body_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if all > self.server.options.limits.bodies_bytes {
-            return Err(Unreceived::Refused(Refusal::Crowded));
+        let free_bytes = bytes.min(self.free_bytes);
+        self.free_bytes -= free_bytes;
+        let bytes = bytes - free_bytes;
+        if bytes == 0 {
+            return Ok(());
         }
-        Ok(())
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.server.body_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        let (server, parts, client) = (self.server, self.parts, self.client);
+        let first = || Share::of(&server.bodies, server.holder(parts, client));
+        if self.share.get_or_insert_with(first).grow(bytes) {
+            Ok(())
+        } else {
+            Err(Unreceived::Refused(Refusal::Crowded))
+        }
     }
 }
 
@@ -209,7 +309,9 @@ async fn receive(
     loop {
         let frame = poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
             Poll::Pending if link.watch.is_expired() => {
-                Poll::Ready(Err(Unreceived::Refused(Refusal::BodyTooSlow)))
+                let stopping = link.server.stopping.is_told();
+                let why = if stopping { Refusal::Crowded } else { Refusal::BodyTooSlow };
+                Poll::Ready(Err(Unreceived::Refused(why)))
             }
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Err(_))) => Poll::Ready(Err(Unreceived::Aborted)),

@@ -12,6 +12,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use crate::body::Stream;
 use crate::serve::Link;
 use crate::serve::answer::{ACCESS, Known, said};
+use crate::shares::Share;
 
 /// A stream ended before its end: the connection goes, and the reader knows.
 #[derive(Debug, thiserror::Error)]
@@ -63,12 +64,14 @@ pub(super) struct Live {
     stream: Stream,
     link: Arc<Link>,
     told: Told,
+    /// Its share of all streams.
+    _share: Option<Share>,
 }
 
 impl Live {
-    pub(super) fn new(stream: Stream, link: Arc<Link>, told: Told) -> Self {
+    pub(super) fn new(stream: Stream, link: Arc<Link>, told: Told, share: Option<Share>) -> Self {
         link.watch.stream();
-        Self { stream, link, told }
+        Self { stream, link, told, _share: share }
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
@@ -111,6 +114,7 @@ impl Told {
         tracing::info!(
             target: ACCESS,
             rid = %self.known.id,
+            client = %self.known.client.ip(),
             method = %self.known.method,
             path = self.known.uri.path(),
             status = self.status.as_u16(),

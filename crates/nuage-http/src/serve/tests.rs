@@ -13,7 +13,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::{Facet, Peer, Pending, Refusal, Request, RequestId, Response, ServeOptions, serve};
+use crate::{
+    Facet, Peer, Pending, Refusal, Request, RequestId, Response, ServeOptions, Standing, serve,
+};
 
 /// A door that echoes, waits or panics, as its paths say.
 #[derive(Default)]
@@ -57,6 +59,9 @@ impl Facet for Door {
 
     fn refuse(&self, request: &http::request::Parts, why: Refusal) -> Response {
         let status = match why {
+            Refusal::Malformed { .. } => 400,
+            Refusal::NotImplemented { .. } => 501,
+            Refusal::HeadTooLarge { .. } => 431,
             Refusal::BodyTooLarge { .. } => 413,
             Refusal::Crowded => 503,
             Refusal::BodyTooSlow => 408,
@@ -67,6 +72,15 @@ impl Facet for Door {
         let origin = request.headers.get("origin").map_or("-", |o| o.to_str().unwrap());
         let text = format!("{} {} {origin}", request.method, request.uri);
         http::Response::builder().status(status).body(text.into()).unwrap()
+    }
+
+    fn standing(&self, request: &http::request::Parts) -> Standing {
+        let known = request.headers.contains_key("authorization");
+        match request.uri.path() {
+            "/vital" => Standing::Vital,
+            _ if known => Standing::Known(7),
+            _ => Standing::Unknown,
+        }
     }
 }
 
@@ -83,7 +97,7 @@ async fn start(limits: Limits, drain_ms: u64) -> Running {
     let door = Arc::new(Door::default());
     let (stop, stopped) = oneshot::channel();
     let facet: Arc<dyn Facet> = Arc::clone(&door) as Arc<dyn Facet>;
-    let options = ServeOptions { limits, drain_ms };
+    let options = ServeOptions { limits, drain_ms, ..ServeOptions::default() };
     let served = tokio::spawn(serve(listener, facet, options, stopped));
     Running { address, door, stop, served }
 }
@@ -216,7 +230,7 @@ async fn too_large_bodies_are_refused_and_the_answer_arrives() {
 
 #[tokio::test]
 async fn slow_headers_and_idle_connections_are_closed() {
-    let limits = Limits { header_ms: 150, ..Limits::default() };
+    let limits = Limits { header_ms: 150, idle_ms: 300, ..Limits::default() };
     let server = start(limits, 1000).await;
     // Nothing at all.
     assert_eq!(server.exchange("").await, "");
@@ -301,27 +315,60 @@ async fn header_bombs_are_refused() {
     let path = "x".repeat(5000);
     let answer = server.exchange(&format!("GET /{path} HTTP/1.1\r\n{CLOSE}\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
-    let answer = server.exchange("NONSENSE\r\n\r\n").await;
+    let sent = "NONSENSE /a\r\nOrigin: me\r\n\r\n";
+    let answer = server.exchange(sent).await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.ends_with("NONSENSE /a me"), "{answer}");
+    let answer = server.exchange("OPTIONS * HTTP/1.0\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");
     assert_eq!(server.door.entered.load(Ordering::SeqCst), 0);
 }
 
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+
 #[tokio::test]
-async fn connections_beyond_the_limit_wait() {
-    let limits = Limits { connections: 2, ..Limits::default() };
-    let server = start(limits, 1000).await;
-    let mut first = server.connect().await;
-    let mut second = server.connect().await;
-    for stream in [&mut first, &mut second] {
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-        response(stream).await;
+async fn whoever_waits_longest_makes_room() {
+    // One address may have as many as are left: two.
+    let server = start(Limits { connections: 4, ..Limits::default() }, 1000).await;
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let mut stream = server.connect().await;
+        stream.write_all(GET).await.unwrap();
+        response(&mut stream).await;
+        streams.push(stream);
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let mut third = server.connect().await;
-    third.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    let early = tokio::time::timeout(Duration::from_millis(50), third.read_u8()).await;
-    assert!(early.is_err(), "a third connection was served");
-    drop(first);
+    third.write_all(GET).await.unwrap();
     assert!(response(&mut third).await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(rest(&mut streams[0]).await, "");
+    streams[1].write_all(GET).await.unwrap();
+    assert!(response(&mut streams[1]).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn where_nobody_waits_there_is_room_for_health_checks_and_known_people() {
+    let server = start(Limits { connections: 4, ..Limits::default() }, 1000).await;
+    let mut busy = Vec::new();
+    for _ in 0..2 {
+        let mut stream = server.connect().await;
+        stream.write_all(b"GET /forever HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        busy.push(stream);
+    }
+    server.entered(2).await;
+    for (sent, status) in [
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "503"),
+        ("GET /vital HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "200"),
+        ("GET / HTTP/1.1\r\nHost: x\r\nAuthorization: me\r\nConnection: close\r\n\r\n", "200"),
+    ] {
+        for _ in 0..20 {
+            let answer = server.exchange(sent).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{sent}{answer}");
+        }
+    }
+    drop(busy);
+    server.left(42).await;
+    assert!(server.exchange(&format!("GET / HTTP/1.1\r\n{CLOSE}\r\n")).await.contains(" 200 "));
 }
 
 #[tokio::test]
@@ -405,25 +452,28 @@ async fn readers_may_be_slow_but_not_stand_still() {
 
 #[tokio::test]
 async fn all_bodies_together_have_a_bound_and_room_comes_back() {
-    let limits = Limits { bodies_bytes: 1000, ..Limits::default() };
+    // A quarter of it for strangers, half of that for one of them, and 16 KiB of each body free.
+    let limits = Limits { bodies_bytes: 320_000, ..Limits::default() };
     let server = start(limits, 1000).await;
-    let head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 800\r\nConnection: close\r\n\r\n";
-    let body = [b'x'; 800];
+    let head = |bytes: usize, more: &str| {
+        format!("POST / HTTP/1.1\r\n{CLOSE}{more}Content-Length: {bytes}\r\n\r\n")
+    };
+    let body = [b'x'; 50_000];
     let mut first = server.connect().await;
-    first.write_all(head).await.unwrap();
-    first.write_all(&body[..700]).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let mut second = server.connect().await;
-    second.write_all(head).await.unwrap();
-    second.write_all(&body).await.unwrap();
-    let refused = rest(&mut second).await;
-    assert!(!refused.starts_with("HTTP/1.1 200 "), "{refused}");
-    first.write_all(&body[700..]).await.unwrap();
+    first.write_all(head(50_000, "").as_bytes()).await.unwrap();
+    first.write_all(&body[..49_000]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let send = async |bytes: usize, more: &str| {
+        let mut stream = server.connect().await;
+        stream.write_all(head(bytes, more).as_bytes()).await.unwrap();
+        stream.write_all(&body[..bytes]).await.unwrap();
+        rest(&mut stream).await[9..12].to_owned()
+    };
+    assert_eq!(send(50_000, "").await, "503");
+    assert_eq!(send(16_000, "").await, "200");
+    assert_eq!(send(50_000, "Authorization: me\r\n").await, "200");
+    first.write_all(&body[49_000..]).await.unwrap();
     let answer = rest(&mut first).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    let mut third = server.connect().await;
-    third.write_all(head).await.unwrap();
-    third.write_all(&body).await.unwrap();
-    let answer = rest(&mut third).await;
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(send(50_000, "").await, "200");
 }

@@ -91,6 +91,8 @@ const SYNCHRONOUS: Kind = Kind::Choice(&["full", "normal"]);
 #[rustfmt::skip]
 static KEYS: &[Key] = &[
     key("http.listen", Kind::Text, "127.0.0.1:8888", "address and port to listen on"),
+    key("http.trusted_proxies", Kind::Words, "", "addresses and networks of proxies whose Forwarded and X-Forwarded-For name the client: 10.0.0.0/8, ::1"),
+    key("http.drain_s", Kind::Whole(0), "8", "time that requests under way may take once the server is told to stop"),
 
     key("storage.path", Kind::Text, "./nuage-data", "folder that holds the database, nuage.db"),
     key("storage.url", Kind::Text, "", "database elsewhere: postgres://user@host/database, sqlite:///absolute/file.db or a path"),
@@ -213,7 +215,8 @@ limits! {
     validation_ms: u64, "time of a processor that the validation of one record may take";
     request_ms: u64, "time that one request may take once its body is here";
     connections: usize, "connections at a time";
-    header_ms: u64, "time to send line and headers, and to keep an idle connection";
+    header_ms: u64, "time to send line and headers, and to take bytes of an answer";
+    idle_ms: u64, "time that a connection may wait for another request";
     body_ms: u64, "time to send the body of a request";
     write_attempts: usize, "attempts to apply a change whose premises changed meanwhile";
     queued_passwords: usize, "passwords that wait to be hashed or verified at a time";

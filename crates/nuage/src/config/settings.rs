@@ -2,8 +2,10 @@
 //! refused at start.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use nuage_auth::{Policy, PolicyKind, Secret, Throttling};
 use nuage_engine::{FeedSettings, Grants, History, Ownership, Trim, Validation};
 use nuage_kinto::{EndOfService, Features, RedirectLifetime};
@@ -17,6 +19,10 @@ use crate::config::{Config, Files, Invalid, Place, Value, keys};
 pub(crate) struct Settings {
     /// Address and port, as written.
     pub(crate) listen: String,
+    /// Time that requests under way may take once the server is told to stop.
+    pub(crate) drain_ms: u64,
+    /// The proxies that are believed when they name the client.
+    pub(crate) trusted_proxies: Vec<IpNet>,
     /// Where and how data is kept.
     pub(crate) storage: StorageSettings,
     /// Secret of basicauth user ids, unless it is to be generated.
@@ -52,8 +58,12 @@ impl Settings {
         let storage = storage(config, &mut errors);
         let kinto = kinto(config, &policies, &mut errors);
         check_listen(config, &mut errors);
+        check_bodies(config, &mut errors);
+        let trusted_proxies = trusted_proxies(config, &mut errors);
         let settings = Self {
             listen: config.text("http.listen").to_owned(),
+            drain_ms: config.whole("http.drain_s").saturating_mul(1_000),
+            trusted_proxies,
             storage,
             userid_hmac_secret: config.secret("auth.userid_hmac_secret"),
             default_bucket_hmac_secret: config.secret("kinto.default_bucket_hmac_secret"),
@@ -97,6 +107,35 @@ fn check_listen(config: &Config, errors: &mut Vec<String>) {
         let origin = &config.entry("http.listen").origin;
         errors.push(format!("{origin}: http.listen must be ADDRESS:PORT, not {listen:?}."));
     }
+}
+
+/// A body of somebody who is not known yet must fit into what one of them may hold: half of the
+/// quarter that all of them may.
+fn check_bodies(config: &Config, errors: &mut Vec<String>) {
+    let least = config.whole("limits.body_bytes").saturating_mul(8);
+    if config.whole("limits.bodies_bytes") < least {
+        errors.push(format!(
+            "limits.bodies_bytes must be at least eight times limits.body_bytes, {least}."
+        ));
+    }
+}
+
+fn trusted_proxies(config: &Config, errors: &mut Vec<String>) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for word in config.words("http.trusted_proxies") {
+        let address = word.parse::<IpAddr>().map(IpNet::from);
+        match address.or_else(|_| word.parse()) {
+            Ok(network) => networks.push(network),
+            Err(_) => {
+                let origin = &config.entry("http.trusted_proxies").origin;
+                errors.push(format!(
+                    "{origin}: http.trusted_proxies: {word:?} is neither an address nor a network, \
+                     such as 10.0.0.0/8."
+                ));
+            }
+        }
+    }
+    networks
 }
 
 fn account_policy(policies: &[Policy]) -> Option<&str> {

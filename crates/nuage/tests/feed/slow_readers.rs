@@ -79,10 +79,11 @@ fn streams_that_are_read_outlive_the_times_of_requests(backend: Backend) {
 }
 
 fn readers_that_are_gone_make_room(backend: Backend) {
-    let server = server(backend, &["limits.connections=20"]);
+    // Of which one client gets about a fifth for streams.
+    let server = server(backend, &["limits.connections=100"]);
     let mut owner = Person::new(&server, OWNER);
     owner.settle();
-    for _ in 0..6 {
+    for _ in 0..12 {
         let readers: Vec<Reader> =
             (0..15).map(|_| Reader::lines(server.address(), FEED, OWNER)).collect();
         readers.into_iter().for_each(Reader::leave);

@@ -90,7 +90,7 @@ async fn start(limits: Limits) -> Running {
     let door = Arc::new(Door::default());
     let (stop, stopped) = oneshot::channel();
     let facet: Arc<dyn Facet> = Arc::clone(&door) as Arc<dyn Facet>;
-    let options = ServeOptions { limits, drain_ms: 60_000 };
+    let options = ServeOptions { limits, drain_ms: 60_000, ..ServeOptions::default() };
     let served = tokio::spawn(serve(listener, facet, options, stopped));
     Running { address, door, stop, served }
 }
