@@ -12,6 +12,7 @@ mod meter;
 mod options;
 mod process;
 mod profile;
+mod quiet;
 mod raw;
 mod report;
 mod run;
@@ -40,6 +41,7 @@ fn main() -> Result<()> {
             .enable_all()
             .build()?
             .block_on(feeds::run(options)),
+        Some(Part::Quiet(options)) => quiet::run(options),
         None => {
             if !options.no_pin {
                 process::pin_self()?;

@@ -57,6 +57,8 @@ pub(crate) struct Options {
 pub(crate) enum Part {
     /// Feeds: pages, writes and watchers
     Feeds(FeedOptions),
+    /// What a quiet client waits while another one misbehaves
+    Quiet(QuietOptions),
     /// The bare hyper server
     #[command(hide = true)]
     Floor {
@@ -102,6 +104,26 @@ pub(crate) struct FeedOptions {
     #[arg(long)]
     pub(crate) no_pin: bool,
     /// Write the tables into docs/performance.md
+    #[arg(long)]
+    pub(crate) write: bool,
+}
+
+/// What is measured of a quiet client beside one that misbehaves.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct QuietOptions {
+    /// Only the rows whose names hold one of these
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Rounds, each with and without
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// Length of each half of a round
+    #[arg(long, default_value_t = 4)]
+    pub(crate) seconds: u64,
+    /// Leave it to the system which core serves
+    #[arg(long)]
+    pub(crate) no_pin: bool,
+    /// Write the table into docs/performance.md
     #[arg(long)]
     pub(crate) write: bool,
 }
