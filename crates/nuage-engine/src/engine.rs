@@ -7,11 +7,11 @@ use std::sync::{Arc, OnceLock};
 
 use nuage_model::{
     ApplyError, Batch, EVERYONE, GroupPath, Guard, Kind, Outcome, Pending, Permissions, Principal,
-    Record, RecordPath, Store, StoreError, Timestamp, Write,
+    Record, RecordPath, State, Store, StoreError, Timestamp, Write,
 };
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Weigh, bytes_of};
 use crate::compact::Housekeeping;
 use crate::feed::{Feeds, Hub};
 use crate::groups::{self, Staged};
@@ -52,6 +52,11 @@ pub(crate) struct Parent {
     schemas: OnceLock<ParentSchemas>,
 }
 
+/// Room for buckets and collections that were read: some ten thousand usual ones.
+const PARENTS_BYTES: usize = 32 * 1024 * 1024;
+/// Room for the groups of callers.
+const CALLERS_BYTES: usize = 32 * 1024 * 1024;
+
 /// Locks that writers of one record queue at. Two records may share one.
 const LOCKS: usize = 1024;
 
@@ -73,8 +78,8 @@ impl Engine {
             store,
             settings,
             world,
-            parents: Cache::new(),
-            callers: Cache::new(),
+            parents: Cache::new(PARENTS_BYTES),
+            callers: Cache::new(CALLERS_BYTES),
             accounts_generation: AtomicU64::new(0),
             locks: (0..LOCKS).map(|_| Arc::default()).collect(),
             lock_hasher: RandomState::new(),
@@ -267,15 +272,29 @@ impl Engine {
                 Changed::Account => {
                     self.accounts_generation.fetch_add(1, Ordering::AcqRel);
                 }
-                Changed::Groups => self.callers.forget(|_| true),
+                Changed::Groups => self.callers.forget(),
                 Changed::Everything => {
                     self.feeds.forget();
-                    self.parents.forget(|_| true);
-                    self.callers.forget(|_| true);
+                    self.parents.forget();
+                    self.callers.forget();
                     self.accounts_generation.fetch_add(1, Ordering::AcqRel);
                 }
             }
         }
+    }
+}
+
+impl Weigh for Arc<Parent> {
+    fn bytes(&self) -> usize {
+        // Schemas are kept once more, as they are checked.
+        let State::Live { body, permissions, .. } = &self.record.state else { return 0 };
+        2 * body.len() + 4 * permissions.len()
+    }
+}
+
+impl Weigh for Caller {
+    fn bytes(&self) -> usize {
+        bytes_of(self.principals())
     }
 }
 

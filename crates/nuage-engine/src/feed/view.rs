@@ -6,15 +6,15 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use foldhash::HashMap;
 use nuage_model::{BucketId, Principal, Store, StoreError, Timestamp, Whose, Write};
 use sha2::{Digest, Sha256};
 
 use crate::Caller;
+use crate::cache::{Bounded, Weigh, bytes_of};
 use crate::feed::token::ViewName;
 
-/// Views remembered, beyond which all are forgotten; those of active people come back.
-const REMEMBERED_MAX: usize = 10_000;
+/// Room for views that are remembered; those that were forgotten come back from the store.
+const REMEMBERED_BYTES: usize = 16 * 1024 * 1024;
 /// How long a view that was kept is not kept again.
 const KEPT_MS: i64 = 24 * 60 * 60 * 1_000;
 
@@ -82,8 +82,19 @@ fn name_of(groups: &[Principal]) -> ViewName {
 }
 
 /// The groups that names stand for, as far as they were used lately.
-#[derive(Default)]
-pub(super) struct Views(Mutex<HashMap<Key, Known>>);
+pub(super) struct Views(Mutex<Bounded<Key, Known>>);
+
+impl Default for Views {
+    fn default() -> Self {
+        Self(Mutex::new(Bounded::new(REMEMBERED_BYTES)))
+    }
+}
+
+impl Weigh for Known {
+    fn bytes(&self) -> usize {
+        bytes_of(self.groups.iter())
+    }
+}
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
@@ -108,8 +119,9 @@ impl Views {
         name: [u8; 16],
     ) -> Option<Arc<[Principal]>> {
         let key = Key { bucket: bucket.clone(), person: person.clone(), name };
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&key).map(|known| Arc::clone(&known.groups))
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.renew(&key);
+        known.get(&key).map(|(known, _)| Arc::clone(&known.groups))
     }
 
     /// The groups under a name as the store kept them; `None` if it does not any more.
@@ -137,8 +149,9 @@ impl Views {
         now: Timestamp,
     ) -> Option<Write> {
         let key = Key { bucket: bucket.clone(), person: person.clone(), name };
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = known.get(&key).and_then(|known| known.kept);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.renew(&key);
+        let kept = known.get(&key).and_then(|(known, _)| known.kept);
         if kept.is_some_and(|kept| now.0 < kept.0.saturating_add(KEPT_MS)) {
             return None;
         }
@@ -165,9 +178,6 @@ impl Views {
 
     fn remember(&self, key: Key, known: Known) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= REMEMBERED_MAX {
-            all.clear();
-        }
         all.insert(key, known);
     }
 }

@@ -24,6 +24,7 @@ both_databases!(
     a_deleted_account_ends_its_streams,
     a_changed_password_ends_its_streams,
     a_deleted_collection_is_forgotten,
+    strangers_are_told_what_to_do_with_what_they_hold,
     a_collection_made_anew_is_another_one
 );
 
@@ -234,6 +235,27 @@ fn a_deleted_collection_is_forgotten(backend: Backend) {
     let reset = answer.status == 200 && answer.json()["reset"] == true;
     assert!(reset || answer.status == 404, "{answer}");
     assert_eq!(owner.send(Call::get(format!("{FEED}?token={token}"))).status, 404);
+}
+
+// 401 means two things to somebody who did not log in and somebody whose password is not good any
+// more: what comes before it tells them apart.
+fn strangers_are_told_what_to_do_with_what_they_hold(backend: Backend) {
+    let (server, mut owner) = accounts(backend);
+    let everyone = json!({"permissions": {"read": ["system.Everyone"]}});
+    assert_eq!(owner.send(Call::patch(COLLECTION, &everyone)).status, 200);
+    let call = Call::get(FEED).header("Accept", "application/x-ndjson");
+    let mut stranger = Reader::open(server.address(), &call);
+    let mut guest = account(&server, "guest");
+    let mut known = Reader::lines(server.address(), FEED, "guest:secret");
+    stranger.until_rest();
+    known.until_rest();
+    guest.delete(&account_path("guest"));
+    let refusal = known.news().unwrap();
+    assert_eq!((&refusal["kind"], &refusal["error"]["code"]), (&json!("refusal"), &json!(401)));
+    owner.delete(COLLECTION);
+    assert_eq!(stranger.news().unwrap()["kind"], "reset");
+    let refusal = stranger.news().unwrap();
+    assert_eq!((&refusal["kind"], &refusal["error"]["code"]), (&json!("refusal"), &json!(401)));
 }
 
 fn a_deleted_bucket_leaves_nothing_to_its_readers(backend: Backend) {
