@@ -25,7 +25,7 @@ use crate::watch::{Phase, Watch};
 const LINGER_MS: u64 = 2_000;
 
 /// How much is read at a time.
-const READ_BYTES: usize = 32 * 1024;
+const READ_BYTES: usize = 16 * 1024;
 
 /// How much is thrown away. More would pay for what was refused because it is too much.
 const LINGER_BYTES: usize = 32 * 1024 * 1024;
