@@ -2,6 +2,8 @@
 //!
 //! Source: Kinto fact sheet, sections 6 to 9.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, Method, StatusCode};
 use nuage_engine::{Change, Intent, ListIntent, OpenedList, Session};
 use nuage_http::SMALL_BYTES;
@@ -10,10 +12,10 @@ use nuage_model::{CollectionPath, Kind, Position, Query, Record, State, States, 
 use crate::Kinto;
 use crate::accounts::PASSWORD;
 use crate::call::Call;
-use crate::envelope::{BodyRules, Envelope, Purpose};
+use crate::envelope::{Envelope, Purpose};
 use crate::error::Error;
 use crate::fields::project;
-use crate::objects::{given, preconditions, shown};
+use crate::objects::{self, given, preconditions, shown};
 use crate::querystring::{ListParams, Listing, ObjectUse, Rules, parse, parse_object};
 use crate::reply::{ListReply, NextPage, Reply};
 use crate::token::{self, Token};
@@ -106,14 +108,16 @@ impl Kinto {
         call: &Call,
         collection: &CollectionPath,
     ) -> Result<Reply, Error> {
-        let rules = BodyRules {
+        let rules = objects::Rules {
+            engine: Arc::clone(&self.engine),
             kind: collection.kind(),
             purpose: Purpose::Create,
             path_id: None,
             alias: None,
-            limits: &self.engine.settings().limits,
         };
-        let envelope = Envelope::parse(&call.body, &rules);
+        let body = call.body.clone();
+        let read = move || Envelope::parse(&body, &rules.borrow());
+        let envelope = self.in_turn(session, call.body.len(), read).await?;
         let named = match &envelope {
             Ok(envelope) => envelope.id.clone(),
             Err(_) => None,

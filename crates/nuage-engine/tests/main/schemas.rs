@@ -148,3 +148,17 @@ async fn a_schema_that_would_compile_for_ever_is_refused() {
     let sentence = refused(&schema).await.expect("it is refused");
     assert!(sentence.contains("cannot be used"), "{sentence}");
 }
+
+#[tokio::test]
+async fn a_schema_at_rest_that_does_not_compile_refuses_records_at_once() {
+    let house = House::with_collection(Settings::default()).await;
+    let mut session = house.session("alice").await;
+    let schema = json!({ "schema": { "properties": { "a": { "$ref": "#/missing" } } } });
+    put(&mut session, &collection(), &schema.to_string()).await;
+    session.commit().await.unwrap();
+    let house = house.with_settings(validating());
+    for _ in 0..3 {
+        let mut session = house.session("alice").await;
+        assert_eq!(try_put(&mut session, &json!({})).await.unwrap_err(), "schema");
+    }
+}
