@@ -111,6 +111,7 @@ fn values(sql: &str) -> String {
             "ARRAY['b7'], ARRAY['c7'], ARRAY['x']".to_owned()
         }
         _ if sql.contains("FROM unnest($3::text[])") => format!("{names}, ARRAY['p1', 'p2']"),
+        _ if sql.contains("> ($2, $3)") => "ARRAY['m7', 'p1b1'], 'b7', 'c7', 100".to_owned(),
         _ if sql.contains("FROM unnest($1::text[])") => "ARRAY['m7', 'p1b1']".to_owned(),
         _ if sql.contains("> ($1, $2)") => format!("{names}, 100"),
         _ if sql.contains("AND id = $3") => format!("{names}, 'x'"),
