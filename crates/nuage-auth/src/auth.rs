@@ -134,7 +134,7 @@ impl Auth {
             match policy.kind {
                 PolicyKind::Accounts => match self.ask_accounts(policy, &attempt).await? {
                     Answer::Is(judged) => return Ok(judged),
-                    Answer::IsNot(read) => seen = Some(read),
+                    Answer::IsNot(read) => seen = read,
                 },
                 PolicyKind::Basic => {
                     let person = credentials.person(&policy.name, &self.settings.hmac_secret);
@@ -214,6 +214,10 @@ impl Auth {
         attempt: &Attempt<'_>,
     ) -> Result<Answer, AuthError> {
         let user = attempt.credentials.user();
+        // No account has such a name, and names are kept with what was found out about them.
+        if user.len() > self.engine.settings().limits.id_bytes {
+            return Ok(Answer::IsNot(None));
+        }
         let network = Network::from(attempt.peer);
         let suspect = Suspect { name: self.name_key(user), network };
         let purpose = match attempt.trust {
@@ -245,7 +249,7 @@ impl Auth {
         if live_at.is_some() || self.settings.policies.last() == Some(policy) {
             self.turns.failed(&suspect);
         }
-        Ok(Answer::IsNot((seen, generation)))
+        Ok(Answer::IsNot(Some((seen, generation))))
     }
 
     fn name_key(&self, user: &str) -> Key {
@@ -280,8 +284,9 @@ enum Reconsidered {
 enum Answer {
     /// This is all there is to say.
     Is(Option<Principal>),
-    /// Not by this account, and what the accounts' generation was before it was read.
-    IsNot((Seen, u64)),
+    /// Not by this account, if there can be one, and what the accounts' generation was before it
+    /// was read.
+    IsNot(Option<(Seen, u64)>),
 }
 
 /// The hash that an account holds. An account without one has no password that is right.

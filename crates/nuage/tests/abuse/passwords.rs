@@ -165,10 +165,10 @@ fn nothing_can_be_asked_of_a_hash(backend: Backend) {
         ("not_password=5", "not_nothing=5"),
         ("in_password=5", "in_nothing=5"),
         ("exclude_password=5", "exclude_nothing=5"),
-        ("like_password.x=5", "like_nothing.x=5"),
+        ("like_password.x=a", "like_nothing.x=a"),
     ] {
         let (one, other) = (ask(one), ask(other));
-        assert_eq!(one.0, 200);
+        assert_eq!(one.0, 200, "{}", text(&one.1));
         assert!(one == other, "{}\n{}", text(&one.1), text(&other.1));
     }
     // Nor can it be found by patching, and a body without it changes nothing of it.
