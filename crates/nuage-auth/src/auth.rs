@@ -15,6 +15,9 @@ use crate::settings::{Policy, PolicyKind, Settings, SettingsError};
 use crate::throttle::{Key, Network, Suspect, Throttle};
 use crate::turns::{Asker, Clock, Crowded, Purpose, Turns};
 
+/// Beyond this, times could not be added to others.
+const WAIT_MS_MAX: u64 = 3_600_000;
+
 /// Says who is asking.
 pub struct Auth {
     engine: Arc<Engine>,
@@ -73,7 +76,8 @@ impl Auth {
             Arc::clone(&clock),
             password::parallel(),
             limits.queued_passwords,
-            Duration::from_millis(limits.password_ms),
+            // Nobody waits for longer than a request may take, and that is not for ever either.
+            Duration::from_millis(limits.password_ms.min(limits.request_ms).min(WAIT_MS_MAX)),
         );
         let mut key = [0; 32];
         for half in key.chunks_exact_mut(16) {
