@@ -15,6 +15,9 @@ use crate::settings::{Policy, PolicyKind, Settings, SettingsError};
 use crate::throttle::{Key, Network, Suspect, Throttle};
 use crate::turns::{Asker, Clock, Crowded, Purpose, Turns};
 
+/// Beyond this, times could not be added to others.
+const WAIT_MS_MAX: u64 = 3_600_000;
+
 /// Says who is asking.
 pub struct Auth {
     engine: Arc<Engine>,
@@ -73,7 +76,8 @@ impl Auth {
             Arc::clone(&clock),
             password::parallel(),
             limits.queued_passwords,
-            Duration::from_millis(limits.password_ms),
+            // Nobody waits for longer than a request may take, and that is not for ever either.
+            Duration::from_millis(limits.password_ms.min(limits.request_ms).min(WAIT_MS_MAX)),
         );
         let mut key = [0; 32];
         for half in key.chunks_exact_mut(16) {
@@ -134,7 +138,7 @@ impl Auth {
             match policy.kind {
                 PolicyKind::Accounts => match self.ask_accounts(policy, &attempt).await? {
                     Answer::Is(judged) => return Ok(judged),
-                    Answer::IsNot(read) => seen = Some(read),
+                    Answer::IsNot(read) => seen = read,
                 },
                 PolicyKind::Basic => {
                     let person = credentials.person(&policy.name, &self.settings.hmac_secret);
@@ -223,6 +227,10 @@ impl Auth {
         attempt: &Attempt<'_>,
     ) -> Result<Answer, AuthError> {
         let user = attempt.credentials.user();
+        // No account has such a name, and names are kept with what was found out about them.
+        if user.len() > self.engine.settings().limits.id_bytes {
+            return Ok(Answer::IsNot(None));
+        }
         let network = Network::from(attempt.peer);
         let suspect = Suspect { name: self.name_key(user), network };
         let purpose = match attempt.trust {
@@ -254,7 +262,7 @@ impl Auth {
         if live_at.is_some() || self.settings.policies.last() == Some(policy) {
             self.turns.failed(&suspect);
         }
-        Ok(Answer::IsNot((seen, generation)))
+        Ok(Answer::IsNot(Some((seen, generation))))
     }
 
     fn name_key(&self, user: &str) -> Key {
@@ -289,8 +297,9 @@ enum Reconsidered {
 enum Answer {
     /// This is all there is to say.
     Is(Option<Principal>),
-    /// Not by this account, and what the accounts' generation was before it was read.
-    IsNot((Seen, u64)),
+    /// Not by this account, if there can be one, and what the accounts' generation was before it
+    /// was read.
+    IsNot(Option<(Seen, u64)>),
 }
 
 /// The hash that an account holds. An account without one has no password that is right.

@@ -13,7 +13,7 @@ use nuage_model::{Principal, RecordPath, Seq};
 
 /// Parts with a lock each.
 const SHARDS: usize = 16;
-/// Entries of a part. All parts together take some megabytes when full.
+/// Entries of a part. All parts together take some megabytes when full, 20 with the longest names.
 const ENTRIES_MAX: usize = 1_024;
 
 /// A keyed digest of credentials.

@@ -347,6 +347,17 @@ async fn unknown_people_cost_as_many_hashes_as_known_ones() {
 }
 
 #[tokio::test]
+async fn names_that_no_account_can_have_cost_nothing() {
+    let house = house(&[ACCOUNT]);
+    let name = "a".repeat(513);
+    for n in 0..30 {
+        assert_eq!(house.ask(&format!("{name}:{n}")).await, Ok(None));
+    }
+    assert_eq!(house.verifications(), 0);
+    assert_eq!(house.accounts.reads.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
 async fn imported_accounts_log_in() {
     let house = house(&[ACCOUNT]);
     let hash = "$2b$05$nYUBrUcaQtJr50iBL4YRQuql.hwfoIAmwtu1AY.JWAsy19t197WoO";
