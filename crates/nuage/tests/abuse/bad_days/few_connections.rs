@@ -20,12 +20,12 @@ fn requests_wait_for_the_connections_that_there_are() {
         let server =
             bounded_with(Backend::Sqlite, &[]).argument("--storage-url").argument(url).start();
         thread::scope(|scope| {
-            for n in 0..20 {
+            for n in 0..12 {
                 let server = &server;
                 scope.spawn(move || {
                     let mut client = server.client();
                     let id = format!("r{n}");
-                    for _ in 0..3 {
+                    for _ in 0..2 {
                         let answer = put(&mut client, &id, 10);
                         assert!(matches!(answer.status, 200 | 201), "limit {limit}: {answer}");
                         let answer = get(&mut client, &id);
