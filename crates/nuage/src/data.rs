@@ -98,7 +98,7 @@ pub(crate) async fn open_to_read(storage: &StorageSettings) -> Result<(Arc<dyn S
     match (&failed, nuage_store::look(database, storage.options.clone()).await) {
         (StoreError::Unavailable(_), Ok(store)) => {
             complain(&format!(
-                "{shown} may not be written, so it is read as it is; no server may write to it \
+                "{shown} cannot be written, so it is read as it is; no server may write to it \
                  meanwhile."
             ));
             Ok((expect_whole(store, &shown).await?, Access::ReadOnly))

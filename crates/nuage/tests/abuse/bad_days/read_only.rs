@@ -25,7 +25,7 @@ fn a_read_only_disk_is_checked_and_exported() {
     set_fault(&trigger, &format!("{EROFS} open 0"));
     let (code, words) = tool(&server, "check", &[]);
     assert_eq!(code, Some(0), "{words}");
-    assert!(words.contains("may not be written"), "{words}");
+    assert!(words.contains("cannot be written"), "{words}");
     let export = said(server.tool("export").output().unwrap());
     assert_eq!(export.0, Some(0), "{}", export.1);
     assert_eq!(export.1.matches("\"collection\":\"c\"").count(), 30);
