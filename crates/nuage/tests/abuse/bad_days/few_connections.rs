@@ -36,7 +36,8 @@ fn requests_wait_for_the_connections_that_there_are() {
         });
         assert!(eventually(super::PATIENCE, || heartbeat(&server) == 200));
         let told = server.log().matches("fewer connections than wanted").count();
-        assert!((1..=2).contains(&told), "told {told} times:\n{}", server.log());
+        let least = usize::from(limit == 3);
+        assert!((least..=2).contains(&told), "told {told} times:\n{}", server.log());
         drop(server);
         database.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
     }

@@ -50,7 +50,7 @@ fn a_backup_that_fails_leaves_nothing() {
     set_fault(&trigger, "28 write 20");
     let (code, words) = tool(&server, "backup", &["create", backup.to_str().unwrap()]);
     std::fs::remove_file(&trigger).unwrap();
-    assert_eq!(code, Some(1), "{words}");
+    assert_ne!(code, Some(0), "{words}");
     let mut after = names_in(server.data());
     after.retain(|name| !name.ends_with(".reserve"));
     assert!(after.iter().all(|name| before.contains(name)), "{after:?} were not all in {before:?}");
