@@ -82,32 +82,36 @@ pub(crate) async fn open(storage: &StorageSettings) -> Result<Arc<dyn Store>> {
 }
 
 /// Opens the database to read all of it, also on a disk or in a folder that may not be written: then
-/// it is read as it is, and whoever calls is told so.
+/// it is read as it is, which is told.
 pub(crate) async fn open_to_read(storage: &StorageSettings) -> Result<(Arc<dyn Store>, Access)> {
-    let failed = match (open(storage).await, &storage.place) {
-        (Ok(store), _) => return Ok((store, Access::Shared)),
-        (Err(error), Place::Server(_)) => return Err(error),
-        (Err(error), Place::Files(_)) => error,
+    let Place::Files(Files { database, .. }) = &storage.place else {
+        return Ok((open(storage).await?, Access::Full));
     };
-    let Place::Files(Files { database, .. }) = &storage.place else { return Err(failed) };
+    let shown = database.display().to_string();
+    let failed = match nuage_store::open(database, storage.options.clone()).await {
+        Ok(store) => return Ok((expect_whole(store, &shown).await?, Access::Full)),
+        Err(error) => error,
+    };
     // What it said first tells more than that it cannot be read either.
-    let Ok(store) = nuage_store::look(database, storage.options.clone()).await else {
-        return Err(failed);
-    };
-    complain(&format!(
-        "{} may not be written, so it is read as it is; no server may write to it meanwhile.",
-        database.display()
-    ));
-    Ok((expect_whole(store, &storage.place.to_string()).await?, Access::Alone))
+    match (&failed, nuage_store::look(database, storage.options.clone()).await) {
+        (StoreError::Unavailable(_), Ok(store)) => {
+            complain(&format!(
+                "{shown} cannot be written, so it is read as it is; no server may write to it \
+                 meanwhile."
+            ));
+            Ok((expect_whole(store, &shown).await?, Access::ReadOnly))
+        }
+        _ => Err(cannot_open(&shown, &failed)),
+    }
 }
 
-/// Who else may be at work on what was opened to be read.
+/// What may be done where the data lies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Access {
-    /// Others may write to it.
-    Shared,
-    /// It does not change, and nothing can be made beside it.
-    Alone,
+    /// Everything.
+    Full,
+    /// Nothing can be made there.
+    ReadOnly,
 }
 
 /// Opens a database file elsewhere, in the same way.

@@ -2,7 +2,7 @@
 //! cannot be reached, in sentences that say what to do.
 
 use std::error::Error as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nuage_model::StoreError;
 use tokio_postgres::config::Host;
@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::Address;
-use crate::postgres::errors::chain;
+use crate::postgres::errors::{chain, has_none_left};
 use crate::postgres::{tls, url};
 
 /// What every session is told, unless the URL says otherwise. Plans do not depend on the values
@@ -26,6 +26,10 @@ const SESSION: &str = "-c plan_cache_mode=force_generic_plan -c enable_sort=off 
 
 /// How long the servers of a URL may take together to let us in.
 const ANSWER: Duration = Duration::from_secs(20);
+
+/// How long, and how often, a server is asked again that has no connection left.
+const ROOM: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A database that can be connected to.
 #[derive(Clone)]
@@ -58,15 +62,24 @@ impl Target {
     ///
     /// A sentence that says what to do, without a full stop.
     pub(super) async fn connect(&self) -> Result<Client, StoreError> {
-        let connecting = self.config.connect(self.tls.clone());
-        let connected = tokio::time::timeout(ANSWER, connecting).await.map_err(|_| {
-            let servers = self.servers();
-            StoreError::Unavailable(format!(
-                "{servers} takes connections and does not answer: check that PostgreSQL listens \
-                 there, and that it is well"
-            ))
-        })?;
-        let (client, connection) = connected.map_err(|error| self.explain(&error))?;
+        let begun = Instant::now();
+        let (client, connection) = loop {
+            let connecting = self.config.connect(self.tls.clone());
+            let connected = tokio::time::timeout(ANSWER, connecting).await.map_err(|_| {
+                let servers = self.servers();
+                StoreError::Unavailable(format!(
+                    "{servers} takes connections and does not answer: check that PostgreSQL \
+                     listens there, and that it is well"
+                ))
+            })?;
+            match connected {
+                Ok(connected) => break connected,
+                Err(error) if has_none_left(&error) && begun.elapsed() < ROOM => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(self.explain(&error)),
+            }
+        };
         tokio::spawn(async move {
             // Whoever uses the client is told as well.
             if let Err(error) = connection.await {

@@ -63,6 +63,11 @@ impl Fault {
     }
 }
 
+/// Whether the server has no connection left, or keeps the last ones for its administrators.
+pub(super) fn has_none_left(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
+}
+
 fn tell(error: &tokio_postgres::Error) -> StoreError {
     let Some(state) = error.code() else {
         return StoreError::Unavailable(chain(error));

@@ -15,11 +15,10 @@ use deadpool_postgres::{
 use nuage_model::StoreError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::timeout_at;
-use tokio_postgres::error::SqlState;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::postgres::connect::Target;
-use crate::postgres::errors::{Fault, chain};
+use crate::postgres::errors::{Fault, chain, has_none_left};
 
 /// How long a connection is waited for before the database is told to be busy.
 const WAIT: Duration = Duration::from_secs(5);
@@ -244,11 +243,6 @@ impl Pool {
             self.connections.manager().statement_caches.clear();
         }
     }
-}
-
-/// Also where the last ones are kept for its administrators.
-fn has_none_left(error: &tokio_postgres::Error) -> bool {
-    error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
 }
 
 fn no_connection() -> StoreError {

@@ -101,6 +101,7 @@ pub(super) fn look(path: &Path) -> Result<Way, Fault> {
         return try_way(path, Way::Frozen);
     }
     match try_way(path, Way::ReadOnly) {
+        Err(fault) if fault.is_damage() => Err(fault),
         Err(Fault::Sqlite(_)) if log == Some(0) => try_way(path, Way::Frozen),
         Err(Fault::Sqlite(error)) => {
             let why = format!(

@@ -34,14 +34,11 @@ pub(crate) async fn perform(file: Option<&Path>, settings: &Settings) -> Result<
     let storage = &settings.storage;
     data::expect_database(storage)?;
     let (store, access) = data::open_to_read(storage).await?;
-    if access == Access::Alone {
-        let written = write(store.as_ref(), file).await;
-        store.close().await;
-        return written;
-    }
     let draft = Draft::new(match &storage.place {
-        Place::Files(files) => beside(&files.database, &scratch("export")),
-        Place::Server(_) => temporary(),
+        Place::Files(files) if access == Access::Full => {
+            beside(&files.database, &scratch("export"))
+        }
+        _ => temporary(),
     });
     let copied = match &storage.place {
         Place::Files(_) => store.backup(&draft.0).await.map_err(anyhow::Error::from),
@@ -84,19 +81,15 @@ fn temporary() -> PathBuf {
 async fn write_copy(copy: &Path, file: Option<&Path>, storage: &StorageSettings) -> Result<()> {
     let copy = data::open_file(copy, &storage.options).await?;
     data::take_over(&data::secrets_beside(&storage.place)?, copy.as_ref()).await?;
-    let written = write(copy.as_ref(), file).await;
-    copy.close().await;
-    written
-}
-
-async fn write(store: &dyn Store, file: Option<&Path>) -> Result<()> {
-    let records = match file {
-        Some(path) => to_file(store, path).await?,
+    let written = match file {
+        Some(path) => to_file(copy.as_ref(), path).await,
         None => {
-            let written = export(store, std::io::stdout(), false).await;
-            written.context("the export cannot be written")?
+            let written = export(copy.as_ref(), std::io::stdout(), false).await;
+            written.context("the export cannot be written")
         }
     };
+    copy.close().await;
+    let records = written?;
     let shown = file.map_or("The export".to_owned(), |path| path.display().to_string());
     complain(&format!("{shown} holds {records} records and tombstones. {}", data::CONFIDENTIAL));
     Ok(())

@@ -25,7 +25,7 @@ fn a_read_only_disk_is_checked_and_exported() {
     set_fault(&trigger, &format!("{EROFS} open 0"));
     let (code, words) = tool(&server, "check", &[]);
     assert_eq!(code, Some(0), "{words}");
-    assert!(words.contains("may not be written"), "{words}");
+    assert!(words.contains("cannot be written"), "{words}");
     let export = said(server.tool("export").output().unwrap());
     assert_eq!(export.0, Some(0), "{}", export.1);
     assert_eq!(export.1.matches("\"collection\":\"c\"").count(), 30);
@@ -50,7 +50,7 @@ fn a_backup_that_fails_leaves_nothing() {
     set_fault(&trigger, "28 write 20");
     let (code, words) = tool(&server, "backup", &["create", backup.to_str().unwrap()]);
     std::fs::remove_file(&trigger).unwrap();
-    assert_eq!(code, Some(1), "{words}");
+    assert_ne!(code, Some(0), "{words}");
     let mut after = names_in(server.data());
     after.retain(|name| !name.ends_with(".reserve"));
     assert!(after.iter().all(|name| before.contains(name)), "{after:?} were not all in {before:?}");

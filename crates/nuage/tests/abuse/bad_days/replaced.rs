@@ -91,6 +91,7 @@ fn many_heartbeats_write_once_a_second() {
         assert_eq!(heartbeat(&server), 200);
     }
     let written = (log.metadata().unwrap().len() - before) / 4096;
-    let most = begun.elapsed().as_secs() + 3;
+    // Others write as well now and then.
+    let most = 2 * begun.elapsed().as_secs() + 10;
     assert!((1..=most).contains(&written), "{written} pages for heartbeats, of at most {most}");
 }
