@@ -45,7 +45,8 @@ pub(crate) async fn perform(file: Option<&Path>, settings: &Settings) -> Result<
     copied.context("no copy could be made to export from")?;
 
     let copy = data::open_file(&draft.0, &storage.options).await?;
-    data::take_over(&data::secrets_beside(&storage.place)?, copy.as_ref()).await?;
+    let beside = data::left_beside(&storage.place, copy.as_ref()).await?;
+    data::take_over(&beside, copy.as_ref()).await?;
     let written = match file {
         Some(path) => to_file(copy.as_ref(), path).await,
         None => {

@@ -158,6 +158,12 @@ fn data_without_the_secrets_of_an_earlier_version_is_not_served_as_if_it_were_em
     let secrets = line["secrets"].as_object().unwrap().iter();
     let secrets: String = secrets.map(|(name, secret)| format!("{name} = {secret}\n")).collect();
     std::fs::write(elsewhere.join("secrets.toml"), secrets).unwrap();
+    // An import does not put others in their place.
+    let other = "{\"nuage\":\"export\",\"format\":2,\"created\":1}\n\
+                 {\"nuage\":\"secrets\",\"secrets\":{\"default_bucket_hmac_secret\":\"x\"}}\n\
+                 {\"nuage\":\"end\",\"records\":0}\n";
+    let refused = nuage_reading(other, &["import", "--data", &path]);
+    assert_end(&refused, 1, &["other secrets"]);
     drop(serve(&elsewhere));
     std::fs::remove_file(elsewhere.join("secrets.toml")).unwrap();
     assert_note(&serve(&elsewhere));
