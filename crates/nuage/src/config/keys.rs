@@ -194,7 +194,7 @@ limits! {
     batch_requests: usize, "requests in one batch";
     page_records: usize, "records in one page";
     id_bytes: usize, "length of an identifier";
-    principals: usize, "principals under one permission";
+    principals: usize, "principals under one permission, and told of one person by the root";
     members: usize, "members of one group";
     groups_of_person: usize, "groups that one person may be in, directly or through groups";
     feed_page: usize, "entries in one page of a feed";

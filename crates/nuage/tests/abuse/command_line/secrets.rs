@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nuage_testkit::backend::Backend;
 use nuage_testkit::both_databases;
@@ -13,11 +14,12 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::abuse::command_line::{assert_end, nuage, nuage_reading, run_reading, said, send};
-use crate::abuse::{bounded, bounded_with};
+use crate::abuse::{bounded, bounded_with, eventually};
 use crate::programs::program;
 
 both_databases!(an_import_brings_the_secrets);
 
+const PATIENCE: Duration = Duration::from_secs(15);
 const LOGIN: &str = "ann:1";
 const NOTE: &str = "/v1/buckets/default/collections/notes/records/n";
 
@@ -177,7 +179,8 @@ fn a_secret_that_names_other_buckets_is_told() {
     let log = tempfile::tempdir().unwrap();
     let mut server =
         bounded_with(Backend::Sqlite, &[other, token]).start_on(data.clone().into(), log);
-    assert!(server.log().contains("is not the secret that names the personal buckets"));
+    let told = || server.log().contains("is not the secret that names the personal buckets");
+    assert!(eventually(PATIENCE, told), "{}", server.log());
     assert_eq!(server.terminate().code(), Some(0));
     // Tokens may get another one at any time.
     let log = tempfile::tempdir().unwrap();
