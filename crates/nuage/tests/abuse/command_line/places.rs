@@ -163,6 +163,10 @@ fn a_variable_with_a_single_underscore_is_told() {
     check.args(["config", "check"]).env("NUAGE_HTTP_LISTEN", "0.0.0.0:80");
     let checked = run_reading("", check);
     assert_end(&checked, 0, &["$NUAGE_HTTP_LISTEN has no effect", "NUAGE_HTTP__LISTEN"]);
+    // Also by what would else work on other data than was meant.
+    let mut list = clean_command(&program().binary);
+    list.args(["user", "list", "--data", "/nowhere"]).env("NUAGE_STORAGE_PATH", "/data");
+    assert_end(&run_reading("", list), 4, &["$NUAGE_STORAGE_PATH has no effect"]);
     let setup = bounded(Backend::Sqlite).variable("NUAGE_HTTP_LISTEN", "0.0.0.0:80");
     let server = setup.start();
     let told = || server.log().contains("$NUAGE_HTTP_LISTEN has no effect");
