@@ -35,7 +35,7 @@ pub struct Limits {
     pub answers_bytes: usize,
     /// Length of an identifier. It is part of every index entry.
     pub id_bytes: usize,
-    /// Principals under one permission. Beyond that a group is the right tool: each new set of
+    /// Principals under one permission, and told of one person by a protocol's root. Beyond that a group is the right tool: each new set of
     /// readers costs one index entry a principal.
     pub principals: usize,
     /// Members of one group. Each is an index entry that is rewritten with the group.

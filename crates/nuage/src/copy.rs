@@ -101,8 +101,8 @@ impl Side {
         let storage = StorageSettings { place, options: options.clone() };
         data::expect_database(&storage)?;
         let lock = lock(&storage.place)?;
-        let beside = data::secrets_beside(&storage.place)?;
         let store = data::open(&storage).await?;
+        let beside = data::left_beside(&storage.place, &*store).await?;
         Ok(Self { place: storage.place, store, beside, _lock: lock })
     }
 

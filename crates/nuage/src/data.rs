@@ -17,8 +17,8 @@ use nuage_store::Options;
 use crate::config::{Files, Place, StorageSettings};
 pub(crate) use crate::data::exposure::exposed;
 pub(crate) use crate::data::secrets::{
-    ByName, beside as secrets_beside, kept, name_otherwise, replace as replace_secrets, secrets,
-    secrets_path, take_over,
+    ByName, kept, left_beside, name_otherwise, replace as replace_secrets, secrets, secrets_path,
+    take_over,
 };
 use crate::failure::{Exit, Failure};
 use crate::out::complain;

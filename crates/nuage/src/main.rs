@@ -81,6 +81,10 @@ fn run(cli: Cli) -> Result<()> {
             return server::serve(&config, settings).await;
         }
         logs::begin_tool(&config);
+        // Those on Kinto's settings are about serving.
+        for note in config.notes.iter().filter(|_| !config.kinto) {
+            tracing::warn!("{note}");
+        }
         match verb {
             Verb::User(verb) => users::perform(verb, &settings, json).await,
             Verb::CreateUser { username, password, create } => {

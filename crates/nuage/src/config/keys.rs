@@ -199,7 +199,7 @@ limits! {
     batch_answer_bytes: usize, "size of the answers in one batch";
     answers_bytes: usize, "size of the large answers that are held at a time, a quarter for one person";
     id_bytes: usize, "length of an identifier";
-    principals: usize, "principals under one permission";
+    principals: usize, "principals under one permission, and told of one person by the root";
     members: usize, "members of one group";
     groups_of_person: usize, "groups that one person may be in, directly or through groups";
     feed_page: usize, "entries in one page of a feed";

@@ -47,8 +47,16 @@ pub(crate) async fn kept(store: &dyn Store) -> Result<ByName, StoreError> {
     Ok(kept.collect())
 }
 
+/// The secrets of earlier versions beside the database, where it holds none itself.
+pub(crate) async fn left_beside(place: &Place, store: &dyn Store) -> Result<ByName> {
+    match kept(store).await?.is_empty() {
+        true => beside(place),
+        false => Ok(ByName::new()),
+    }
+}
+
 /// The secrets in the file of earlier versions, if it is there.
-pub(crate) fn beside(place: &Place) -> Result<ByName> {
+fn beside(place: &Place) -> Result<ByName> {
     let Place::Files(files) = place else { return Ok(ByName::new()) };
     let path = secrets_path(files);
     if !path.exists() {
@@ -76,10 +84,14 @@ pub(crate) fn beside(place: &Place) -> Result<ByName> {
 
 /// Keeps these in the database, but for those that it holds already.
 pub(crate) async fn take_over(secrets: &ByName, store: &dyn Store) -> Result<(), StoreError> {
-    for (name, secret) in secrets.iter().filter(|(name, _)| SECRETS.contains(&name.as_str())) {
+    for (name, secret) in known(secrets) {
         store.keep(name, secret).await?;
     }
     Ok(())
+}
+
+fn known(secrets: &ByName) -> impl Iterator<Item = (&String, &String)> {
+    secrets.iter().filter(|(name, _)| SECRETS.contains(&name.as_str()))
 }
 
 /// Whether what lies in the data would have other names with these.
@@ -97,7 +109,7 @@ pub(crate) fn name_otherwise(ours: &ByName, theirs: &ByName) -> bool {
 /// [`StoreError::Unsupported`] if there is anything in it.
 pub(crate) async fn replace(secrets: &ByName, store: &dyn Store) -> Result<(), StoreError> {
     let mut meta = nuage_store::copy::meta(store).await?;
-    for (name, secret) in secrets {
+    for (name, secret) in known(secrets) {
         meta.insert(format!("{KEPT}{name}"), secret.clone());
     }
     let itself = meta.get(STORE).cloned().unwrap_or_default();

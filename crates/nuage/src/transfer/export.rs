@@ -80,7 +80,8 @@ fn temporary() -> PathBuf {
 
 async fn write_copy(copy: &Path, file: Option<&Path>, storage: &StorageSettings) -> Result<()> {
     let copy = data::open_file(copy, &storage.options).await?;
-    data::take_over(&data::secrets_beside(&storage.place)?, copy.as_ref()).await?;
+    let beside = data::left_beside(&storage.place, copy.as_ref()).await?;
+    data::take_over(&beside, copy.as_ref()).await?;
     let written = match file {
         Some(path) => to_file(copy.as_ref(), path).await,
         None => {

@@ -57,6 +57,9 @@ pub(crate) async fn perform(
         Place::Server(_) => None,
     };
     let store = data::open_or_make(storage).await?;
+    // Those that name what is here already count, wherever they are.
+    let beside = data::left_beside(&storage.place, store.as_ref()).await?;
+    data::take_over(&beside, store.as_ref()).await?;
     let choice = match (keep_secrets, &lock) {
         (true, _) => Choice::Ours,
         (false, Some(_)) => Choice::TheirsIfEmpty,
@@ -66,7 +69,7 @@ pub(crate) async fn perform(
     let secrets = data::kept(store.as_ref()).await;
     store.close().await;
     let records = done?;
-    if secrets?.is_empty() && data::secrets_beside(&storage.place)?.is_empty() {
+    if secrets?.is_empty() {
         complain(&format!(
             "{shown} holds no secrets: an earlier version wrote it. So that people find their \
              personal buckets, put the secrets.toml of its server beside the data, or set \

@@ -10,8 +10,9 @@
 //!
 //! Records of one collection follow each other in the order of their positions. `timestamp` is
 //! what clients see. The secrets name personal buckets and basicauth users; the line is missing
-//! where there are none yet, and from format 1, which is read as well. The names are those of the store: the root bucket is the empty text, and
-//! buckets, collections, groups, accounts and history lie in collections such as `_groups`.
+//! where there are none yet, and from format 1, which is read as well. The names are those of the
+//! store: the root bucket is the empty text, and buckets, collections, groups, accounts and history
+//! lie in collections such as `_groups`.
 
 use nuage_model::{CollectionPath, Record, State};
 use serde::Deserialize;

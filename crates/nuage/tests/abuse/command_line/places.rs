@@ -5,6 +5,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use nuage_testkit::backend::Backend;
 use nuage_testkit::client::Call;
@@ -12,8 +13,10 @@ use nuage_testkit::server::{clean_command, free_address};
 use serde_json::json;
 
 use crate::abuse::command_line::{assert_end, nuage, nuage_reading, run_reading, said, send};
-use crate::abuse::{bounded, bounded_with};
+use crate::abuse::{bounded, bounded_with, eventually};
 use crate::programs::program;
+
+const PATIENCE: Duration = Duration::from_secs(15);
 
 #[test]
 fn a_connection_string_becomes_no_file_and_its_password_is_not_shown() {
@@ -146,10 +149,9 @@ fn data_that_everybody_may_reach_is_told_with_what_to_do() {
     std::fs::set_permissions(&data, Permissions::from_mode(0o777)).unwrap();
     std::fs::set_permissions(data.join("nuage.db"), Permissions::from_mode(0o644)).unwrap();
     server.start();
-    let log = server.log();
     let path = data.display();
     for words in [format!("chmod o-w {path}"), format!("chmod o= {path}/nuage.db")] {
-        assert!(log.contains(&words), "{log}");
+        assert!(eventually(PATIENCE, || server.log().contains(&words)), "{}", server.log());
     }
     let put = Call::put("/v1/buckets/default/collections/c/records/r", &json!({}));
     assert_eq!(send(&server, put, "a:1").status, 201);
@@ -161,8 +163,13 @@ fn a_variable_with_a_single_underscore_is_told() {
     check.args(["config", "check"]).env("NUAGE_HTTP_LISTEN", "0.0.0.0:80");
     let checked = run_reading("", check);
     assert_end(&checked, 0, &["$NUAGE_HTTP_LISTEN has no effect", "NUAGE_HTTP__LISTEN"]);
+    // Also by what would else work on other data than was meant.
+    let mut list = clean_command(&program().binary);
+    list.args(["user", "list", "--data", "/nowhere"]).env("NUAGE_STORAGE_PATH", "/data");
+    assert_end(&run_reading("", list), 4, &["$NUAGE_STORAGE_PATH has no effect"]);
     let setup = bounded(Backend::Sqlite).variable("NUAGE_HTTP_LISTEN", "0.0.0.0:80");
-    let log = setup.start().log();
-    assert!(log.contains("$NUAGE_HTTP_LISTEN has no effect"), "{log}");
+    let server = setup.start();
+    let told = || server.log().contains("$NUAGE_HTTP_LISTEN has no effect");
+    assert!(eventually(PATIENCE, told), "{}", server.log());
     assert!(!said(&checked).contains("0.0.0.0"));
 }

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nuage_testkit::backend::Backend;
 use nuage_testkit::both_databases;
@@ -13,11 +14,12 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::abuse::command_line::{assert_end, nuage, nuage_reading, run_reading, said, send};
-use crate::abuse::{bounded, bounded_with};
+use crate::abuse::{bounded, bounded_with, eventually};
 use crate::programs::program;
 
 both_databases!(an_import_brings_the_secrets);
 
+const PATIENCE: Duration = Duration::from_secs(15);
 const LOGIN: &str = "ann:1";
 const NOTE: &str = "/v1/buckets/default/collections/notes/records/n";
 
@@ -158,6 +160,12 @@ fn data_without_the_secrets_of_an_earlier_version_is_not_served_as_if_it_were_em
     let secrets = line["secrets"].as_object().unwrap().iter();
     let secrets: String = secrets.map(|(name, secret)| format!("{name} = {secret}\n")).collect();
     std::fs::write(elsewhere.join("secrets.toml"), secrets).unwrap();
+    // An import does not put others in their place.
+    let other = "{\"nuage\":\"export\",\"format\":2,\"created\":1}\n\
+                 {\"nuage\":\"secrets\",\"secrets\":{\"default_bucket_hmac_secret\":\"x\"}}\n\
+                 {\"nuage\":\"end\",\"records\":0}\n";
+    let refused = nuage_reading(other, &["import", "--data", &path]);
+    assert_end(&refused, 1, &["other secrets"]);
     drop(serve(&elsewhere));
     std::fs::remove_file(elsewhere.join("secrets.toml")).unwrap();
     assert_note(&serve(&elsewhere));
@@ -171,7 +179,8 @@ fn a_secret_that_names_other_buckets_is_told() {
     let log = tempfile::tempdir().unwrap();
     let mut server =
         bounded_with(Backend::Sqlite, &[other, token]).start_on(data.clone().into(), log);
-    assert!(server.log().contains("is not the secret that names the personal buckets"));
+    let told = || server.log().contains("is not the secret that names the personal buckets");
+    assert!(eventually(PATIENCE, told), "{}", server.log());
     assert_eq!(server.terminate().code(), Some(0));
     // Tokens may get another one at any time.
     let log = tempfile::tempdir().unwrap();
