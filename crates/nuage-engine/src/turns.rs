@@ -30,9 +30,10 @@ use foldhash::HashMap;
 use nuage_model::{Limits, Principal};
 use tokio::sync::oneshot;
 
-/// Added to the niceness of threads that work: the system gives what answers about ten times more.
+/// Added to the niceness of threads that work: the system gives what answers twice as much. More
+/// would starve them where other programs are busy.
 #[cfg(target_os = "linux")]
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 3;
 /// Schemas may refer to themselves for as deep as a body is nested.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
 /// Leading bits of an IPv6 address that are one household or machine: all others are its to choose.

@@ -27,8 +27,8 @@ use self::sentence::sentence;
 use crate::engine::Parent;
 use crate::{Crowded, EngineError, Invalid, Requester, Session, Turns, Validation};
 
-/// Time that a schema may take to compile. Two hundred patterns take 100 ms.
-const COMPILATION: Duration = Duration::from_secs(2);
+/// Time of a processor that a schema may take to compile. Two hundred patterns take 100 ms.
+const COMPILATION: Duration = Duration::from_millis(500);
 /// Larger bodies are not validated where requests are answered: to read one alone takes a
 /// millisecond.
 const QUICK_BYTES_MAX: usize = 64 * 1024;

@@ -147,7 +147,7 @@ mod in_time {
 
     #[test]
     fn others_go_on_while_somebody_has_records_validated() {
-        let server = bounded_with(Backend::Sqlite, &[]).start();
+        let server = bounded_with(Backend::Sqlite, &["limits.validation_ms=100"]).start();
         make_collection(&server, "mallory:m", "m");
         let mut definitions = Map::new();
         for n in 0..40 {

@@ -83,19 +83,18 @@ fn json_patch(path: &str, operations: Vec<Value>) -> Call {
     call
 }
 
-/// A record whose every patch is as much work as may be.
-fn patched_record(server: &Server) -> (Call, Call) {
-    make_collection(server, "mallory:m", "m");
-    let numbers: Vec<u32> = (0..60_000).collect();
-    let path = "/v1/buckets/m/collections/c/records/r";
-    let put = Call::put(path, &json!({ "data": { "a": numbers, "b": {} } }));
-    let operations: Vec<Value> = (0..500)
+/// A record, and a patch of it that is much work.
+fn patched_record(name: &str) -> (Call, Call) {
+    let numbers: Vec<u32> = (0..20_000).collect();
+    let path = format!("/v1/buckets/m/collections/c/records/{name}");
+    let put = Call::put(path.as_str(), &json!({ "data": { "a": numbers, "b": {} } }));
+    let operations: Vec<Value> = (0..200)
         .map(|n| match n % 2 {
             0 => json!({ "op": "move", "from": "/data/a", "path": "/data/b/a" }),
             _ => json!({ "op": "move", "from": "/data/b/a", "path": "/data/a" }),
         })
         .collect();
-    (put, json_patch(path, operations))
+    (put, json_patch(&path, operations))
 }
 
 #[test]
@@ -126,15 +125,22 @@ fn a_patch_that_grows_what_it_copies_is_bounded() {
 fn who_asks_for_too_much_at_a_time_is_told_to_come_back() {
     let limits = ["limits.waiting_work_own=1", "limits.waiting_work=2"];
     let server = bounded_with(Backend::Sqlite, &limits).start();
-    let (put, patch) = patched_record(&server);
-    assert_eq!(send(&mut server.client(), "mallory:m", put), 201);
+    make_collection(&server, "mallory:m", "m");
+    // Changes of one record wait for each other before they ask for a turn.
+    let mut patches = Vec::new();
+    for n in 0..12 {
+        let (put, patch) = patched_record(&n.to_string());
+        assert_eq!(send(&mut server.client(), "mallory:m", put), 201);
+        patches.push(patch);
+    }
     let statuses = std::sync::Mutex::new(Vec::new());
+    let (server, all) = (&server, &statuses);
     std::thread::scope(|scope| {
-        for _ in 0..40 {
-            scope.spawn(|| {
-                let answer = server.client().send(&patch.clone().login("mallory:m")).unwrap();
+        for patch in patches {
+            scope.spawn(move || {
+                let answer = server.client().send(&patch.login("mallory:m")).unwrap();
                 let retry_after = answer.header("Retry-After").map(str::to_owned);
-                statuses.lock().unwrap().push((answer.status, retry_after));
+                all.lock().unwrap().push((answer.status, retry_after));
             });
         }
     });
@@ -151,7 +157,8 @@ mod in_time {
     #[test]
     fn others_go_on_while_somebody_patches() {
         let server = bounded_with(Backend::Sqlite, &[]).start();
-        let (put, patch) = patched_record(&server);
+        make_collection(&server, "mallory:m", "m");
+        let (put, patch) = patched_record("r");
         assert_eq!(send(&mut server.client(), "mallory:m", put), 201);
         assert_others_go_on(&server, 8, |client, _| {
             let status = send(client, "mallory:m", patch.clone());
@@ -163,7 +170,7 @@ mod in_time {
     fn others_go_on_while_somebody_sends_large_bodies() {
         let server = bounded_with(Backend::Sqlite, &[]).start();
         make_collection(&server, "mallory:m", "m");
-        let nested = json!({ "data": { "a": vec![json!({ "b": { "c": [1, 2, 3] } }); 150_000] } });
+        let nested = json!({ "data": { "a": vec![json!({ "b": { "c": [1, 2, 3] } }); 30_000] } });
         let body = Call::put("/v1/buckets/m/collections/c/records/r", &nested);
         assert_others_go_on(&server, 4, |client, _| {
             let status = send(client, "mallory:m", body.clone());
