@@ -87,7 +87,7 @@ impl Kinto {
 
 /// The hash of the password in a body: made once, however often a change is attempted.
 #[derive(Default)]
-pub(crate) struct Hashing(Mutex<Hashes>);
+pub(crate) struct Hashing(Mutex<Option<Box<Hashes>>>);
 
 #[derive(Default)]
 struct Hashes {
@@ -99,6 +99,7 @@ impl Hashing {
     /// The hash of this password, or nothing, and then it is noted that it is wanted.
     fn hash_of(&self, password: &str) -> String {
         let mut hashes = self.lock();
+        let hashes = hashes.get_or_insert_default();
         if let Some((_, hash)) = hashes.made.as_ref().filter(|(of, _)| of == password) {
             return hash.clone();
         }
@@ -108,18 +109,18 @@ impl Hashing {
 
     /// Whether a hash is lacking: what was prepared without it must not be stored.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.lock().wanted.is_some()
+        self.lock().as_ref().is_some_and(|hashes| hashes.wanted.is_some())
     }
 
     fn take_wanted(&self) -> Option<String> {
-        self.lock().wanted.take()
+        self.lock().as_mut()?.wanted.take()
     }
 
     fn put(&self, password: String, hash: String) {
-        self.lock().made = Some((password, hash));
+        self.lock().get_or_insert_default().made = Some((password, hash));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Hashes> {
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Hashes>>> {
         // Nothing is ever half written.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -58,8 +58,8 @@ impl House {
         while let Some(done) = all.join_next().await {
             done.unwrap();
         }
-        let order = order.lock().unwrap().clone();
-        order
+        let order = order.lock().unwrap();
+        order.to_vec()
     }
 
     async fn until_waiting(&self, count: usize) {

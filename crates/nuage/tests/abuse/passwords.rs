@@ -232,7 +232,8 @@ fn guess(server: &Server, n: usize, over: &AtomicBool) {
         if over.load(Ordering::Relaxed) {
             return;
         }
-        let name = if n % 25 == 0 { format!("name{n}x{attempt}") } else { "victim".to_owned() };
+        let name =
+            if n.is_multiple_of(25) { format!("name{n}x{attempt}") } else { "victim".to_owned() };
         let call = Call::get("/v1/").login(&format!("{name}:{n}-{attempt}"));
         // Being refused is fine, and so is being cut off.
         let refused = client.send(&call).is_ok_and(|answer| answer.status == 429);
