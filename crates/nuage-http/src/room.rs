@@ -104,6 +104,7 @@ impl AsRef<[u8]> for Kept {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -395,7 +395,7 @@ fn add_history(paths: &mut Map<String, Value>) {
         "/buckets/{bucket_id}/snapshot/collections/{collection_id}@{timestamp}".to_owned(),
         json!({
             "parameters": path_parameters(&["bucket_id", "collection_id", "timestamp"]),
-            "get": secured(snapshot, Vec::new()),
+            "get": secured(snapshot, named(&["_limit", "_token"])),
         }),
     );
 }

@@ -26,6 +26,9 @@ use crate::{
 /// A boxed future: the port is used through `dyn Store`.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// The head of a collection, and how many of its records match.
+pub type Total = (Option<Head>, u64);
+
 /// Where everything is kept.
 pub trait Store: Send + Sync {
     /// The records at these paths, tombstones included, in one snapshot.
@@ -54,7 +57,7 @@ pub trait Store: Send + Sync {
     fn count_at_once<'a>(
         &'a self,
         query: &'a Query,
-    ) -> Pending<'a, Result<Option<(Option<Head>, u64)>, StoreError>>;
+    ) -> Pending<'a, Result<Option<Total>, StoreError>>;
 
     /// How many records match, whatever the limit and the position of the query, with the head of
     /// the collection in the same snapshot.

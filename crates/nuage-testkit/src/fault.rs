@@ -13,7 +13,7 @@ use nuage_model::copy::{Dump, Progress, Step};
 use nuage_model::{
     ApplyError, Ask, Batch, BucketId, CollectionPath, Finding, GroupPath, Head, Kind, Listener,
     Moment, Outcome, Page, Pending, Principal, Query, Record, RecordPath, Rows, Seq, Store,
-    StoreError, Tally, Timestamp,
+    StoreError, Tally, Timestamp, Total,
 };
 
 const NEVER: u64 = u64::MAX;
@@ -90,7 +90,7 @@ impl Store for FaultStore {
     fn count_at_once<'a>(
         &'a self,
         query: &'a Query,
-    ) -> Pending<'a, Result<Option<(Option<Head>, u64)>, StoreError>> {
+    ) -> Pending<'a, Result<Option<Total>, StoreError>> {
         self.pass(|store| store.count_at_once(query))
     }
 

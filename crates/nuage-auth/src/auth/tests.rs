@@ -13,7 +13,7 @@ use nuage_engine::{Engine, World};
 use nuage_model::{
     ApplyError, Ask, Batch, BucketId, CollectionPath, GroupPath, Head, Kind, Listener, Moment,
     Outcome, Page, Pending, Principal, Query, Readers, Record, RecordPath, Rows, Seq, State, Store,
-    StoreError, Tally, Timestamp,
+    StoreError, Tally, Timestamp, Total,
 };
 
 use crate::turns::Clock;
@@ -75,10 +75,7 @@ impl Store for Accounts {
         closed()
     }
 
-    fn count_at_once<'a>(
-        &'a self,
-        _: &'a Query,
-    ) -> Pending<'a, Result<Option<(Option<Head>, u64)>, StoreError>> {
+    fn count_at_once<'a>(&'a self, _: &'a Query) -> Pending<'a, Result<Option<Total>, StoreError>> {
         closed()
     }
 

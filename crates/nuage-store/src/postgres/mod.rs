@@ -43,7 +43,7 @@ use foldhash::fast::FixedState;
 use nuage_model::{
     ApplyError, Ask, Batch, BucketId, CollectionPath, Finding, GroupPath, Head, Kind, Listener,
     Opening, Outcome, Page, Pending, Principal, Query, Record, RecordPath, Rows, Seq, Snapshot,
-    Store, StoreError, Tally, Timestamp, Write,
+    Store, StoreError, Tally, Timestamp, Total, Write,
 };
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -184,7 +184,7 @@ impl Store for PostgresStore {
     fn count_at_once<'a>(
         &'a self,
         query: &'a Query,
-    ) -> Pending<'a, Result<Option<(Option<Head>, u64)>, StoreError>> {
+    ) -> Pending<'a, Result<Option<Total>, StoreError>> {
         Box::pin(async move {
             if !query::is_counted(query) {
                 return Ok(None);

@@ -39,7 +39,7 @@ use std::time::Duration;
 use nuage_model::{
     ApplyError, Ask, Batch, BucketId, CollectionPath, Finding, GroupPath, Head, Kind, Listener,
     Opening, Outcome, Page, Pending, Principal, Query, Record, RecordPath, Rows, Seq, Snapshot,
-    Store, StoreError, Tally, Timestamp,
+    Store, StoreError, Tally, Timestamp, Total,
 };
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -286,7 +286,7 @@ impl Store for SqliteStore {
     fn count_at_once<'a>(
         &'a self,
         query: &'a Query,
-    ) -> Pending<'a, Result<Option<(Option<Head>, u64)>, StoreError>> {
+    ) -> Pending<'a, Result<Option<Total>, StoreError>> {
         let quick = self.quickly(|c, deadline| query::count(c, query, Pace::Quick, deadline));
         Box::pin(ready(quick))
     }

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use nuage_model::{
-    ApplyError, Ask, Batch, BucketId, CollectionPath, Counted, Fate, Finding, GroupPath, Head,
-    Kind, Listener, Opening, Outcome, Page, Pending, Principal, Query, Record, RecordId,
-    RecordPath, Residents, Rows, Seq, Signature, Snapshot, Store, StoreError, Sum, Tally,
-    Timestamp, Trace, Whose, Write,
+    ApplyError, Ask, Batch, BucketId, CollectionPath, Fate, Finding, GroupPath, Head, Kind,
+    Listener, Opening, Outcome, Page, Pending, Principal, Query, Record, RecordId, RecordPath,
+    Residents, Rows, Seq, Signature, Snapshot, Store, StoreError, Sum, Tally, Timestamp, Total,
+    Trace, Whose, Write,
 };
 
 /// The rule that is broken.
@@ -246,7 +246,7 @@ impl Store for Forgetful {
     fn count_at_once<'a>(
         &'a self,
         query: &'a Query,
-    ) -> Pending<'a, Result<Option<(Option<Head>, u64)>, StoreError>> {
+    ) -> Pending<'a, Result<Option<Total>, StoreError>> {
         self.inner.count_at_once(query)
     }
 
