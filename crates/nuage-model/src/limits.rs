@@ -173,7 +173,14 @@ impl Limits {
         let full = "batch_requests records of record_bytes";
         let pairs = [
             ("body_bytes", self.body_bytes, batch, full),
-            ("bodies_bytes", self.bodies_bytes, self.body_bytes, "a body of body_bytes"),
+            // A body of somebody who is not known yet must fit into what one of them may hold:
+            // half of the quarter that all of them may.
+            (
+                "an eighth of bodies_bytes",
+                self.bodies_bytes / 8,
+                self.body_bytes,
+                "a body of body_bytes",
+            ),
             ("batch_answer_bytes", self.batch_answer_bytes, batch, full),
             (
                 "a quarter of answers_bytes",

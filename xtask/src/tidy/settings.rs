@@ -17,8 +17,6 @@ const HOLDERS: &[(&str, &str)] = &[
     ("crates/nuage-kinto/src/settings.rs", "Features"),
     ("crates/nuage-kinto/src/settings.rs", "EndOfService"),
 ];
-/// Settings that are known to have no effect, until they have one or are gone.
-const WITHOUT_EFFECT: &[&str] = &["account_hash_shown"];
 
 /// A sentence for every field that nothing reads, given the paths and texts of all files.
 pub(super) fn breaches(files: &[(String, String)]) -> Vec<String> {
@@ -34,7 +32,7 @@ pub(super) fn breaches(files: &[(String, String)]) -> Vec<String> {
         }
         let unread = fields.into_iter().filter(|field| {
             let mut rooms = files.iter().filter(|(path, _)| path != holder && is_room(path));
-            !WITHOUT_EFFECT.contains(field) && !rooms.any(|(_, text)| reads(text, field))
+            !rooms.any(|(_, text)| reads(text, field))
         });
         breaches
             .extend(unread.map(|field| {

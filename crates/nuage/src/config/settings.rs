@@ -58,7 +58,6 @@ impl Settings {
         let storage = storage(config, &mut errors);
         let kinto = kinto(config, &policies, &mut errors);
         check_listen(config, &mut errors);
-        check_bodies(config, &mut errors);
         let trusted_proxies = trusted_proxies(config, &mut errors);
         let settings = Self {
             listen: config.text("http.listen").to_owned(),
@@ -106,17 +105,6 @@ fn check_listen(config: &Config, errors: &mut Vec<String>) {
     if !parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
         let origin = &config.entry("http.listen").origin;
         errors.push(format!("{origin}: http.listen must be ADDRESS:PORT, not {listen:?}."));
-    }
-}
-
-/// A body of somebody who is not known yet must fit into what one of them may hold: half of the
-/// quarter that all of them may.
-fn check_bodies(config: &Config, errors: &mut Vec<String>) {
-    let least = config.whole("limits.body_bytes").saturating_mul(8);
-    if config.whole("limits.bodies_bytes") < least {
-        errors.push(format!(
-            "limits.bodies_bytes must be at least eight times limits.body_bytes, {least}."
-        ));
     }
 }
 

@@ -167,7 +167,7 @@ fn rules_between_settings_are_kept() {
         ("[grants]\naccount_create = ['account:a']", "account:a may create accounts but not write"),
         ("[http]\nlisten = '8888'", "http.listen must be ADDRESS:PORT"),
         ("[http]\ntrusted_proxies = ['10.0.0.0/33']", "\"10.0.0.0/33\" is neither an address"),
-        ("[limits]\nbodies_bytes = 1000000", "at least eight times limits.body_bytes"),
+        ("[limits]\nbodies_bytes = 1000000", "an eighth of bodies_bytes is too small"),
         ("[kinto]\neos = 'soon'", "must be a day such as 2030-12-31"),
         ("[kinto]\nbackoff_percentage = 101", "at most 100"),
     ];
