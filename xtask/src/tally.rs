@@ -17,6 +17,8 @@ pub(crate) struct Tally {
     pub(crate) failed: u64,
     /// Those that failed, by name. Not more than failed; fewer, if the runner did not name all.
     pub(crate) failures: Vec<Failure>,
+    /// Those that passed when they were tried once more, by name.
+    pub(crate) retried: Vec<String>,
 }
 
 /// Whose words the output is in.
@@ -48,6 +50,7 @@ impl Tally {
         self.passed += other.passed;
         self.failed += other.failed;
         self.failures.extend(other.failures);
+        self.retried.extend(other.retried);
     }
 
     /// Runs tests and counts them. A runner that fails without naming a failed test, or ends
@@ -62,7 +65,7 @@ impl Tally {
             failures.read(&line);
             unnamed.hear(&line);
         })?;
-        tally.failures = failures.end();
+        (tally.failures, tally.retried) = failures.end();
         Ok(tally.judged(ended_well, unnamed))
     }
 

@@ -38,6 +38,9 @@ impl Report {
             println!("{name}: {} passed, {} failed", tally.passed, tally.failed);
             sum.add(tally.clone());
         }
+        for name in &sum.retried {
+            println!("passed only when it was tried once more: {name}");
+        }
         for (part, failure) in self.failures() {
             println!("failed: {part}: {}", failure.name);
         }

@@ -47,6 +47,7 @@ impl Failure {
 pub(super) struct Failures {
     runner: Runner,
     found: Vec<Failure>,
+    retried: Vec<String>,
     /// Which of them the lines are about.
     about: Option<usize>,
     previous: String,
@@ -64,11 +65,20 @@ enum Turn {
     Stay,
     /// It names a failure of which nothing more is said.
     Only(String),
+    /// This one failed before, and passed when it was tried once more.
+    Passed(String),
 }
 
 impl Failures {
     pub(super) fn new(runner: Runner) -> Self {
-        Self { runner, found: Vec::new(), about: None, previous: String::new(), repeating: false }
+        Self {
+            runner,
+            found: Vec::new(),
+            retried: Vec::new(),
+            about: None,
+            previous: String::new(),
+            repeating: false,
+        }
     }
 
     pub(super) fn read(&mut self, line: &str) {
@@ -85,6 +95,11 @@ impl Failures {
         match turn {
             Turn::To(name) => self.about = Some(self.place(name)),
             Turn::Only(name) => drop(self.place(name)),
+            Turn::Passed(name) => {
+                self.about = None;
+                self.found.retain(|failure| failure.name != name);
+                self.retried.push(name);
+            }
             Turn::Away => self.about = None,
             Turn::Stay => {
                 if let Some(failure) = self.about.and_then(|at| self.found.get_mut(at)) {
@@ -95,8 +110,9 @@ impl Failures {
         line.clone_into(&mut self.previous);
     }
 
-    pub(super) fn end(self) -> Vec<Failure> {
-        self.found
+    /// Those that failed, and those that passed when they were tried once more.
+    pub(super) fn end(self) -> (Vec<Failure>, Vec<String>) {
+        (self.found, self.retried)
     }
 
     fn place(&mut self, name: String) -> usize {
@@ -168,5 +184,10 @@ fn nextest(line: &str) -> Turn {
     let Some((_, name)) = rest.split_once("] ") else { return Turn::Stay };
     // A count in brackets, in newer versions.
     let counted = name.strip_prefix('(').and_then(|name| name.split_once(") "));
-    Turn::To(counted.map_or(name, |(_, name)| name).trim().to_owned())
+    let name = counted.map_or(name, |(_, name)| name).trim().to_owned();
+    // `  TRY 2 PASS`
+    if status.starts_with("TRY") && status.ends_with("PASS") {
+        return Turn::Passed(name);
+    }
+    Turn::To(name)
 }

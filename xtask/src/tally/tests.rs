@@ -62,10 +62,32 @@ fn a_run_without_tests_or_without_reason_is_a_failure() {
 fn named(runner: Runner, output: &str, expected: &[(&str, &[&str])]) {
     let mut failures = Failures::new(runner);
     output.lines().for_each(|line| failures.read(line));
-    let found = failures.end();
+    let (found, _) = failures.end();
     let found: Vec<_> = found.iter().map(|one| (&*one.name, one.said.join("|"))).collect();
     let expected: Vec<_> = expected.iter().map(|(name, said)| (*name, said.join("|"))).collect();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn retries_of_nextest() {
+    let output = "
+  TRY 1 FAIL [   0.480s] (1/2) sample a::in_time::b
+  stdout \u{2500}\u{2500}\u{2500}
+    too slow
+  TRY 2 PASS [   0.380s] (1/2) sample a::in_time::b
+  TRY 1 FAIL [   0.480s] (2/2) sample a::in_time::c
+  TRY 2 FAIL [   0.480s] (2/2) sample a::in_time::c
+\u{2500}\u{2500}\u{2500}\u{2500}\u{2500}\u{2500}\u{2500}\u{2500}
+     Summary [   0.531s] 2 tests run: 1 passed (1 flaky), 1 failed, 0 skipped
+   FLAKY 2/2 [   0.380s] (1/2) sample a::in_time::b
+  TRY 2 FAIL [   0.480s] (2/2) sample a::in_time::c";
+    let mut failures = Failures::new(Runner::Nextest);
+    output.lines().for_each(|line| failures.read(line));
+    let (failed, retried) = failures.end();
+    let failed: Vec<_> = failed.into_iter().map(|failure| failure.name).collect();
+    assert_eq!(failed, ["sample a::in_time::c"]);
+    assert_eq!(retried, ["sample a::in_time::b"]);
+    check(Runner::Nextest, output, 1, 1);
 }
 
 #[test]
@@ -156,7 +178,7 @@ fn only_the_end_of_long_outputs_is_kept() {
     let mut failures = Failures::new(Runner::Nextest);
     failures.read("        FAIL [   0.480s] (2/4) sample long");
     (0..1_000).for_each(|n| failures.read(&format!("    line {n}")));
-    let said = &failures.end()[0].said;
+    let said = &failures.end().0[0].said;
     assert_eq!(said.len(), SAID_LINES_MAX);
     assert_eq!(said.last().map(String::as_str), Some("    line 999"));
 }
