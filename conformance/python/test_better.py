@@ -2,7 +2,7 @@
 
 import requests
 
-from harness import URL, KintoTestCase, basic_user, principal
+from harness import URL, KintoTestCase, account, basic_user, principal
 
 
 class Better(KintoTestCase):
@@ -27,6 +27,29 @@ class Better(KintoTestCase):
         )
         self.assertEqual(answer.status_code, 412)
         self.assertNotIn("salary", answer.text)
+
+    def test_weak_and_listed_tags_are_compared(self):
+        self.client.create_record(id="one", data={"a": 1})
+        record = f"{self.records}/one"
+        tag = self.send("GET", record).headers["ETag"]
+        for header, value, status in (
+            ("If-None-Match", f"W/{tag}", 304),
+            ("If-None-Match", f'"1", {tag}', 304),
+            ("If-None-Match", '"x"', 200),
+            ("If-Match", f'"1", {tag}', 200),
+            ("If-Match", f"W/{tag}", 412),
+        ):
+            answer = self.send("GET", record, headers={header: value})
+            self.assertEqual((header, value, answer.status_code), (header, value, status))
+
+    def test_no_answer_shows_the_hash_of_a_password(self):
+        name, password = account()
+        path = f"{URL}/accounts/{name}"
+        for method, data in (("GET", None), ("PATCH", {"n": 1}), ("PUT", {"password": password})):
+            body = None if data is None else {"data": data}
+            answer = self.send(method, path, auth=(name, password), json=body)
+            self.assertEqual(answer.status_code, 200)
+            self.assertNotIn("password", answer.json()["data"])
 
     def test_a_group_may_be_a_member_of_a_group(self):
         friend = basic_user()

@@ -84,7 +84,7 @@ class Preconditions(KintoTestCase):
 
     def test_malformed_preconditions_are_refused(self):
         path = f"{URL}/buckets/{self.bucket}/collections/tasks/records/one"
-        for value in ("123", 'W/"123"', '"1", "2"', '"x"'):
+        for value in ("123", "W/123", '"123'):
             answer = requests.get(
                 path, auth=self.auth, headers={"If-Match": value}, timeout=10
             )
