@@ -29,9 +29,9 @@ use crate::{Crowded, EngineError, Invalid, Requester, Session, Turns, Validation
 
 /// Time of a processor that a schema may take to compile. Two hundred patterns take 100 ms.
 const COMPILATION: Duration = Duration::from_millis(500);
-/// Larger bodies are not validated where requests are answered: to read one alone takes a
+/// Larger bodies are not read as values where requests are answered: to read one alone takes a
 /// millisecond.
-const QUICK_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const QUICK_BYTES_MAX: usize = 64 * 1024;
 
 /// Keys of a bucket whose values are schemas.
 const BUCKET_SCHEMAS: [&str; 3] = ["record:schema", "collection:schema", "group:schema"];
