@@ -104,14 +104,24 @@ impl Schemas {
         requester: &Requester,
     ) -> Result<Known, Crowded> {
         let entry = self.kept.entry(&schema.digest);
-        let compiled = entry.get_or_try_init(|| async {
-            let (text, bytes_max) = (schema.text.clone(), self.compiled_bytes_max);
-            let work = move || compile(text.get(), COMPILATION, bytes_max);
-            let (verdict, bytes) = turns.run(requester, work).await?;
+        if let Some(known) = entry.get() {
+            return Ok(Arc::clone(known));
+        }
+        let (text, bytes_max) = (schema.text.clone(), self.compiled_bytes_max);
+        let meanwhile = Arc::clone(&entry);
+        // Nobody waits for the turn of somebody else, who may have compiled it by then.
+        let work = move || match meanwhile.get() {
+            Some(known) => (Arc::clone(known), 0),
+            None => {
+                let (verdict, bytes) = compile(text.get(), COMPILATION, bytes_max);
+                (Arc::new(verdict), bytes)
+            }
+        };
+        let (known, bytes) = turns.run(requester, work).await?;
+        if entry.set(Arc::clone(&known)).is_ok() {
             self.kept.weigh(&schema.digest, bytes);
-            Ok(Arc::new(verdict))
-        });
-        compiled.await.cloned()
+        }
+        Ok(known)
     }
 }
 
