@@ -57,8 +57,9 @@ const PARENTS_BYTES: usize = 32 * 1024 * 1024;
 /// Room for the groups of callers.
 const CALLERS_BYTES: usize = 32 * 1024 * 1024;
 
-/// Locks that writers of one record queue at. Two records may share one.
-const LOCKS: usize = 1024;
+/// Locks that writers of one record queue at. Two records may share one, and one may be held while
+/// somebody waits for a turn: so many, about a megabyte, that hardly anybody else meets it.
+const LOCKS: usize = 16 * 1024;
 
 impl Engine {
     /// An engine over a store.

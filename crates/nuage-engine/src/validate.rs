@@ -29,9 +29,9 @@ use crate::{Crowded, EngineError, Invalid, Requester, Session, Turns, Validation
 
 /// Time of a processor that a schema may take to compile. Two hundred patterns take 100 ms.
 const COMPILATION: Duration = Duration::from_millis(500);
-/// Larger bodies are not validated where requests are answered: to read one alone takes a
+/// Larger bodies are not read as values where requests are answered: to read one alone takes a
 /// millisecond.
-const QUICK_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const QUICK_BYTES_MAX: usize = 64 * 1024;
 
 /// Keys of a bucket whose values are schemas.
 const BUCKET_SCHEMAS: [&str; 3] = ["record:schema", "collection:schema", "group:schema"];
@@ -104,14 +104,24 @@ impl Schemas {
         requester: &Requester,
     ) -> Result<Known, Crowded> {
         let entry = self.kept.entry(&schema.digest);
-        let compiled = entry.get_or_try_init(|| async {
-            let (text, bytes_max) = (schema.text.clone(), self.compiled_bytes_max);
-            let work = move || compile(text.get(), COMPILATION, bytes_max);
-            let (verdict, bytes) = turns.run(requester, work).await?;
+        if let Some(known) = entry.get() {
+            return Ok(Arc::clone(known));
+        }
+        let (text, bytes_max) = (schema.text.clone(), self.compiled_bytes_max);
+        let meanwhile = Arc::clone(&entry);
+        // Nobody waits for the turn of somebody else, who may have compiled it by then.
+        let work = move || match meanwhile.get() {
+            Some(known) => (Arc::clone(known), 0),
+            None => {
+                let (verdict, bytes) = compile(text.get(), COMPILATION, bytes_max);
+                (Arc::new(verdict), bytes)
+            }
+        };
+        let (known, bytes) = turns.run(requester, work).await?;
+        if entry.set(Arc::clone(&known)).is_ok() {
             self.kept.weigh(&schema.digest, bytes);
-            Ok(Arc::new(verdict))
-        });
-        compiled.await.cloned()
+        }
+        Ok(known)
     }
 }
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::access::readers;
 use crate::history::Deed;
+use crate::validate::QUICK_BYTES_MAX;
 use crate::{EngineError, Invalid, Opened, OpenedList, Ownership, Session};
 
 /// What a record becomes.
@@ -72,7 +73,7 @@ impl Session {
         let path = &opened.path;
         let kind = path.kind();
         let members = match kind {
-            Kind::Group => Some(members_of(body.text(), self.engine.settings().limits.members)?),
+            Kind::Group => Some(self.members(body.text()).await?),
             _ => None,
         };
         self.rely_on(opened);
@@ -103,6 +104,16 @@ impl Session {
             self.remember(path, deed, permissions, write).await?;
         }
         Ok(record)
+    }
+
+    async fn members(&self, body: &str) -> Result<Vec<Principal>, EngineError> {
+        let members_max = self.engine.settings().limits.members;
+        if body.len() <= QUICK_BYTES_MAX {
+            return members_of(body, members_max);
+        }
+        let body = body.to_owned();
+        let work = move || members_of(&body, members_max);
+        self.engine.turns().run(&self.requester(), work).await?
     }
 
     /// Deletes the record with all that is below it; unknown ones are told as such. What comes

@@ -1,13 +1,11 @@
 //! Compiled schemas that are kept, within a bound in bytes.
 //!
 //! They are known by the digest of their text. What does not compile is kept as its sentence, so
-//! that it is refused at once. One that is wanted by several at a time is compiled once; when whoever
-//! has it compiled leaves, the next one does. The least recently used are forgotten first.
+//! that it is refused at once. The least recently used are forgotten first.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use foldhash::HashMap;
-use tokio::sync::OnceCell;
 
 use super::compile::Compiled;
 use crate::Invalid;
@@ -34,7 +32,7 @@ struct Inner {
 }
 
 struct Entry {
-    known: Arc<OnceCell<Known>>,
+    known: Arc<OnceLock<Known>>,
     bytes: usize,
     last_use: u64,
 }
@@ -45,7 +43,7 @@ impl Kept {
     }
 
     /// Where the schema is kept, or is to be kept.
-    pub(super) fn entry(&self, digest: &Digest) -> Arc<OnceCell<Known>> {
+    pub(super) fn entry(&self, digest: &Digest) -> Arc<OnceLock<Known>> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.uses += 1;
         let now = inner.uses;

@@ -286,9 +286,7 @@ const SCHEMAS_THAT_ARE_NONE: &str = r#"
     PUT /buckets/b/collections/c | {"data": {"schema": {"pattern": "("}}}
     => 400 | {"details": [{"name": "data.schema"}]}
     PUT /buckets/b/collections/c | {"data": {"schema": {"$ref": "http://x.test/y"}}}
-    => 201
-    PUT /buckets/b/collections/c/records/r
-    => 400 | {"details": [{"name": "schema", "description": "Unresolvable: http://x.test/y"}]}
+    => 400 | {"details": [{"name": "data.schema"}]}
 "#;
 
 const SCHEMAS_OFF: &str = r#"
