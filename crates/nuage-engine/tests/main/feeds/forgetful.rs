@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use nuage_model::{
-    ApplyError, Ask, Batch, BucketId, CollectionPath, Fate, Finding, GroupPath, Head, Kind,
-    Listener, Opening, Outcome, Page, Pending, Principal, Query, Record, RecordId, RecordPath,
-    Residents, Rows, Seq, Signature, Snapshot, Store, StoreError, Sum, Tally, Timestamp, Total,
-    Trace, Whose, Write,
+    ApplyError, Ask, Batch, BucketId, CollectionPath, Counted, Fate, Finding, GroupPath, Head,
+    Kind, Listener, Opening, Outcome, Page, Pending, Principal, Query, Record, RecordId,
+    RecordPath, Residents, Rows, Seq, Signature, Snapshot, Store, StoreError, Sum, Tally,
+    Timestamp, Total, Trace, Whose, Write,
 };
 
 /// The rule that is broken.
