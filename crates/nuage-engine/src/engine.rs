@@ -161,7 +161,8 @@ impl Engine {
             None => Vec::new(),
         };
         let caller = Caller::new(user, groups.iter().map(GroupPath::principal));
-        self.callers.put(&age, key, caller.clone());
+        let bytes = caller.principals().iter().map(|name| name.as_str().len() + 64).sum();
+        self.callers.put(&age, key, caller.clone(), bytes);
         Ok(caller)
     }
 
@@ -189,7 +190,7 @@ impl Engine {
         // What is missing is looked for each time: whoever just made it in another process goes on
         // in this one.
         if let Some(parent) = &parent {
-            self.parents.put(&age, path.clone(), Arc::clone(parent));
+            self.parents.put(&age, path.clone(), Arc::clone(parent), parent.bytes());
         }
         Ok(parent)
     }
@@ -280,6 +281,11 @@ impl Parent {
 }
 
 impl Parent {
+    /// About what it takes: its text, its permissions as they were read, and its schemas again.
+    fn bytes(&self) -> usize {
+        2 * self.record.body().len() + 4 * self.record.permissions().len()
+    }
+
     /// The JSON Schemas that it holds, read once.
     pub(crate) fn schemas(&self) -> &ParentSchemas {
         self.schemas.get_or_init(|| ParentSchemas::of(self.record.body()))

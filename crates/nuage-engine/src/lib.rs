@@ -20,7 +20,6 @@ mod authorize;
 mod cache;
 mod caller;
 mod compact;
-mod deadline;
 mod engine;
 mod erase;
 mod error;

@@ -1,70 +1,87 @@
 //! JSON Schemas of buckets and collections.
 //!
 //! Source: Kinto fact sheet, section 13. A schema comes from a client and is hostile: it cannot
-//! fetch anything, its size and depth are bounded, its patterns may backtrack only so much, and
-//! it may run only so long. One that ran longer is not tried again until this process restarts.
+//! fetch anything, what it compiles to is bounded in bytes and time before it is stored
+//! (`compile`), its patterns may be compared with so much text only (`pattern`), and it may run
+//! only so long (`deadline`). Compiling, and validation that is not over at once, wait for a turn
+//! of whoever asks for them.
 
+mod compile;
+mod deadline;
+mod kept;
+mod pattern;
 mod sentence;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use jsonschema::error::ValidationErrorKind;
-use jsonschema::{PatternOptions, ValidationError, Validator};
 use nuage_model::{Body, Kind, Limits, RecordPath, Slot};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use self::compile::{Compiled, compile};
+use self::deadline::{quickly, within};
+use self::kept::{Digest, Kept, Known};
 use self::sentence::sentence;
-use crate::deadline::{watch, watched, within};
 use crate::engine::Parent;
-use crate::{EngineError, Invalid, Session, Validation};
+use crate::{Crowded, EngineError, Invalid, Requester, Session, Turns, Validation};
 
-/// Compiled schemas kept: one written to be large takes more than a megabyte. A store has few, and
-/// they are recompiled when forgotten.
-const COMPILED_MAX: usize = 128;
-/// Backtracking steps of one pattern on one string.
-const BACKTRACKS_MAX: usize = 100_000;
+/// Time of a processor that a schema may take to compile. Two hundred patterns take 100 ms.
+const COMPILATION: Duration = Duration::from_millis(500);
+/// Larger bodies are not validated where requests are answered: to read one alone takes a
+/// millisecond.
+const QUICK_BYTES_MAX: usize = 64 * 1024;
 
 /// Keys of a bucket whose values are schemas.
 const BUCKET_SCHEMAS: [&str; 3] = ["record:schema", "collection:schema", "group:schema"];
 
-/// Compiled schemas by their text.
+/// What schemas may take, and those that are compiled.
 pub(crate) struct Schemas {
     size_bytes_max: usize,
     depth_max: usize,
+    compiled_bytes_max: usize,
     time: Duration,
-    compiled: Mutex<HashMap<String, Arc<Result<Compiled, Invalid>>>>,
+    kept: Kept,
 }
 
-struct Compiled {
-    validator: Validator,
-    wants_id: bool,
-    has_references: bool,
-}
-
-/// The schemas that a bucket or a collection holds, as JSON text.
+/// The schemas that a bucket or a collection holds.
 #[derive(Debug, Default)]
-pub(crate) struct ParentSchemas(HashMap<String, Box<RawValue>>);
+pub(crate) struct ParentSchemas(HashMap<String, Schema>);
+
+/// A schema as JSON text.
+#[derive(Debug)]
+struct Schema {
+    text: Box<RawValue>,
+    digest: Digest,
+}
+
+impl Schema {
+    fn new(text: Box<RawValue>) -> Self {
+        let digest = *blake3::hash(text.get().as_bytes()).as_bytes();
+        Self { text, digest }
+    }
+
+    /// Whether it asks for anything.
+    fn is_some(text: &RawValue) -> bool {
+        text.get().starts_with('{') && text.get() != "{}"
+    }
+}
 
 impl ParentSchemas {
     pub(crate) fn of(body: &str) -> Self {
         if !body.contains("schema\"") {
             return Self::default();
         }
-        let mut keys: HashMap<String, Box<RawValue>> =
-            serde_json::from_str(body).unwrap_or_default();
-        keys.retain(|key, value| {
-            (key == "schema" || BUCKET_SCHEMAS.contains(&key.as_str()))
-                && value.get().starts_with('{')
-                && value.get() != "{}"
+        let keys: HashMap<String, Box<RawValue>> = serde_json::from_str(body).unwrap_or_default();
+        let schemas = keys.into_iter().filter(|(key, value)| {
+            (key == "schema" || BUCKET_SCHEMAS.contains(&key.as_str())) && Schema::is_some(value)
         });
-        Self(keys)
+        Self(schemas.map(|(key, text)| (key, Schema::new(text))).collect())
     }
 
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(|schema| schema.get())
+    fn get(&self, key: &str) -> Option<&Schema> {
+        self.0.get(key)
     }
 }
 
@@ -73,117 +90,87 @@ impl Schemas {
         Self {
             size_bytes_max: limits.schema_bytes,
             depth_max: limits.schema_depth,
+            compiled_bytes_max: limits.schema_compiled_bytes,
             time: Duration::from_millis(limits.validation_ms),
-            compiled: Mutex::default(),
+            kept: Kept::new(limits.schemas_compiled_bytes),
         }
     }
 
-    /// Whether a client may store this as a schema.
-    fn check_form(&self, field: &str, schema: &Value, text: &str) -> Result<(), Invalid> {
-        let invalid = |description: String| Invalid { field: format!("data.{field}"), description };
-        if text.len() > self.size_bytes_max {
-            return Err(invalid(format!("is longer than {} bytes", self.size_bytes_max)));
-        }
-        if depth(schema) > self.depth_max {
-            return Err(invalid(format!("is nested deeper than {}", self.depth_max)));
-        }
-        jsonschema::draft7::meta::validate(schema).map_err(|error| invalid(sentence(&error)))
-    }
-
-    fn compiled(&self, text: &str) -> Arc<Result<Compiled, Invalid>> {
-        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = compiled.get(text) {
-            return Arc::clone(known);
-        }
-        if compiled.len() >= COMPILED_MAX {
-            compiled.clear();
-        }
-        let entry = Arc::new(compile(text));
-        compiled.insert(text.to_owned(), Arc::clone(&entry));
-        entry
-    }
-
-    fn give_up(&self, text: &str) -> Invalid {
-        let invalid = Invalid {
-            field: "schema".to_owned(),
-            description: format!("validation took longer than {} ms", self.time.as_millis()),
-        };
-        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        compiled.insert(text.to_owned(), Arc::new(Err(invalid.clone())));
-        invalid
-    }
-
-    async fn validate(&self, text: &str, id: &str, instance: &Value) -> Result<(), Invalid> {
-        let entry = self.compiled(text);
-        let compiled = entry.as_ref().as_ref().map_err(Clone::clone)?;
-        let mut instance = instance.clone();
-        if compiled.wants_id
-            && let Value::Object(fields) = &mut instance
-        {
-            fields.insert("id".to_owned(), Value::from(id));
-        }
-        let time = self.time;
-        if !compiled.has_references {
-            let verdict = within(time, || compiled.judge(&instance));
-            return verdict.unwrap_or_else(|| Err(self.give_up(text)));
-        }
-        // This may use all the time it has: not where requests are answered.
-        let work = {
-            let entry = Arc::clone(&entry);
-            move || match entry.as_ref() {
-                Ok(compiled) => within(time, || compiled.judge(&instance)),
-                Err(invalid) => Some(Err(invalid.clone())),
-            }
-        };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(Some(verdict)) => verdict,
-            Ok(None) | Err(_) => Err(self.give_up(text)),
-        }
+    /// The schema, compiled in the requester's turn if it is not known.
+    async fn known(
+        &self,
+        schema: &Schema,
+        turns: &Turns,
+        requester: &Requester,
+    ) -> Result<Known, Crowded> {
+        let entry = self.kept.entry(&schema.digest);
+        let compiled = entry.get_or_try_init(|| async {
+            let (text, bytes_max) = (schema.text.clone(), self.compiled_bytes_max);
+            let work = move || compile(text.get(), COMPILATION, bytes_max);
+            let (verdict, bytes) = turns.run(requester, work).await?;
+            self.kept.weigh(&schema.digest, bytes);
+            Ok(Arc::new(verdict))
+        });
+        compiled.await.cloned()
     }
 }
 
-impl Compiled {
-    fn judge(&self, instance: &Value) -> Result<(), Invalid> {
-        self.validator.validate(instance).map_err(|error| Invalid {
-            field: failing_field(&error),
-            description: sentence(&error),
+/// Whether a client may store this as a schema, before it is compiled.
+fn check_form(text: &str, depth_max: usize) -> Result<(), String> {
+    let schema: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if depth(&schema) > depth_max {
+        return Err(format!("is nested deeper than {depth_max}"));
+    }
+    jsonschema::draft7::meta::validate(&schema).map_err(|error| sentence(&error))
+}
+
+/// A body to be judged.
+struct Case {
+    body: String,
+    id: String,
+    schemas: Vec<Known>,
+    /// Whose time the body is stamped with.
+    stamped_by: Option<Arc<Parent>>,
+}
+
+impl Case {
+    /// Whether it may be tried where requests are answered.
+    fn may_be_quick(&self) -> bool {
+        let is_quick = |known: &Known| known.as_ref().as_ref().is_ok_and(Compiled::may_be_quick);
+        self.body.len() <= QUICK_BYTES_MAX && self.schemas.iter().all(is_quick)
+    }
+
+    /// The body as it will be stored, if it satisfies all schemas.
+    fn judge(&self) -> Result<Body, Invalid> {
+        let mut instance: Value = serde_json::from_str(&self.body).map_err(|error| Invalid {
+            field: "data".to_owned(),
+            description: error.to_string(),
+        })?;
+        if let Value::Object(fields) = &mut instance {
+            fields.remove("schema");
+        }
+        for known in &self.schemas {
+            let compiled = known.as_ref().as_ref().map_err(Clone::clone)?;
+            if compiled.wants_id
+                && let Value::Object(fields) = &mut instance
+            {
+                let own = fields.insert("id".to_owned(), Value::from(self.id.as_str()));
+                compiled.judge(&instance)?;
+                if let Value::Object(fields) = &mut instance {
+                    match own {
+                        Some(own) => fields.insert("id".to_owned(), own),
+                        None => fields.remove("id"),
+                    };
+                }
+            } else {
+                compiled.judge(&instance)?;
+            }
+        }
+        Ok(match &self.stamped_by {
+            Some(parent) => stamped(&self.body, parent),
+            None => self.body.clone().into(),
         })
     }
-}
-
-/// The missing property, or the last step of the path that fails, or the rule if that is the whole.
-fn failing_field(error: &ValidationError<'_>) -> String {
-    if let ValidationErrorKind::Required { property: Value::String(name) } = error.kind() {
-        return name.clone();
-    }
-    let path = error.instance_path().to_string();
-    match path.rsplit('/').next() {
-        Some(last) if !last.is_empty() => last.to_owned(),
-        _ => error.kind().keyword().to_owned(),
-    }
-}
-
-fn compile(text: &str) -> Result<Compiled, Invalid> {
-    let invalid = |description: String| Invalid { field: "schema".to_owned(), description };
-    let mut schema: Value =
-        serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
-    let wants_id = schema.pointer("/properties/id").is_some();
-    if let Some(Value::Array(required)) = schema.get_mut("required") {
-        required.retain(|name| match name.as_str() {
-            Some("id") => wants_id,
-            Some(name) => name != "last_modified" && name != "schema",
-            None => true,
-        });
-    }
-    let has_references = text.contains("ef\"");
-    if !watch(&mut schema) {
-        return Err(invalid("refers to the inside of const or enum".to_owned()));
-    }
-    let patterns = PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS_MAX);
-    let validator = watched(jsonschema::options().with_pattern_options(patterns))
-        .build(&schema)
-        .map_err(|error| invalid(sentence(&error)))?;
-    Ok(Compiled { validator, wants_id, has_references })
 }
 
 /// Nesting of arrays and objects, counted without recursion.
@@ -209,10 +196,9 @@ impl Session {
         body: String,
         parents: &[(RecordPath, Arc<Parent>)],
     ) -> Result<Body, EngineError> {
-        let schemas = &self.engine.schemas;
         let kind = path.kind();
         if matches!(kind, Kind::Bucket | Kind::Collection) && body.contains("schema\"") {
-            self.check_forms(kind, &body)?;
+            self.check_schemas(kind, &body).await?;
         }
         if self.engine.settings().validation == Validation::Off {
             return Ok(body.into());
@@ -231,24 +217,30 @@ impl Session {
         if own.is_none() && bucket.is_none() {
             return Ok(body.into());
         }
-        let mut instance: Value = serde_json::from_str(&body).map_err(|error| {
-            EngineError::Invalid(Invalid {
-                field: "data".to_owned(),
-                description: error.to_string(),
-            })
-        })?;
-        if let Value::Object(fields) = &mut instance {
-            fields.remove("schema");
+        let (engine, requester) = (&self.engine, self.requester());
+        let mut schemas = Vec::new();
+        for schema in own.map(|(_, schema)| schema).into_iter().chain(bucket) {
+            let known = engine.schemas.known(schema, engine.turns(), &requester).await?;
+            if let Err(invalid) = known.as_ref() {
+                return Err(EngineError::Invalid(invalid.clone()));
+            }
+            schemas.push(known);
         }
-        let texts = own.map(|(_, schema)| schema).into_iter().chain(bucket);
-        for text in texts {
-            let verdict = schemas.validate(text, path.id.as_str(), &instance).await;
-            verdict.map_err(EngineError::Invalid)?;
+        let stamped_by = own.map(|(parent, _)| Arc::clone(parent));
+        let case = Case { body, id: path.id.as_str().to_owned(), schemas, stamped_by };
+        if case.may_be_quick()
+            && let Some(verdict) = quickly(|| case.judge())
+        {
+            return verdict.map_err(EngineError::Invalid);
         }
-        Ok(match own {
-            Some((parent, _)) => stamped(&body, parent),
-            None => body.into(),
-        })
+        let time = engine.schemas.time;
+        let work = move || within(time, || case.judge());
+        let verdict = engine.turns().run(&requester, work).await?;
+        let too_long = || Invalid {
+            field: "schema".to_owned(),
+            description: format!("validation took longer than {} ms", time.as_millis()),
+        };
+        verdict.unwrap_or_else(|| Err(too_long())).map_err(EngineError::Invalid)
     }
 
     /// Whether records of this collection are stamped with the time of its schema.
@@ -264,16 +256,33 @@ impl Session {
         Ok(parent.is_some_and(|parent| parent.schemas().get("schema").is_some()))
     }
 
-    fn check_forms(&self, kind: Kind, body: &str) -> Result<(), EngineError> {
-        let keys: HashMap<String, Box<RawValue>> = serde_json::from_str(body).unwrap_or_default();
+    /// Whether the schemas in the body of a bucket or a collection may be stored: they have the
+    /// form of schemas, and compile.
+    async fn check_schemas(&self, kind: Kind, body: &str) -> Result<(), EngineError> {
+        let mut keys: HashMap<String, Box<RawValue>> =
+            serde_json::from_str(body).unwrap_or_default();
         let names: &[&str] = if kind == Kind::Collection { &["schema"] } else { &BUCKET_SCHEMAS };
+        let (engine, requester) = (&self.engine, self.requester());
         for name in names {
-            let Some(text) = keys.get(*name) else { continue };
-            let schema: Value = serde_json::from_str(text.get()).unwrap_or_default();
-            self.engine
-                .schemas
-                .check_form(name, &schema, text.get())
-                .map_err(EngineError::Invalid)?;
+            let invalid = |description: String| {
+                EngineError::Invalid(Invalid { field: format!("data.{name}"), description })
+            };
+            let Some(text) = keys.remove(*name) else { continue };
+            let (bytes_max, depth_max) = (engine.schemas.size_bytes_max, engine.schemas.depth_max);
+            if text.get().len() > bytes_max {
+                return Err(invalid(format!("is longer than {bytes_max} bytes")));
+            }
+            let shown = text.clone();
+            let form = move || check_form(shown.get(), depth_max);
+            engine.turns().run(&requester, form).await?.map_err(invalid)?;
+            if engine.settings().validation == Validation::Off || !Schema::is_some(&text) {
+                continue;
+            }
+            let schema = Schema::new(text);
+            let known = engine.schemas.known(&schema, engine.turns(), &requester).await?;
+            if let Err(refused) = known.as_ref() {
+                return Err(invalid(refused.description.clone()));
+            }
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 //!
 //! Source: Kinto fact sheet, sections 6 to 9.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, Method, StatusCode};
 use nuage_engine::{Change, Intent, ListIntent, OpenedList, Session};
 use nuage_http::{SMALL_BYTES, Tag};
@@ -10,10 +12,10 @@ use nuage_model::{CollectionPath, Kind, Position, Query, Record, State, States, 
 use crate::Kinto;
 use crate::accounts::Password;
 use crate::call::Call;
-use crate::envelope::{BodyRules, Envelope, Purpose};
+use crate::envelope::{Envelope, Purpose};
 use crate::error::Error;
 use crate::fields::project;
-use crate::objects::{differs, given, preconditions, shown};
+use crate::objects::{self, differs, given, preconditions, shown};
 use crate::querystring::{ListParams, Listing, ObjectUse, Rules, parse, parse_object};
 use crate::reply::{ListReply, NextPage, Reply};
 use crate::token::{self, Token};
@@ -107,14 +109,16 @@ impl Kinto {
         call: &Call,
         collection: &CollectionPath,
     ) -> Result<Reply, Error> {
-        let rules = BodyRules {
+        let rules = objects::Rules {
+            engine: Arc::clone(&self.engine),
             kind: collection.kind(),
             purpose: Purpose::Create,
             path_id: None,
             alias: None,
-            limits: &self.engine.settings().limits,
         };
-        let envelope = Envelope::parse(&call.body, &rules);
+        let body = call.body.clone();
+        let read = move || Envelope::parse(&body, &rules.borrow());
+        let envelope = self.in_turn(session, call.body.len(), read).await?;
         let named = match &envelope {
             Ok(envelope) => envelope.id.clone(),
             Err(_) => None,
@@ -316,21 +320,21 @@ impl Kinto {
         next_url(&base, params, &token)
     }
 
-    /// The records with some fields only. Much of that is done elsewhere, when it is its turn.
+    /// The records with some fields only.
     async fn with_fields(
         &self,
         session: &Session,
         records: Vec<Record>,
         fields: &[String],
     ) -> Result<Vec<Record>, Error> {
-        if records.iter().map(Query::cost).sum::<usize>() < SMALL_BYTES {
+        let bytes = records.iter().map(Query::cost).sum();
+        if bytes < SMALL_BYTES {
+            // Little is left to whoever makes the answer.
             return Ok(records);
         }
         let fields = fields.to_vec();
         let work = move || records.into_iter().map(|record| projected(record, &fields)).collect();
-        let turns = session.engine().turns();
-        let done = turns.run(&session.requester(), work).await;
-        done.map_err(|crowded| self.put_off(crowded))
+        self.in_turn(session, bytes, work).await
     }
 
     /// A new identifier: short for what people name, a UUID for records.

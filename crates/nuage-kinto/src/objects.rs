@@ -3,8 +3,10 @@
 //! Source: Kinto fact sheet, sections 4 to 6, 9 and 10. The order of the checks is that of
 //! section 1: permission, shape, existence, conditions, schema.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, Method, StatusCode};
-use nuage_engine::{Change, Intent, Opened, Session};
+use nuage_engine::{Change, Engine, Intent, Opened, Session};
 use nuage_http::{Preconditions, Tag};
 use nuage_model::{CollectionPath, Kind, Permissions, Record, RecordPath, Timestamp};
 
@@ -84,7 +86,9 @@ impl Kinto {
         self.check_id(path)?;
         let conditions = conditions?;
         let rules = self.body_rules(call, path, Purpose::Replace);
-        let mut envelope = Envelope::parse(&call.body, &rules)?;
+        let body = call.body.clone();
+        let read = move || Envelope::parse(&body, &rules.borrow());
+        let mut envelope = self.in_turn(session, call.body.len(), read).await??;
         match opened.live() {
             Some(live) => {
                 let timestamp = live.timestamp();
@@ -149,20 +153,30 @@ impl Kinto {
         let header = call.headers.get("response-behavior").map(HeaderValue::as_bytes);
         let behavior = ResponseBehavior::parse(header)?;
         let rules = self.body_rules(call, path, Purpose::Change);
-        let patch = Patch::parse(negotiate::format(&call.headers), &call.body, &rules)?;
+        let (format, body) = (negotiate::format(&call.headers), call.body.clone());
+        let read = move || (Patch::parse(format, &body, &rules.borrow()), rules);
+        let (patch, rules) = self.in_turn(session, call.body.len(), read).await?;
+        let patch = patch?;
         let live = existing(&opened)?;
         let timestamp = live.timestamp();
         if conditions.if_none_match == Some(Tag::Any) || differs(conditions.if_match, timestamp) {
             return self.stale_for(session, path, live).await;
         }
-        let before = Object::parse(live.body(), usize::MAX).unwrap_or_default();
-        let current = Current {
-            id: path.id.as_str(),
-            timestamp,
-            data: &before,
-            permissions: opened.permissions(),
+        let (body, permissions) = (live.body().to_owned(), opened.permissions().clone());
+        let (place, bytes) = (path.clone(), patch.work_bytes(body.len() + call.body.len()));
+        let apply = move || {
+            let before = Object::parse(&body, usize::MAX).unwrap_or_default();
+            let current = Current {
+                id: place.id.as_str(),
+                timestamp,
+                data: &before,
+                permissions: &permissions,
+            };
+            let patched = patch.apply(&current, place.kind(), rules.borrow().limits);
+            (patched, before)
         };
-        let mut patched = patch.apply(&current, path.kind(), rules.limits)?;
+        let (patched, before) = self.in_turn(session, bytes, apply).await?;
+        let mut patched = patched?;
         let password = if patched.sends("password") { Password::Given } else { Password::Kept };
         self.prepare_account(session, call, &opened, &mut patched.data, password).await?;
         let change = Change {
@@ -249,17 +263,33 @@ impl Kinto {
         unknown.map_or(Ok(()), Err)
     }
 
-    fn body_rules<'a>(
-        &'a self,
-        call: &Call,
-        path: &'a RecordPath,
-        purpose: Purpose,
-    ) -> BodyRules<'a> {
-        BodyRules {
+    fn body_rules(&self, call: &Call, path: &RecordPath, purpose: Purpose) -> Rules {
+        Rules {
+            engine: Arc::clone(&self.engine),
             kind: path.kind(),
             purpose,
-            path_id: Some(path.id.as_str()),
+            path_id: Some(path.id.as_str().to_owned()),
             alias: call.alias.filter(|_| path.kind() == Kind::Bucket),
+        }
+    }
+}
+
+/// By what a body is judged, to take along where that happens.
+pub(crate) struct Rules {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) kind: Kind,
+    pub(crate) purpose: Purpose,
+    pub(crate) path_id: Option<String>,
+    pub(crate) alias: Option<&'static str>,
+}
+
+impl Rules {
+    pub(crate) fn borrow(&self) -> BodyRules<'_> {
+        BodyRules {
+            kind: self.kind,
+            purpose: self.purpose,
+            path_id: self.path_id.as_deref(),
+            alias: self.alias,
             limits: &self.engine.settings().limits,
         }
     }

@@ -77,6 +77,14 @@ impl Patch {
         }
     }
 
+    /// About how many bytes are moved to apply it to so many.
+    pub(crate) fn work_bytes(&self, bytes: usize) -> usize {
+        match self {
+            Self::Members(_) | Self::Merge(_) => bytes,
+            Self::Operations(operations) => bytes.saturating_mul(operations.count()),
+        }
+    }
+
     fn is_silent(&self) -> bool {
         match self {
             Self::Members(envelope) | Self::Merge(envelope) => {

@@ -6,7 +6,7 @@
 
 use http::Method;
 use nuage_auth::AuthError;
-use nuage_engine::{Attempts, CommitError, Crowded, EngineError, Resolved, Session};
+use nuage_engine::{Attempts, CommitError, Crowded, EngineError, Requester, Resolved, Session};
 use nuage_http::{Body, Held, SMALL_BYTES};
 use nuage_model::{Principal, StoreError};
 
@@ -17,6 +17,9 @@ use crate::error::{Error, Invalid};
 use crate::objects::unknown_parent;
 use crate::reply::Reply;
 use crate::routes::Endpoint;
+
+/// Bytes that are read, copied or compared in less than about a millisecond.
+const QUICK_BYTES_MAX: usize = 128 * 1024;
 
 /// A request inside a batch, or its path and what is wrong with it.
 type Subcall = Result<Call, (String, Error)>;
@@ -73,7 +76,7 @@ impl Kinto {
             _ => Attempts::default(),
         };
         let subrequests = match call.endpoint {
-            Endpoint::Batch => Some(self.read_batch(call)?),
+            Endpoint::Batch => Some(self.read_batch(call).await?),
             _ => None,
         };
         loop {
@@ -108,8 +111,18 @@ impl Kinto {
         }
     }
 
-    fn read_batch(&self, call: &Call) -> Result<Vec<Subcall>, Error> {
-        let requests = batch::parse(&call.body, &call.headers, &self.engine.settings().limits)?;
+    async fn read_batch(&self, call: &Call) -> Result<Vec<Subcall>, Error> {
+        let limits = &self.engine.settings().limits;
+        let requests = if call.body.len() <= QUICK_BYTES_MAX {
+            batch::parse(&call.body, &call.headers, limits)?
+        } else {
+            // Who asks is said by each request inside.
+            let requester = Requester::at(call.peer);
+            let (body, headers, limits) = (call.body.clone(), call.headers.clone(), limits.clone());
+            let work = move || batch::parse(&body, &headers, &limits);
+            let parsed = self.engine.turns().run(&requester, work).await;
+            parsed.map_err(|crowded| self.put_off(crowded))??
+        };
         Ok(requests.into_iter().map(|request| self.subcall(call, request)).collect())
     }
 
@@ -207,6 +220,21 @@ impl Kinto {
                 "Recursive call on /batch endpoint is forbidden.",
             ))),
         }
+    }
+
+    /// Does something with so many bytes: here if they are few, and elsewhere otherwise, when it is
+    /// the turn of whoever asks.
+    pub(crate) async fn in_turn<T: Send + 'static>(
+        &self,
+        session: &Session,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        if bytes <= QUICK_BYTES_MAX {
+            return Ok(work());
+        }
+        let done = self.engine.turns().run(&session.requester(), work).await;
+        done.map_err(|crowded| self.put_off(crowded))
     }
 
     async fn identify(&self, call: &Call) -> Result<Option<Principal>, Error> {

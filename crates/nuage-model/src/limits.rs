@@ -57,11 +57,16 @@ pub struct Limits {
     pub sort_terms: usize,
     /// Operations in one JSON Patch. Each may copy the document.
     pub patch_operations: usize,
-    /// Size of one JSON Schema. It is compiled at each change.
+    /// Size of one JSON Schema. It is compiled when it is set.
     pub schema_bytes: usize,
+    /// Size of one JSON Schema when compiled, as an upper estimate. Some 200 patterns, or a
+    /// thousand subschemas with ten properties each.
+    pub schema_compiled_bytes: usize,
+    /// Size of all compiled JSON Schemas that are kept. Others are compiled again when needed.
+    pub schemas_compiled_bytes: usize,
     /// Nesting of one JSON Schema.
     pub schema_depth: usize,
-    /// Time that the validation of one record may take. A schema can be written to be slow.
+    /// Time of a processor that the validation of one record may take. A schema can be written to be slow.
     pub validation_ms: u64,
     /// Time that one request may take once its body is here.
     pub request_ms: u64,
@@ -107,6 +112,8 @@ impl Default for Limits {
             sort_terms: 16,
             patch_operations: 1_000,
             schema_bytes: 256 * 1024,
+            schema_compiled_bytes: 32 * 1024 * 1024,
+            schemas_compiled_bytes: 128 * 1024 * 1024,
             schema_depth: 32,
             validation_ms: 500,
             request_ms: 30_000,

@@ -55,14 +55,26 @@ fn compare_present(a: &Value, b: &Value) -> Ordering {
     }
 }
 
+// Exact also between integers and fractions: sorting needs an order without contradictions.
 fn compare_numbers(a: &Number, b: &Number) -> Ordering {
-    if let (Some(a), Some(b)) = (integer(a), integer(b)) {
-        return a.cmp(&b);
+    let fraction = |number: &Number| number.as_f64().unwrap_or_default();
+    match (integer(a), integer(b)) {
+        (Some(a), Some(b)) => a.cmp(&b),
+        (Some(a), None) => compare_with_fraction(a, fraction(b)),
+        (None, Some(b)) => compare_with_fraction(b, fraction(a)).reverse(),
+        (None, None) => fraction(a).partial_cmp(&fraction(b)).unwrap_or(Ordering::Equal),
     }
-    let (a, b) = (a.as_f64().unwrap_or(f64::NAN), b.as_f64().unwrap_or(f64::NAN));
-    a.partial_cmp(&b).unwrap_or(Ordering::Equal)
+}
+
+fn compare_with_fraction(integer: i128, fraction: f64) -> Ordering {
+    let floor = fraction.floor();
+    let order = integer.cmp(&(floor as i128));
+    order.then(if fraction > floor { Ordering::Less } else { Ordering::Equal })
 }
 
 fn integer(number: &Number) -> Option<i128> {
     number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from))
 }
+
+#[cfg(test)]
+mod tests;

@@ -220,6 +220,9 @@ impl Query {
     }
 }
 
+/// Items of an array that are looked through one by one.
+const SEARCHED_MAX: usize = 16;
+
 /// A record whose body is parsed when a filter or a sort first asks for it.
 pub struct View<'a> {
     record: &'a Record,
@@ -275,10 +278,10 @@ impl Test {
             },
             Self::Has(wanted) => value.is_some() == *wanted,
             Self::Contains(items) => {
-                array(value).is_some_and(|a| items.iter().all(|i| a.iter().any(|v| same(v, i))))
+                array(value).is_some_and(|a| found(a, items).all(|is_there| is_there))
             }
             Self::ContainsAny(items) => {
-                array(value).is_some_and(|a| items.iter().any(|i| a.iter().any(|v| same(v, i))))
+                array(value).is_some_and(|a| found(a, items).any(|is_there| is_there))
             }
         }
     }
@@ -317,6 +320,20 @@ fn start_of(value: Value) -> Value {
     }
 }
 
+/// Whether each of the wanted items is in the array. A long array is sorted first: both may have
+/// very many.
+fn found<'a>(array: &'a [Value], wanted: &'a [Value]) -> impl Iterator<Item = bool> + 'a {
+    let mut sorted: Vec<&Value> = Vec::new();
+    if array.len() > SEARCHED_MAX && wanted.len() > SEARCHED_MAX {
+        sorted.extend(array);
+        sorted.sort_unstable_by(|a, b| compare(Some(a), Some(b)));
+    }
+    wanted.iter().map(move |item| match sorted.is_empty() {
+        true => array.iter().any(|value| same(value, item)),
+        false => sorted.binary_search_by(|value| compare(Some(value), Some(item))).is_ok(),
+    })
+}
+
 fn array(value: Option<&Value>) -> Option<&Vec<Value>> {
     value.and_then(Value::as_array)
 }
@@ -334,3 +351,6 @@ fn like(text: &str, pattern: &str) -> bool {
     }
     rest.ends_with(last)
 }
+
+#[cfg(test)]
+mod tests;

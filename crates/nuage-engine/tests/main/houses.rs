@@ -31,6 +31,12 @@ impl House {
         Engine::new(store, self.engine.settings().clone(), world())
     }
 
+    /// The same store under an engine that behaves otherwise.
+    pub(crate) fn with_settings(self, settings: Settings) -> Self {
+        let store = Arc::clone(self.engine.store());
+        Self { engine: Engine::new(store, settings, world()), ..self }
+    }
+
     pub(crate) async fn session(&self, user: &str) -> Session {
         let caller = self.engine.caller(Some(Principal::from(user))).await.unwrap();
         self.engine.session(caller, &Attempts::default()).await

@@ -11,6 +11,7 @@ use json_patch::{
     AddOperation, CopyOperation, MoveOperation, PatchOperation, RemoveOperation, ReplaceOperation,
     TestOperation,
 };
+use nuage_engine::is_wanted;
 use nuage_model::{Kind, Limits, Permissions, Principal};
 use serde_json::{Map, Value};
 
@@ -22,14 +23,13 @@ use crate::shape;
 
 const NAMES: &[&str] = &["test", "add", "remove", "replace", "move", "copy"];
 
-/// Each operation may move the whole object in memory: bytes times operations are bounded.
+/// Each operation may move the whole object in memory, as it has become by then: the sum is bounded.
 const WORK_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Operations in order.
 #[derive(Clone, Debug)]
 pub(crate) struct Operations {
     list: Vec<PatchOperation>,
-    body_bytes: usize,
 }
 
 impl Operations {
@@ -43,7 +43,11 @@ impl Operations {
             return Err(Error::invalid(wrong));
         }
         let list = items.into_iter().map(read_item).collect::<Result<_, _>>()?;
-        Ok(Self { list, body_bytes: body.len() })
+        Ok(Self { list })
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.list.len()
     }
 
     pub(super) fn apply(
@@ -56,10 +60,6 @@ impl Operations {
             return Err(failed("'/data' is not an object"));
         };
         let before = data.clone();
-        let bytes: usize = current.data.iter().map(|(_, raw)| raw.len()).sum();
-        if self.list.len().saturating_mul(bytes + self.body_bytes) > WORK_BYTES_MAX {
-            return Err(failed("too many operations for an object of this size"));
-        }
         data.insert("id".to_owned(), current.id.into());
         data.insert("last_modified".to_owned(), current.timestamp.0.into());
         let mut document = Map::new();
@@ -67,9 +67,17 @@ impl Operations {
         document.insert("permissions".to_owned(), permission_maps(kind, current.permissions));
         let mut document = Value::Object(document);
 
-        let mut copied_bytes = 0;
+        let mut growth = Growth { bytes: measure(&document).0, copied_bytes: 0 };
+        let mut work_bytes = 0;
         for operation in &self.list {
-            check_growth(operation, &document, limits, &mut copied_bytes)?;
+            growth.check(operation, &document, limits)?;
+            work_bytes += growth.bytes;
+            if work_bytes > WORK_BYTES_MAX {
+                return Err(failed("too many operations for an object of this size"));
+            }
+            if !is_wanted() {
+                return Err(failed("nobody waits for it"));
+            }
             json_patch::patch_unsafe(&mut document, std::slice::from_ref(operation))
                 .map_err(|error| failed(&error.kind.to_string()))?;
         }
@@ -177,33 +185,48 @@ fn permission_maps(kind: Kind, permissions: &Permissions) -> Value {
     Value::Object(known.map(|name| ((*name).to_owned(), map(name).into())).collect())
 }
 
-/// Neither deeper nothing larger than what a body may be.
-fn check_growth(
-    operation: &PatchOperation,
-    document: &Value,
-    limits: &Limits,
-    copied_bytes: &mut usize,
-) -> Result<(), Error> {
-    let (value, copied) = match operation {
-        PatchOperation::Add(AddOperation { value, .. })
-        | PatchOperation::Replace(ReplaceOperation { value, .. }) => (Some(value), false),
-        PatchOperation::Move(MoveOperation { from, .. }) => (from.resolve(document).ok(), false),
-        PatchOperation::Copy(CopyOperation { from, .. }) => (from.resolve(document).ok(), true),
-        PatchOperation::Remove(_) | PatchOperation::Test(_) => (None, false),
-    };
-    let Some(value) = value else { return Ok(()) };
-    let (bytes, depth) = measure(value);
-    // The data itself is one level down.
-    if operation.path().count() + depth > limits.json_depth + 1 {
-        return Err(failed("the result is nested too deeply"));
-    }
-    if copied {
-        *copied_bytes += bytes;
-        if *copied_bytes > limits.record_bytes {
-            return Err(failed("the result is too large"));
+/// How large the object has become, at the most.
+struct Growth {
+    bytes: usize,
+    copied_bytes: usize,
+}
+
+impl Growth {
+    /// Neither deeper nor larger than what a body may be.
+    fn check(
+        &mut self,
+        operation: &PatchOperation,
+        document: &Value,
+        limits: &Limits,
+    ) -> Result<(), Error> {
+        let (value, is_new, is_copied) = match operation {
+            PatchOperation::Add(AddOperation { value, .. })
+            | PatchOperation::Replace(ReplaceOperation { value, .. }) => (Some(value), true, false),
+            PatchOperation::Move(MoveOperation { from, .. }) => {
+                (from.resolve(document).ok(), false, false)
+            }
+            PatchOperation::Copy(CopyOperation { from, .. }) => {
+                (from.resolve(document).ok(), true, true)
+            }
+            PatchOperation::Remove(_) | PatchOperation::Test(_) => (None, false, false),
+        };
+        let Some(value) = value else { return Ok(()) };
+        let (bytes, depth) = measure(value);
+        // The data itself is one level down.
+        if operation.path().count() + depth > limits.json_depth + 1 {
+            return Err(failed("the result is nested too deeply"));
         }
+        if is_new {
+            self.bytes += bytes;
+        }
+        if is_copied {
+            self.copied_bytes += bytes;
+            if self.copied_bytes > limits.record_bytes {
+                return Err(failed("the result is too large"));
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// About how many bytes a value takes, and how deep it is nested.

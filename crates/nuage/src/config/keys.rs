@@ -208,8 +208,10 @@ limits! {
     sort_terms: usize, "keys of one order";
     patch_operations: usize, "operations in one JSON Patch";
     schema_bytes: usize, "size of one JSON Schema";
+    schema_compiled_bytes: usize, "size of one JSON Schema when compiled, as an upper estimate";
+    schemas_compiled_bytes: usize, "size of all compiled JSON Schemas that are kept";
     schema_depth: usize, "nesting of one JSON Schema";
-    validation_ms: u64, "time that the validation of one record may take";
+    validation_ms: u64, "time of a processor that the validation of one record may take";
     request_ms: u64, "time that one request may take once its body is here";
     connections: usize, "connections at a time";
     header_ms: u64, "time to send line and headers, and to keep an idle connection";
