@@ -295,21 +295,21 @@ impl Kinto {
         next_url(&base, params, &token)
     }
 
-    /// The records with some fields only. Much of that is done elsewhere, when it is its turn.
+    /// The records with some fields only.
     async fn with_fields(
         &self,
         session: &Session,
         records: Vec<Record>,
         fields: &[String],
     ) -> Result<Vec<Record>, Error> {
-        if records.iter().map(Query::cost).sum::<usize>() < SMALL_BYTES {
+        let bytes = records.iter().map(Query::cost).sum();
+        if bytes < SMALL_BYTES {
+            // Little is left to whoever makes the answer.
             return Ok(records);
         }
         let fields = fields.to_vec();
         let work = move || records.into_iter().map(|record| projected(record, &fields)).collect();
-        let turns = session.engine().turns();
-        let done = turns.run(&session.requester(), work).await;
-        done.map_err(|crowded| self.put_off(crowded))
+        self.in_turn(session, bytes, work).await
     }
 
     /// A new identifier: short for what people name, a UUID for records.

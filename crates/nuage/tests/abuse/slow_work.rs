@@ -103,7 +103,7 @@ fn a_patch_that_grows_what_it_copies_is_bounded() {
     make_collection(&server, "mallory:m", "m");
     let mut client = server.client();
     let path = "/v1/buckets/m/collections/c/records/r";
-    let data = json!({ "data": { "a": vec![0; 40_000] } });
+    let data = json!({ "data": { "a": vec![0; 10_000] } });
     assert_eq!(send(&mut client, "mallory:m", Call::put(path, &data)), 201);
     // Doubled three times, and moved to and fro as often as the number of operations allows.
     let mut operations: Vec<Value> = (0..3)
