@@ -11,7 +11,7 @@ const LOGIN: &str = "ann:1";
 const COLLECTION: &str = "/v1/buckets/b/collections/c";
 const RECORDS: &str = "/v1/buckets/b/collections/c/records";
 
-const SMALL: [&str; 13] = [
+const SMALL: [&str; 14] = [
     "limits.filter_terms=2",
     "limits.filter_values=2",
     "limits.sort_terms=2",
@@ -23,8 +23,9 @@ const SMALL: [&str; 13] = [
     "limits.id_bytes=36",
     "limits.batch_requests=2",
     "limits.json_depth=6",
-    "limits.body_bytes=2000",
-    "limits.header_bytes=2000",
+    "limits.record_bytes=2000",
+    "limits.body_bytes=21000",
+    "limits.header_bytes=10000",
 ];
 
 fn server() -> Server {
@@ -82,8 +83,14 @@ fn what_is_beyond_a_limit_is_refused_and_what_is_at_it_passes() {
     let record = |data: Value| put(&format!("{RECORDS}/s"), json!({ "data": data }));
     let id = |bytes: usize| put(&format!("{RECORDS}/{}", "i".repeat(bytes)), json!({}));
     let body = |bytes: usize| record(json!({"text": "x".repeat(bytes)}));
+    // A small record in a large body.
+    let spaced = |bytes: usize| {
+        let mut call = body(1);
+        call.body.iter_mut().for_each(|body| body.resize(bytes, b' '));
+        call
+    };
     let head = |bytes: usize| Call::get(COLLECTION).header("X-Filler", "x".repeat(bytes));
-    let cases: [(&str, Call, Call, u16); 13] = [
+    let cases: [(&str, Call, Call, u16); 14] = [
         ("filter_terms", list("a=1&b=2"), list("a=1&b=2&c=3"), 400),
         ("filter_values", list("in_a=1,2"), list("in_a=1,2,3"), 400),
         ("sort_terms", list("_sort=a,b"), list("_sort=a,b,c"), 400),
@@ -95,8 +102,9 @@ fn what_is_beyond_a_limit_is_refused_and_what_is_at_it_passes() {
         ("id_bytes", id(36), id(37), 400),
         ("batch_requests", batch(2), batch(3), 400),
         ("json_depth", record(nested(4, json!(1), "a")), record(nested(9, json!(1), "a")), 400),
-        ("body_bytes", body(1_900), body(2_100), 413),
-        ("header_bytes", head(500), head(5_000), 431),
+        ("record_bytes", body(1_800), body(2_100), 413),
+        ("body_bytes", spaced(20_000), spaced(21_100), 413),
+        ("header_bytes", head(5_000), head(20_000), 431),
     ];
     for (limit, within, beyond, refusal) in cases {
         let passed = status(&server, within);

@@ -334,11 +334,15 @@ impl Load {
     // Reads a list in pages, each from any process.
     fn page(&mut self, collection: usize) {
         let since = *self.random.pick(&[0, self.heads[collection]]);
-        let mut before = i64::MAX;
+        let (mut before, mut begun) = (i64::MAX, None);
         let mut address = Some(address(collection, since, i64::MAX, PAGE));
         while let Some(next) = address {
             let Ok(told) = self.send(Call::get(next)) else { return };
-            let list = self.note_list(&told, collection, since, before, PAGE);
+            let list = match begun {
+                None => self.note_list(&told, collection, since, before, PAGE),
+                Some(head) => self.note_later_page(&told, collection, (since, before), head),
+            };
+            begun = begun.or(told.answer.etag());
             before = list.last().map_or(before, |shown| shown.time);
             let next = told.answer.header("Next-Page");
             address = next.map(|next| next[next.find("/v1/").unwrap()..].to_owned());
@@ -372,13 +376,32 @@ impl Load {
         let head = told.answer.etag().unwrap();
         let shown = shown(&told.answer);
         self.heads[collection] = self.heads[collection].max(head);
-        // A page that follows is told from the first by what is before it, and asks for what the
-        // first did.
         let tombstones = told.tombstones;
         let list =
             List { collection, head, since, before, limit, tombstones, shown: shown.clone() };
         self.note(told, What::Listed(list));
         shown
+    }
+
+    // All pages tell the head of the first: whoever polls from it later misses nothing. Of which
+    // moment a later page is, it does not say; what it shows was so in that moment.
+    fn note_later_page(
+        &mut self,
+        told: &Told,
+        collection: usize,
+        (since, before): (i64, i64),
+        head: i64,
+    ) -> Vec<Shown> {
+        assert_eq!((told.answer.status, told.answer.etag()), (200, Some(head)), "{}", told.answer);
+        let all = shown(&told.answer);
+        assert!(all.len() <= PAGE && all.is_sorted_by(|a, b| a.time > b.time), "{all:?}");
+        assert!(all.iter().all(|one| one.time > since && one.time < before), "{all:?}");
+        for one in &all {
+            let place = Place { collection, record: one.record };
+            let found = one.token.map(|token| Version { time: one.time, token });
+            self.note(told, What::Read { place, found });
+        }
+        all
     }
 
     // Asks for the head and the number of records.
