@@ -59,6 +59,7 @@ const CASES: &[(&str, Case)] = cases![
     removing::what_comes_after_a_flush_is_all_new,
     asking::newest_first_and_oldest_first,
     asking::pages_say_whether_others_follow,
+    asking::pages_cut_by_bytes_leave_nothing_out,
     asking::tombstones_are_shown_when_asked_for,
     asking::chosen_times_are_listed_in_their_place,
     asking::readers_see_what_names_them,

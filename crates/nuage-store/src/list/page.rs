@@ -45,17 +45,25 @@ pub(crate) struct Best<'q> {
     kept: Vec<(Position, Record)>,
     bytes: usize,
     more: bool,
+    /// What did not fit once, nor anything after it, is on this page: a small record that
+    /// comes later in the order must not take the place of one that was left out.
+    end: Option<Position>,
 }
 
 impl<'q> Best<'q> {
     pub(crate) fn new(query: &'q Query) -> Self {
-        Self { query, kept: Vec::new(), bytes: 0, more: false }
+        Self { query, kept: Vec::new(), bytes: 0, more: false, end: None }
     }
 
     /// Keeps the record as long as it may be among the first.
     pub(crate) fn push(&mut self, record: Record) {
-        self.bytes += Query::cost(&record);
         let position = self.query.position(&View::new(&record));
+        let end = self.end.as_ref();
+        if end.is_some_and(|end| self.query.compare_positions(&position, end).is_ge()) {
+            self.more = true;
+            return;
+        }
+        self.bytes += Query::cost(&record);
         self.kept.push((position, record));
         let too_many = self.kept.len() > self.query.limit.saturating_mul(2).max(64);
         if too_many || self.bytes > self.query.limit_bytes.saturating_mul(2).max(PAGE_BYTES) {
@@ -69,12 +77,14 @@ impl<'q> Best<'q> {
         (self.kept.into_iter().map(|(_, record)| record).collect(), self.more)
     }
 
-    // What lies beyond the cut stays beyond it, whatever comes before it later.
     fn cut(&mut self) {
         let query = self.query;
         self.kept.sort_unstable_by(|(a, _), (b, _)| query.compare_positions(a, b));
         let (fitting, bytes) = query.page(self.kept.iter().map(|(_, record)| record));
-        self.more |= fitting < self.kept.len();
+        if let Some((beyond, _)) = self.kept.get(fitting) {
+            self.end = Some(beyond.clone());
+            self.more = true;
+        }
         self.kept.truncate(fitting);
         self.bytes = bytes;
     }

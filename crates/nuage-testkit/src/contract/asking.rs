@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nuage_model::{
     CollectionPath, Direction, Field, Filter, GroupPath, Kind, Query, RecordPath, Scope, Sort,
-    States, Store, Tally, Test, Write,
+    States, Store, Tally, Test, View, Write,
 };
 use serde_json::Value;
 
@@ -61,6 +61,36 @@ pub(super) async fn pages_say_whether_others_follow(store: Arc<dyn Store>) {
     let rest = Query { after, ..Query::all(posts, 1) };
     let page = list(&store, &rest).await;
     assert_eq!((page.records[0].id.as_str(), page.more), ("a", true));
+}
+
+/// Large records in the order of a field, and small ones behind them, which would fit into what
+/// the large ones leave of a page.
+pub(super) async fn pages_cut_by_bytes_leave_nothing_out(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let large = "x".repeat(900_000);
+    let mut expected = Vec::new();
+    for (time, order) in [90, 4, 2, 5, 0, 91, 3, 1, 92].into_iter().enumerate() {
+        let text = if order < 90 { large.as_str() } else { "" };
+        let body = format!(r#"{{"order":{order},"text":"{text}"}}"#);
+        let id = format!("r{order:02}");
+        apply(&store, NOW + time as i64, vec![put(&posts.record(id.as_str()), &body)]).await;
+        expected.push(id);
+    }
+    expected.sort();
+    let order =
+        Sort { field: Field::Body(vec!["order".to_owned()]), direction: Direction::Ascending };
+    for limit_bytes in [1_000_000, 2_000_000, 4_000_000] {
+        let sort = vec![order.clone(), ASCENDING];
+        let mut query = Query { sort, limit_bytes, ..Query::all(posts.clone(), 100) };
+        let mut told = Vec::new();
+        loop {
+            let page = list(&store, &query).await;
+            told.extend(page.records.iter().map(|record| record.id.as_str().to_owned()));
+            let Some(last) = page.records.last().filter(|_| page.more) else { break };
+            query.after = Some(query.position(&View::new(last)));
+        }
+        assert_eq!(told, expected, "pages of {limit_bytes} bytes");
+    }
 }
 
 pub(super) async fn tombstones_are_shown_when_asked_for(store: Arc<dyn Store>) {
