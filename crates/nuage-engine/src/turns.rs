@@ -138,7 +138,8 @@ impl Turns {
     pub async fn wait(&self, requester: &Requester) -> Result<Turn, Crowded> {
         let turn = self.line.enter(requester)?;
         self.line.serve();
-        Ok(turn.await.expect("a queue outlives those who wait in it"))
+        // Whoever has most waiting is put off when others find no place.
+        turn.await.map_err(|_| Crowded::Requester)
     }
 
     /// Does something when it is its turn, elsewhere than where requests are answered. A panic in
@@ -232,7 +233,7 @@ impl Line {
         if state.waiting_count >= self.places.waiting {
             state.forget_left();
         }
-        if state.waiting_count >= self.places.waiting {
+        if state.waiting_count >= self.places.waiting && !state.put_off_longest(requester) {
             return Err(Crowded::Everybody);
         }
         let own = state.waiting.get(requester).map_or(0, VecDeque::len);
@@ -283,6 +284,21 @@ impl Line {
 }
 
 impl State {
+    /// Makes room for somebody by putting off what came last of whoever has most waiting. False if
+    /// nobody has clearly more than the one who comes.
+    fn put_off_longest(&mut self, newcomer: &Requester) -> bool {
+        let own = self.waiting.get(newcomer).map_or(0, VecDeque::len);
+        let longest = self.waiting.values_mut().max_by_key(|queue| queue.len());
+        match longest {
+            Some(queue) if queue.len() > own + 1 => {
+                queue.pop_back();
+                self.waiting_count -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// The first in a queue that still waits. Whoever has others waiting goes to the end of the
     /// order, who must have been taken out of it.
     fn take_first(&mut self, requester: &Requester) -> Option<oneshot::Sender<Turn>> {

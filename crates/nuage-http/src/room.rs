@@ -49,6 +49,8 @@ impl Room {
         let mut taken = self.0.taken();
         let own = taken.by.get(holder).copied().unwrap_or(0);
         if taken.bytes + bytes > self.0.bytes_max || own + bytes > self.0.bytes_max / 4 {
+            drop(taken);
+            tracing::warn!(holder, "too many large answers wait to be taken");
             return None;
         }
         taken.bytes += bytes;

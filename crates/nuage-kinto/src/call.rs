@@ -1,6 +1,7 @@
 //! One request of this protocol: alone, or inside a batch.
 
 use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -29,6 +30,8 @@ pub(crate) struct Call {
     /// Where room for a large answer is taken.
     pub(crate) room: Room,
     pub(crate) hashing: Hashing,
+    /// Whether its page token of a list deletion was used: once, however often it is attempted.
+    pub(crate) spent: AtomicBool,
 }
 
 /// Where a request came from.
@@ -54,6 +57,7 @@ impl Call {
             stopping: self.stopping.clone(),
             room: self.room.clone(),
             hashing: Hashing::default(),
+            spent: AtomicBool::default(),
         }
     }
 }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use nuage_engine::{FeedPage, Session};
-use nuage_http::{Body, Response};
+use nuage_http::{Body, Held, Response};
 use nuage_model::CollectionPath;
 use tokio::time::{Instant, sleep};
 
@@ -59,15 +59,15 @@ impl Kinto {
         Ok(Reply::Feed(Box::new(ask)))
     }
 
-    /// Answers with a page, or with a stream of them.
-    pub(crate) async fn feed(&self, ask: Ask) -> Response {
-        match self.begin_feed(ask).await {
+    /// Answers with a page and the room that it holds, or with a stream of them.
+    pub(crate) async fn feed(&self, ask: Ask, held: &mut Vec<Held>) -> Response {
+        match self.begin_feed(ask, held).await {
             Ok(response) => response,
             Err(error) => error.to_response().map(Body::Whole),
         }
     }
 
-    async fn begin_feed(&self, ask: Ask) -> Result<Response, Error> {
+    async fn begin_feed(&self, ask: Ask, held: &mut Vec<Held>) -> Result<Response, Error> {
         let mut token = ask.token.clone();
         let mut first = None;
         if let Some(min) = ask.min {
@@ -85,15 +85,16 @@ impl Kinto {
             },
         };
         let (kind, body) = match ask.shape {
-            Shape::Page => return self.answer_page(ask, watcher, first).await,
+            Shape::Page => return self.answer_page(ask, watcher, first, held).await,
             Shape::Events => ("text/event-stream", stream::Shape::Events),
             Shape::Lines => ("application/x-ndjson", stream::Shape::Lines),
         };
         let silence = Duration::from_millis(self.engine.settings().limits.feed_wait_ms.max(1));
-        let rules = stream::Rules { shape: body, gzip: ask.gzip, silence };
+        let gzip = ask.gzip;
+        let rules = stream::Rules { shape: body, silence, ask };
         let mut response =
             Response::new(Body::stream(move |pieces| stream::run(pieces, watcher, first, rules)));
-        set_headers(response.headers_mut(), kind, ask.gzip);
+        set_headers(response.headers_mut(), kind, gzip);
         Ok(response)
     }
 
@@ -104,6 +105,7 @@ impl Kinto {
         ask: Ask,
         mut watcher: Watcher,
         mut page: FeedPage,
+        held: &mut Vec<Held>,
     ) -> Result<Response, Error> {
         let until = Instant::now() + ask.wait.unwrap_or_default().min(self.patience());
         while ask.wait.is_some() && is_quiet(&page) {
@@ -114,6 +116,7 @@ impl Kinto {
             }
         }
         let text = text::page(page);
+        held.push(ask.hold(text.len()).ok_or_else(|| self.later())?);
         let mut response = Response::new(Body::Whole(Bytes::from(text)));
         set_headers(response.headers_mut(), "application/json", false);
         Ok(response)

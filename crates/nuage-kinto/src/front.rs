@@ -8,11 +8,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, EXPIRES, HOST, LOCATION,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPIRES,
+    HOST, LOCATION, TRANSFER_ENCODING,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use nuage_http::{Body, Facet, Peer, Pending, Refusal, Request, Standing, http_date, takes_gzip};
+use nuage_http::{
+    Body, Facet, Held, Peer, Pending, Refusal, Request, Standing, http_date, takes_gzip,
+};
 use nuage_model::{CollectionPath, Kind, RecordPath, Timestamp};
 use percent_encoding::percent_decode_str;
 
@@ -37,9 +40,16 @@ impl Facet for Kinto {
         Box::pin(async move {
             let asked = Asked::of(request.method(), request.uri().path(), request.headers());
             let gzip = *request.method() != Method::HEAD && takes_gzip(request.headers());
-            let mut response = self.enter(request).await;
+            let mut held = Vec::new();
+            let mut response = self.enter(request, &mut held).await;
             self.headers.finish(&asked, &mut response);
-            if gzip { self.compress(response).await } else { response }
+            if gzip {
+                response = self.compress(response).await;
+            }
+            response.map(|body| match body {
+                Body::Whole(bytes) => Body::Whole(Held::keep(held, bytes)),
+                stream => stream,
+            })
         })
     }
 
@@ -62,7 +72,10 @@ impl Facet for Kinto {
     }
 
     fn standing(&self, request: &Parts) -> Standing {
-        if matches!(request.uri.path(), "/v1/__lbheartbeat__" | "/v1/__heartbeat__") {
+        let is_check = matches!(request.uri.path(), "/v1/__lbheartbeat__" | "/v1/__heartbeat__")
+            && matches!(request.method, Method::GET | Method::HEAD);
+        // A check has no body, which could take its time.
+        if is_check && !has_body(&request.headers) {
             return Standing::Vital;
         }
         let authorization = request.headers.get(AUTHORIZATION);
@@ -71,14 +84,20 @@ impl Facet for Kinto {
     }
 }
 
+/// Whether a body follows these headers. RFC 9112, section 6.3.
+fn has_body(headers: &HeaderMap) -> bool {
+    let length = headers.get(CONTENT_LENGTH);
+    headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
+}
+
 impl Kinto {
-    async fn enter(&self, request: Request) -> nuage_http::Response {
+    async fn enter(&self, request: Request, held: &mut Vec<Held>) -> nuage_http::Response {
         if let Some(gone) = self.end_of_service() {
             return gone.to_response().map(Body::Whole);
         }
         let (parts, body) = request.into_parts();
         match self.route(parts, body) {
-            Ok(Route::Call(call)) => self.run(&call).await,
+            Ok(Route::Call(call)) => self.run(&call, held).await,
             Ok(Route::Answer(response)) => response.map(Body::Whole),
             Err(error) => error.to_response().map(Body::Whole),
         }
@@ -134,6 +153,7 @@ impl Kinto {
             place: Place::Alone,
             alias: None,
             hashing: Default::default(),
+            spent: Default::default(),
         }))
     }
 
@@ -181,6 +201,7 @@ impl Kinto {
                 room: batch.room.clone(),
                 alias: None,
                 hashing: Default::default(),
+                spent: Default::default(),
             }),
         }
     }

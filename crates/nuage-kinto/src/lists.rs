@@ -3,6 +3,7 @@
 //! Source: Kinto fact sheet, sections 6 to 9.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use http::{HeaderValue, Method, StatusCode};
 use nuage_engine::{Change, Intent, ListIntent, OpenedList, Session};
@@ -191,15 +192,27 @@ impl Kinto {
             return Ok(Reply::Stale { existing: None, timestamp: Some(head.timestamp) });
         }
         let mut query = query(&list, &params);
+        let mut nonce = None;
         if let Some(text) = &params.token {
             let token = self.tokens.decode(text, &token::order(&query.sort))?;
-            let nonce = token.nonce.as_deref().ok_or_else(token::invalid)?;
-            self.nonces.spend(nonce, session.engine().now())?;
+            let spent = token.nonce.ok_or_else(token::invalid)?;
+            if !call.spent.load(Ordering::Relaxed) {
+                self.nonces.spend(&spent, session.engine().now())?;
+                call.spent.store(true, Ordering::Relaxed);
+            }
+            nonce = Some(spent);
             query.after = Some(token.position);
         }
         query.states = States::Live;
         let deleted = session.delete_list(&list, query.clone(), asked.last_modified).await;
-        let (records, last) = deleted.map_err(|error| self.refusal(session, error))?;
+        let (records, last) = deleted.map_err(|error| {
+            // Nothing was deleted: the same may be asked again.
+            if let Some(nonce) = nonce {
+                self.nonces.give_back(&nonce);
+                call.spent.store(false, Ordering::Relaxed);
+            }
+            self.refusal(session, error)
+        })?;
         let timestamp = records.last().map_or(head.timestamp, |record| Timestamp(record.seq.0));
         let next_page = last.as_ref().map(|_| {
             let nonce = self.nonces.issue(session.engine());

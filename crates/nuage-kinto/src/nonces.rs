@@ -30,6 +30,11 @@ impl Nonces {
         format!("{}-{}", engine.now(), engine.new_id())
     }
 
+    /// Takes back that a nonce was used: nothing was deleted with it.
+    pub(crate) fn give_back(&self, nonce: &str) {
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner).remove(nonce);
+    }
+
     /// Uses a nonce; 400 if it was used or is too old.
     pub(crate) fn spend(&self, nonce: &str, now: Timestamp) -> Result<(), Error> {
         let refused = || {

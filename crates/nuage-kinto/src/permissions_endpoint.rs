@@ -25,6 +25,8 @@ use crate::token;
 
 /// Records and collections that are looked at for one page, and that are sorted as a whole.
 const LOOKS: usize = 2_000;
+/// Bytes of JSON that take about as long to read as an entry takes to be made and sorted.
+const ENTRY_BYTES: usize = 1024;
 
 /// The order of pages where there are many entries, as tokens name it.
 const ENGINE_ORDER: &str = "permissions";
@@ -54,9 +56,9 @@ impl Kinto {
             Some(text) => Some(self.tokens.decode(text, &order)?.position),
             None => None,
         };
-        let mut entries: Vec<_> = root_entry(session).into_iter().collect();
+        let mut held = Vec::new();
         let next = session.holdings(None, LOOKS, |holding| {
-            entries.extend(self.entry(&holding));
+            held.push(holding);
             ControlFlow::Continue(())
         });
         let next = next.await;
@@ -69,9 +71,8 @@ impl Kinto {
             }
             return self.some_entries(session, call, &params, &query, None).await;
         }
-        entries.retain(|entry| query.matches(&View::new(entry)));
+        let mut entries = self.entries(session, held, true, &query).await?;
         let total = is_head.then_some(entries.len() as u64);
-        sort(&mut entries, &query);
         if let Some(after) = after {
             let is_after = |entry: &Record| {
                 query.compare_positions(&whole_position(entry, &query), &after).is_gt()
@@ -96,20 +97,18 @@ impl Kinto {
         query: &Query,
         after: Option<HoldingsPlace>,
     ) -> Result<Reply, Error> {
-        let root = root_entry(session).filter(|_| after.is_none());
-        let matches = |entry: &Record| query.matches(&View::new(entry));
-        let mut entries: Vec<_> = root.into_iter().filter(matches).collect();
+        let is_first = after.is_none();
+        let mut held = Vec::new();
         let next = session.holdings(after, LOOKS, |holding| {
-            entries.extend(self.entry(&holding).filter(matches));
-            if entries.len() < params.page_records {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
+            held.push(holding);
+            match held.len() < params.page_records {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
             }
         });
         let next = next.await;
         let next = self.store(next, session)?;
-        sort(&mut entries, query);
+        let entries = self.entries(session, held, is_first, query).await?;
         let mut reply = list(entries, None, params);
         reply.next_url = next.map(|place| {
             let HoldingsPlace { collection, after } = place;
@@ -123,23 +122,41 @@ impl Kinto {
         Ok(Reply::List(reply))
     }
 
-    fn entry(&self, holding: &Holding) -> Option<Record> {
-        let path = &holding.path;
-        let kind = path.kind();
-        if kind == Kind::Account && !self.settings.features.accounts {
-            return None;
-        }
-        let names: Vec<&str> = holding.names.iter().copied().collect();
-        let mut body = Map::new();
-        body.insert("uri".to_owned(), path.to_string().into());
-        body.insert("resource_name".to_owned(), noun(kind).into());
-        body.insert("permissions".to_owned(), names.into());
-        for part in path.ancestors().chain([path.clone()]) {
-            body.insert(format!("{}_id", noun(part.kind())), part.id.as_str().into());
-        }
-        body.insert("id".to_owned(), path.id.as_str().into());
-        Some(made_up(path.id.as_str(), &Value::Object(body)))
+    /// The entries that are asked for, in order, the root first where it is among them. Of many,
+    /// in a turn.
+    async fn entries(
+        &self,
+        session: &Session,
+        held: Vec<Holding>,
+        with_root: bool,
+        query: &Query,
+    ) -> Result<Vec<Record>, Error> {
+        let bytes = held.len() * ENTRY_BYTES;
+        let root = root_entry(session).filter(|_| with_root);
+        let (query, has_accounts) = (query.clone(), self.settings.features.accounts);
+        let make = move || {
+            let held = held.iter().filter(|one| has_accounts || one.path.kind() != Kind::Account);
+            let mut entries: Vec<_> = root.into_iter().chain(held.map(entry)).collect();
+            entries.retain(|entry| query.matches(&View::new(entry)));
+            sort(&mut entries, &query);
+            entries
+        };
+        self.in_turn(session, bytes, make).await
     }
+}
+
+fn entry(holding: &Holding) -> Record {
+    let path = &holding.path;
+    let names: Vec<&str> = holding.names.iter().copied().collect();
+    let mut body = Map::new();
+    body.insert("uri".to_owned(), path.to_string().into());
+    body.insert("resource_name".to_owned(), noun(path.kind()).into());
+    body.insert("permissions".to_owned(), names.into());
+    for part in path.ancestors().chain([path.clone()]) {
+        body.insert(format!("{}_id", noun(part.kind())), part.id.as_str().into());
+    }
+    body.insert("id".to_owned(), path.id.as_str().into());
+    made_up(path.id.as_str(), &Value::Object(body))
 }
 
 fn place_of(position: &Position) -> Option<HoldingsPlace> {

@@ -4,6 +4,8 @@
 //! work: applied whole or not at all, and decided again from the start when what it read changed
 //! before it was applied.
 
+use std::net::IpAddr;
+
 use http::Method;
 use nuage_engine::{Attempts, CommitError, Crowded, EngineError, Requester, Resolved, Session};
 use nuage_http::{Body, Held, SMALL_BYTES};
@@ -33,13 +35,13 @@ enum Answers {
 const LARGE_BYTES: usize = 256 * 1024;
 
 impl Kinto {
-    /// Runs a request to its end.
-    pub(crate) async fn run(&self, call: &Call) -> nuage_http::Response {
-        let mut held = Vec::new();
-        let response = match self.attempt(call, &mut held).await {
+    /// Runs a request to its end. `held` is the room that was taken for the answer, to be kept
+    /// with its last form.
+    pub(crate) async fn run(&self, call: &Call, held: &mut Vec<Held>) -> nuage_http::Response {
+        let response = match self.attempt(call, held).await {
             Ok((Answers::One(reply), resolved)) => {
                 let reply = match *reply {
-                    Reply::Feed(ask) => return self.feed(*ask).await,
+                    Reply::Feed(ask) => return self.feed(*ask, held).await,
                     reply => reply,
                 };
                 let kind = call.endpoint.kind();
@@ -59,9 +61,12 @@ impl Kinto {
                 })
                 .await
             }
-            Err(error) => error.to_response(),
+            Err(error) => {
+                held.clear();
+                error.to_response()
+            }
         };
-        response.map(|body| Body::Whole(Held::keep(held, body)))
+        response.map(Body::Whole)
     }
 
     /// Answers before anything is rendered, with the room that was taken for them.
@@ -97,7 +102,9 @@ impl Kinto {
             };
             let calls = || std::iter::once(call).chain(subrequests.iter().flatten().flatten());
             if calls().any(|call| call.hashing.is_wanted()) {
-                drop(session);
+                // Passwords wait for their turn, and what was read is read again after that.
+                drop((session, answers));
+                held.clear();
                 for call in calls() {
                     self.hash_password(call).await?;
                 }
@@ -138,14 +145,9 @@ impl Kinto {
 
     /// Room for an answer, before anything of what it tells is written.
     fn hold(&self, session: &Session, call: &Call, bytes: usize) -> Result<Held, Error> {
-        let holder = match session.caller().user() {
-            Some(user) => user.as_str().to_owned(),
-            None => call.peer.to_string(),
-        };
-        call.room.take(&holder, bytes).ok_or_else(|| {
-            tracing::warn!(holder, "too many large answers wait to be taken");
-            Error::unavailable(self.settings.retry_after_s)
-        })
+        let holder = holder(session.caller().user(), call.peer);
+        let held = call.room.take(&holder, bytes);
+        held.ok_or_else(|| Error::unavailable(self.settings.retry_after_s))
     }
 
     /// Answers each request of a batch. Each may have what the answer to a change takes; lists
@@ -303,6 +305,11 @@ impl Kinto {
         }
         Error::unavailable(self.settings.retry_after_s)
     }
+}
+
+/// Who holds room for answers: a person, or an address when nobody is known.
+pub(crate) fn holder(user: Option<&Principal>, peer: IpAddr) -> String {
+    user.map_or_else(|| peer.to_string(), |user| user.as_str().to_owned())
 }
 
 /// Makes an answer: a large one on a thread that may take its time.

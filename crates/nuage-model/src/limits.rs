@@ -188,6 +188,12 @@ impl Limits {
                 self.batch_answer_bytes,
                 "an answer of batch_answer_bytes",
             ),
+            (
+                "a quarter of answers_bytes",
+                self.answers_bytes / 4,
+                self.page_bytes,
+                "a page of page_bytes",
+            ),
             ("record_bytes", self.record_bytes, self.schema_bytes, "a schema of schema_bytes"),
             ("header_bytes", self.header_bytes, token, "the token of a page in sort_terms orders"),
         ];

@@ -50,6 +50,13 @@ pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()>
         let sentence = "kinto.flush is on: anybody who reaches the server may delete everything.";
         notes.push(sentence.to_owned());
     }
+    let patience_ms = settings.engine.limits.password_ms;
+    if settings.auth.throttling.guess_wait_s.saturating_mul(1_000) >= patience_ms {
+        notes.push(format!(
+            "auth.guess_wait_s is not less than limits.password_ms, {patience_ms} ms: where others \
+             guess, the right password has to be sent again and again."
+        ));
+    }
     let place = settings.storage.place.clone();
     let _lock = match &place {
         Place::Files(files) => {

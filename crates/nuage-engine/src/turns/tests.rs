@@ -69,18 +69,25 @@ async fn what_waits_is_bounded_and_who_left_does_not_count() {
         let (turns, who) = (Arc::clone(&turns), person(name));
         tokio::spawn(async move { turns.wait(&who).await.map(drop) })
     };
-    let (first, second) = (wait("a"), wait("a"));
+    let first = wait("a");
+    settle().await;
+    let second = wait("a");
     settle().await;
     assert_eq!(turns.wait(&person("a")).await.err(), Some(Crowded::Requester));
     let other = wait("b");
     settle().await;
-    assert_eq!(turns.wait(&person("c")).await.err(), Some(Crowded::Everybody));
-    first.abort();
-    settle().await;
+    // Nothing is free: what came last of whoever has most waiting is put off.
     let late = wait("c");
     settle().await;
+    assert_eq!(second.await.unwrap(), Err(Crowded::Requester));
+    assert_eq!(turns.wait(&person("d")).await.err(), Some(Crowded::Everybody));
+    assert_eq!(turns.wait(&person("a")).await.err(), Some(Crowded::Everybody));
+    first.abort();
+    settle().await;
+    let last = wait("d");
+    settle().await;
     drop(held);
-    for task in [second, other, late] {
+    for task in [other, late, last] {
         task.await.unwrap().unwrap();
     }
     let state = turns.line.state();

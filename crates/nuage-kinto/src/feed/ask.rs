@@ -6,12 +6,13 @@ use std::time::Duration;
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use nuage_engine::FeedQuery;
-use nuage_http::{Stopping, takes_gzip};
+use nuage_http::{Held, Room, Stopping, takes_gzip};
 use nuage_model::{CollectionPath, Limits, Principal};
 
 use crate::call::Call;
 use crate::error::{Error, Invalid, Location};
 use crate::querystring::decode_with;
+use crate::run::holder;
 
 /// Entries of a page unless the client says.
 pub(crate) const PAGE_DEFAULT: usize = 100;
@@ -32,6 +33,8 @@ pub(crate) struct Ask {
     pub(crate) authorization: Option<HeaderValue>,
     pub(crate) peer: IpAddr,
     pub(crate) stopping: Stopping,
+    /// Where room for pages is taken.
+    pub(crate) room: Room,
 }
 
 /// How a feed is written.
@@ -83,7 +86,13 @@ impl Ask {
             authorization: call.headers.get(AUTHORIZATION).cloned(),
             peer: call.peer,
             stopping: call.stopping.clone(),
+            room: call.room.clone(),
         })
+    }
+
+    /// Room for a page; `None` if there is not enough.
+    pub(crate) fn hold(&self, bytes: usize) -> Option<Held> {
+        self.room.take(&holder(self.query.user.as_ref(), self.peer), bytes)
     }
 }
 

@@ -1,19 +1,21 @@
 //! Pages as they come, to a connection that stays.
 //!
 //! What is held for a reader is one page, and a piece of its text: the next page is read when
-//! this one was taken.
+//! this one was taken. While it is written it holds room for answers; a stream with nothing to
+//! tell holds none.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use nuage_engine::FeedPage;
+use nuage_engine::{Entry, FeedPage};
 use nuage_http::{Gzip, Pieces};
+use nuage_model::Query;
 use tokio::time::Instant;
 
 use crate::error::Error;
-use crate::feed::is_quiet;
 use crate::feed::text::End;
 use crate::feed::watcher::{Event, Watcher};
+use crate::feed::{Ask, is_quiet};
 
 pub(crate) use crate::feed::text::Shape;
 
@@ -21,20 +23,25 @@ pub(crate) use crate::feed::text::Shape;
 const PIECE_BYTES: usize = 32 * 1024;
 
 /// How a stream behaves.
-#[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) shape: Shape,
-    pub(crate) gzip: bool,
     /// The longest time without a sign of life.
     pub(crate) silence: Duration,
+    /// Who reads, and how.
+    pub(crate) ask: Ask,
 }
 
-/// Writes a feed until it ends: with a refusal, or because the server stops.
+/// Writes a feed until it ends: with a refusal, or because the server stops or has no room for
+/// another page.
 pub(crate) async fn run(pieces: Pieces, mut watcher: Watcher, first: FeedPage, rules: Rules) {
-    let mut out = Out::new(pieces, rules);
+    let Rules { shape, silence, ask } = rules;
+    let mut out = Out::new(pieces, shape, ask);
     let mut untold = None;
-    let mut told = out.write_page(first).await;
-    let mut due = Instant::now() + rules.silence;
+    let Some(mut told) = out.write_page(first).await else {
+        shape.push_close(&mut out.text, watcher.retry_ms());
+        return out.end().await;
+    };
+    let mut due = Instant::now() + silence;
     loop {
         match watcher.next(due).await {
             // The device hears of the new token when there is something else to say.
@@ -44,24 +51,28 @@ pub(crate) async fn run(pieces: Pieces, mut watcher: Watcher, first: FeedPage, r
             }
             Event::Page(page) => {
                 untold = None;
-                told = out.write_page(page).await;
+                let Some(token) = out.write_page(page).await else {
+                    shape.push_close(&mut out.text, watcher.retry_ms());
+                    break;
+                };
+                told = token;
             }
             Event::Silence => {
                 match untold.take() {
                     Some(end) => {
-                        rules.shape.push_end(&mut out.text, &end);
+                        shape.push_end(&mut out.text, &end);
                         told = end.token;
                     }
-                    None => rules.shape.push_heartbeat(&mut out.text),
+                    None => shape.push_heartbeat(&mut out.text),
                 }
                 out.flush().await;
             }
             Event::Stopping => {
-                rules.shape.push_close(&mut out.text, watcher.retry_ms());
+                shape.push_close(&mut out.text, watcher.retry_ms());
                 break;
             }
             Event::Nothing(error) => {
-                rules.shape.push_reset(&mut out.text);
+                shape.push_reset(&mut out.text);
                 out.refuse(&error, watcher.retry_ms());
                 break;
             }
@@ -70,7 +81,7 @@ pub(crate) async fn run(pieces: Pieces, mut watcher: Watcher, first: FeedPage, r
                 break;
             }
         }
-        due = Instant::now() + rules.silence;
+        due = Instant::now() + silence;
     }
     out.end().await;
 }
@@ -79,18 +90,21 @@ pub(crate) async fn run(pieces: Pieces, mut watcher: Watcher, first: FeedPage, r
 struct Out {
     pieces: Pieces,
     shape: Shape,
+    ask: Ask,
     gzip: Option<Gzip>,
     text: String,
 }
 
 impl Out {
-    fn new(pieces: Pieces, rules: Rules) -> Self {
-        let gzip = rules.gzip.then(Gzip::default);
-        Self { pieces, shape: rules.shape, gzip, text: String::new() }
+    fn new(pieces: Pieces, shape: Shape, ask: Ask) -> Self {
+        let gzip = ask.gzip.then(Gzip::default);
+        Self { pieces, shape, ask, gzip, text: String::new() }
     }
 
-    /// Writes a page, and says with which token.
-    async fn write_page(&mut self, mut page: FeedPage) -> String {
+    /// Writes a page, and says with which token; nothing of it if there is no room.
+    async fn write_page(&mut self, mut page: FeedPage) -> Option<String> {
+        let bytes = page.entries.iter().map(cost).sum();
+        let _held = self.ask.hold(bytes)?;
         if page.reset {
             self.shape.push_reset(&mut self.text);
         }
@@ -105,7 +119,7 @@ impl Out {
         }
         self.shape.push_end(&mut self.text, &end);
         self.flush().await;
-        end.token
+        Some(end.token)
     }
 
     fn refuse(&mut self, error: &Error, retry_ms: u64) {
@@ -132,5 +146,13 @@ impl Out {
         if let Some(mut gzip) = self.gzip.take() {
             self.pieces.send(gzip.end().into()).await;
         }
+    }
+}
+
+/// What an entry holds, in bytes.
+fn cost(entry: &Entry) -> usize {
+    match entry {
+        Entry::Change(record) => Query::cost(record),
+        Entry::Removal(id) => id.as_str().len(),
     }
 }

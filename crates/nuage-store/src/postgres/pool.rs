@@ -4,6 +4,9 @@
 //! long as a request may, and the pool wants fewer for a while. A pool that has none at all gets one
 //! of the other's.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -13,7 +16,7 @@ use deadpool_postgres::{
     Runtime,
 };
 use nuage_model::StoreError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, TryAcquireError};
 use tokio::time::timeout_at;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -124,9 +127,16 @@ impl Pool {
                 return Err(StoreError::Closed.into());
             }
             self.grow();
-            let turn = timeout_at(deadline, Arc::clone(&self.turns).acquire_owned()).await;
-            let turn = turn.map_err(|_| no_connection())?;
-            let turn = turn.map_err(|_| StoreError::Closed)?;
+            let turn = match Arc::clone(&self.turns).try_acquire_owned() {
+                Ok(turn) => turn,
+                Err(TryAcquireError::Closed) => return Err(StoreError::Closed.into()),
+                Err(TryAcquireError::NoPermits) => {
+                    // Whoever has ours may wait for the one that was ceded to us.
+                    drop(ceded.take());
+                    let turn = timeout_at(deadline, Arc::clone(&self.turns).acquire_owned()).await;
+                    turn.map_err(|_| no_connection())?.map_err(|_| StoreError::Closed)?
+                }
+            };
             let fault = match self.connections.get().await {
                 Ok(object) => {
                     if let Some((pool, turn)) = ceded {

@@ -78,11 +78,13 @@ impl Identity {
     /// Fails unless file and log have their names, as whoever acknowledges must know.
     pub(super) fn expect(&self) -> Result<(), StoreError> {
         self.expect_file()?;
-        let known = *self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        // Held while it is looked at: the log is also forgotten on purpose, and goes then.
+        let known = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let present = std::fs::metadata(&self.log_path).ok().map(|metadata| inode(&metadata));
-        if known.is_some() && known != present {
+        if known.is_some() && *known != present {
             self.is_log_lost.store(true, Ordering::SeqCst);
         }
+        drop(known);
         if !self.is_log_lost.load(Ordering::SeqCst) {
             return Ok(());
         }

@@ -158,16 +158,18 @@ impl SqliteStore {
         Ok(self.shared.quick.snapshot(read)?)
     }
 
-    // On a thread that may block.
+    // On a thread that may block, until whoever asks waits no longer.
     async fn patiently<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection, &Deadline) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = self.shared.clone();
         let slot = shared.slot(&shared.slots).await?;
+        // Dropped with this future: a thread that walks does not end with who waits for it.
+        let waiting = Arc::new(());
+        let deadline = Deadline::after_ms(shared.list_ms).while_held(&waiting);
         let read = tokio::task::spawn_blocking(move || {
             let _slot = slot;
-            let deadline = Deadline::after_ms(shared.list_ms);
             shared.patient.snapshot(|connection| read(connection, &deadline))
         });
         match read.await {
@@ -388,8 +390,11 @@ impl Store for SqliteStore {
         after: Option<&'a CollectionPath>,
         limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
+        let (principals, after) = (principals.to_vec(), after.cloned());
         Box::pin(
-            async move { self.at_once(|c| places::collections_of(c, principals, after, limit)) },
+            self.patiently(move |c, _| {
+                places::collections_of(c, &principals, after.as_ref(), limit)
+            }),
         )
     }
 

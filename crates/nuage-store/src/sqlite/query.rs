@@ -20,7 +20,7 @@ use crate::sqlite::tables;
 
 /// Records that a page read on the calling thread may have.
 const QUICK_PAGE: i64 = 1_000;
-/// Bytes that it may have.
+/// Bytes of records that may be copied there, shown or not.
 const QUICK_BYTES: usize = 256 * 1024;
 /// Rows that may be passed over there.
 const QUICK_ROWS: i64 = 2_000;
@@ -65,31 +65,23 @@ pub(super) fn list(
     let direction = asked.shape.by_time.unwrap_or(Direction::Ascending);
     let columns = if asked.wants_bodies() { Columns::Full } else { Columns::Slim };
     let scan = scan(&asked, connection, deadline, direction, columns);
-    let (records, more) = if asked.shape.by_time.is_some() && way != Way::Ids {
-        let limit_bytes = match pace {
-            Pace::Quick => query.limit_bytes.min(QUICK_BYTES),
-            Pace::Patient => query.limit_bytes,
-        };
-        let mut kept = InOrder::new(query.limit, limit_bytes);
-        walk(&asked, way, &scan, &mut |record| {
+    let (is_done, (records, more)) = if asked.shape.by_time.is_some() && way != Way::Ids {
+        let mut kept = InOrder::new(query.limit, query.limit_bytes);
+        let is_done = walk(&asked, way, pace, &scan, &mut |record| {
             Ok(if asked.shows(&record) { kept.push(record) } else { ControlFlow::Continue(()) })
         })?;
-        let (records, more) = kept.finish();
-        if more && records.len() < query.limit && limit_bytes < query.limit_bytes {
-            return Ok(None);
-        }
-        (records, more)
+        (is_done, kept.finish())
     } else {
         let mut kept = Best::new(query);
-        walk(&asked, way, &scan, &mut |record| {
+        let is_done = walk(&asked, way, pace, &scan, &mut |record| {
             if asked.shows(&record) {
                 kept.push(record);
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        kept.finish()
+        (is_done, kept.finish())
     };
-    Ok(Some(Page { records, more, ..empty }))
+    Ok(is_done.then_some(Page { records, more, ..empty }))
 }
 
 /// How many match; `None` if it is not quick but has to be. To be called in a snapshot.
@@ -122,11 +114,11 @@ pub(super) fn count(
     let columns = if asked.shape.filters_bodies { Columns::Full } else { Columns::Slim };
     let scan = scan(&asked, connection, deadline, Direction::Ascending, columns);
     let mut counted = 0;
-    walk(&asked, way, &scan, &mut |record| {
+    let is_done = walk(&asked, way, pace, &scan, &mut |record| {
         counted += u64::from(asked.shows(&record));
         Ok(ControlFlow::Continue(()))
     })?;
-    Ok(Some((head, counted)))
+    Ok(is_done.then_some((head, counted)))
 }
 
 /// The head of a collection.
@@ -202,13 +194,28 @@ fn scan<'s>(
     }
 }
 
-fn walk(asked: &Asked<'_>, way: Way, scan: &Scan<'_>, visit: &mut Visit<'_>) -> Result<(), Fault> {
+/// Whether it went as far as `visit` wanted: a quick one stops where records become too much to
+/// copy.
+fn walk(
+    asked: &Asked<'_>,
+    way: Way,
+    pace: Pace,
+    scan: &Scan<'_>,
+    visit: &mut Visit<'_>,
+) -> Result<bool, Fault> {
+    let bytes_max = if pace == Pace::Quick { QUICK_BYTES } else { usize::MAX };
+    let mut bytes = 0_usize;
+    let visit: &mut Visit<'_> = &mut |record| {
+        bytes = bytes.saturating_add(Query::cost(&record));
+        if bytes > bytes_max { Ok(ControlFlow::Break(())) } else { visit(record) }
+    };
     match way {
         Way::Ids => scan.by_ids(asked.shape.ids.as_deref().unwrap_or_default(), visit),
         Way::Signatures => scan.by_signatures(asked.query.limit.saturating_add(1), visit),
         Way::Positions => scan.by_position(visit),
         Way::Times => scan.by_time(visit),
-    }
+    }?;
+    Ok(bytes <= bytes_max)
 }
 
 fn signatures_of(

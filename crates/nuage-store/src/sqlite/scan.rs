@@ -54,12 +54,17 @@ macro_rules! by_rowid {
         concat!("SELECT ", $columns!(), " FROM records WHERE rowid = ?1")
     };
 }
+macro_rules! by_id {
+    ($columns:ident) => {
+        concat!(
+            "SELECT ",
+            $columns!(),
+            " FROM records WHERE bucket = ?1 AND collection = ?2 AND id = ?3"
+        )
+    };
+}
 /// One record by its names.
-pub(super) const BY_ID: &str = concat!(
-    "SELECT ",
-    record_columns!(),
-    " FROM records WHERE bucket = ?1 AND collection = ?2 AND id = ?3"
-);
+pub(super) const BY_ID: &str = by_id!(record_columns);
 
 /// Every statement that walks, for the test of their plans.
 #[cfg(test)]
@@ -181,7 +186,11 @@ impl Scan<'_> {
 
     /// The records with these identifiers, in no order.
     pub(super) fn by_ids(&self, ids: &[&str], visit: &mut Visit<'_>) -> Result<(), Fault> {
-        let mut statement = self.connection.prepare_cached(BY_ID)?;
+        let sql = match self.columns {
+            Columns::Full => BY_ID,
+            Columns::Slim => by_id!(slim_columns),
+        };
+        let mut statement = self.connection.prepare_cached(sql)?;
         let (bucket, name) = (self.collection.bucket.as_str(), self.collection.name.as_str());
         for id in ids {
             self.deadline.check()?;

@@ -7,11 +7,12 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use nuage_model::{
-    ApplyError, Batch, Body, CollectionPath, Field, Filter, Head, Placement, Query, Readers,
-    RecordPath, Seq, Slot, Store, StoreError, Test, Timestamp, Write,
+    ApplyError, Batch, Body, CollectionPath, Field, Filter, Head, Placement, Principal, Query,
+    Readers, RecordPath, Seq, Slot, Store, StoreError, Test, Timestamp, Write,
 };
 use rusqlite::Connection;
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use crate::rules::Changes;
 use crate::sqlite::SqliteStore;
@@ -269,6 +270,88 @@ async fn many_long_reads_wait_for_each_other() {
         let expected = if n % 5 == 0 || n % 2 == 0 { 0 } else { 10 };
         assert_eq!(task.await.unwrap(), expected);
     }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn what_is_heavy_is_not_read_at_once_whatever_it_is_asked_by() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), &options());
+    let bodies = CollectionPath::accounts();
+    let permissions = CollectionPath::new("b", "c");
+    let mut batch = put(&accounts(0), small());
+    batch.writes = (0..50).flat_map(|n| put(&accounts(n), large()).writes).collect();
+    for n in 0..50 {
+        let mut writes = put(&permissions.record(n.to_string()), small()).writes;
+        if let Write::Put { permissions, .. } = &mut writes[0] {
+            *permissions = format!(r#"{{"read":["{}"]}}"#, "x".repeat(10_000));
+        }
+        batch.writes.extend(writes);
+    }
+    store.apply(batch).await.unwrap();
+
+    let named = |collection: &CollectionPath, count: usize| {
+        let names = (0..count).map(|n| Value::from(n.to_string())).collect();
+        let filters = vec![Filter { field: Field::Id, test: Test::In(names) }];
+        Query { filters, ..Query::all(collection.clone(), 1_000) }
+    };
+    for collection in [&bodies, &permissions] {
+        let heavy = named(collection, 50);
+        assert!(store.list_at_once(&heavy).await.unwrap().is_none());
+        assert_eq!(store.list(&heavy).await.unwrap().records.len(), 50);
+        let light = store.list_at_once(&named(collection, 20)).await.unwrap();
+        assert_eq!(light.map(|page| page.records.len()), Some(20));
+        let all = Query::all(collection.clone(), 1_000);
+        assert!(store.list_at_once(&all).await.unwrap().is_none());
+        assert_eq!(store.list(&all).await.unwrap().records.len(), 50);
+    }
+    // Whoever counts has no need of bodies.
+    let counted = async |collection: &CollectionPath| {
+        store.count_at_once(&named(collection, 50)).await.unwrap().map(|(_, count)| count)
+    };
+    assert_eq!(counted(&bodies).await, Some(50));
+    assert_eq!(counted(&permissions).await, None);
+    assert_eq!(store.count(&named(&permissions, 50)).await.unwrap().1, 50);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_read_that_nobody_waits_for_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), &Options { readers: 1, list_ms: 30_000, ..options() });
+    let (begin, begun) = oneshot::channel();
+    let mut endless = Box::pin(store.patiently::<()>(move |_, deadline| {
+        begin.send(()).unwrap();
+        loop {
+            deadline.check()?;
+            std::thread::yield_now();
+        }
+    }));
+    tokio::select! {
+        _ = &mut endless => panic!("it does not end by itself"),
+        begun = begun => begun.unwrap(),
+    }
+    drop(endless);
+    let next = store.patiently(|_, _| Ok(()));
+    tokio::time::timeout(Duration::from_secs(10), next).await.expect("the reader is free").unwrap();
+    store.close().await;
+}
+
+#[tokio::test]
+async fn collections_are_looked_for_beside_the_calling_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), &Options { readers: 1, ..options() });
+    let who = [Principal::from("basicauth:alice")];
+    let mut batch = put(&accounts(0), small());
+    if let Write::Put { readers, .. } = &mut batch.writes[0] {
+        *readers = Readers::new(who.iter().cloned().collect());
+    }
+    store.apply(batch).await.unwrap();
+    let reader = store.shared.patient.moment().unwrap();
+    let mut found = store.collections_of(&who, None, 10);
+    assert!(tokio::time::timeout(Duration::ZERO, &mut found).await.is_err());
+    drop(reader);
+    assert_eq!(found.await.unwrap(), [CollectionPath::accounts()]);
     store.close().await;
 }
 

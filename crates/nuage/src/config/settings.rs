@@ -90,6 +90,9 @@ impl Settings {
             kinto,
         };
         errors.extend(settings.engine.limits.conflicts());
+        if settings.engine.feed.page_bytes > settings.engine.limits.answers_bytes / 4 {
+            errors.push("feed.page_bytes must be at most a quarter of limits.answers_bytes.".into());
+        }
         if errors.is_empty() { Ok(settings) } else { Err(Invalid(errors)) }
     }
 

@@ -1,7 +1,7 @@
 //! Answers that would hold more than a server has, and work that walks everything.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -49,11 +49,22 @@ fn fill(client: &mut Client, records: usize, bytes: usize) {
     let everybody = json!({"permissions": {"read": ["system.Authenticated"]}});
     done(client, Call::put("/v1/buckets/b", &everybody));
     done(client, Call::put("/v1/buckets/b/collections/c", &json!({})));
-    let text = "x".repeat(bytes);
+    let text = noise(bytes);
     for n in 0..records {
         let body = json!({"data": {"n": n, "text": text}});
         done(client, Call::put(format!("{RECORDS}/r{n}"), &body));
     }
+}
+
+/// Text that does not become much smaller by compression.
+fn noise(bytes: usize) -> String {
+    let mut state = 1_u64;
+    let digits = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'0' + u8::try_from(state >> 58).expect("six bits"))
+    });
+    // From the digits on to the small letters, but for what JSON escapes.
+    digits.map(|digit| if digit == '\\' { '~' } else { digit }).take(bytes).collect()
 }
 
 /// The path of the next page, if there is one.
@@ -131,30 +142,77 @@ fn ask(server: &Server, call: &Call) -> TcpStream {
     stream
 }
 
-#[test]
-fn unread_lists_of_one_person_leave_room_for_others() {
+/// Does not take these answers to Alice, the first of which has 12 MB, and asserts that other
+/// answers to her find no room until its connection is gone.
+fn unread_answers_of_one_person_leave_room_for_others(call: &Call) -> (Server, Client) {
     let settings = [
         "limits.record_bytes=300000",
         "limits.page_bytes=12000000",
+        "feed.page_bytes=12000000",
         "limits.batch_answer_bytes=14000000",
         "limits.answers_bytes=60000000",
+        "limits.header_ms=60000",
     ];
     let server = bounded_with(Backend::Sqlite, &settings).start();
     let mut client = server.client().patience(Duration::from_secs(30));
     fill(&mut client, 44, 270_000);
-    let unread: Vec<_> =
-        (0..8).map(|_| ask(&server, &Call::get(RECORDS).login("alice:x"))).collect();
+    let mut unread: Vec<_> = (0..8).map(|_| ask(&server, call)).collect();
+    // Whoever has the head of its answer is waiting to take it: nothing is being made any more.
+    for stream in &mut unread {
+        stream.read_exact(&mut [0; 12]).expect("an answer begins");
+    }
     // One page of 12 MB leaves no room for another 4 MB in the 15 MB of one person.
-    let several = format!("{RECORDS}?_limit=15");
-    let is_refused =
-        |client: &mut Client| send(client, Call::get(&several), "alice:x").status == 503;
-    assert!(eventually(Duration::from_secs(20), || is_refused(&mut client)));
-    assert_eq!(send(&mut client, Call::get(&several), "bob:x").status, 200);
+    assert!(eventually(Duration::from_secs(10), || is_refused(&mut client)));
+    assert_eq!(send(&mut client, Call::get(SEVERAL), "bob:x").status, 200);
     let small = Call::get(format!("{RECORDS}?_fields=n&_limit=1"));
     assert_eq!(send(&mut client, small, "alice:x").status, 200, "small answers are not counted");
+    // Another of the same kind is told to come back, as an answer or as the end of a stream.
+    let another = client.send(call).expect("the server answers");
+    let is_closed = String::from_utf8_lossy(&another.body).contains("{\"kind\":\"close\"");
+    assert!(another.status == 503 || is_closed, "{another:.300}");
     drop(unread);
     assert!(eventually(Duration::from_secs(30), || !is_refused(&mut client)));
     assert_peak(&server, 300);
+    (server, client)
+}
+
+/// A page of 4 MB.
+const SEVERAL: &str = "/v1/buckets/b/collections/c/records?_limit=15";
+const FEED: &str = "/v1/buckets/b/collections/c/feed";
+
+fn is_refused(client: &mut Client) -> bool {
+    send(client, Call::get(SEVERAL), "alice:x").status == 503
+}
+
+#[test]
+fn unread_lists_leave_room_for_others() {
+    unread_answers_of_one_person_leave_room_for_others(&Call::get(RECORDS).login("alice:x"));
+}
+
+#[test]
+fn unread_compressed_lists_leave_room_for_others() {
+    let list = Call::get(RECORDS).header("Accept-Encoding", "gzip");
+    unread_answers_of_one_person_leave_room_for_others(&list.login("alice:x"));
+}
+
+#[test]
+fn unread_pages_of_feeds_leave_room_for_others() {
+    unread_answers_of_one_person_leave_room_for_others(&Call::get(FEED).login("alice:x"));
+}
+
+#[test]
+fn unread_streams_leave_room_for_others_and_idle_ones_take_none() {
+    let stream = Call::get(FEED).header("Accept", "application/x-ndjson").login("alice:x");
+    let (server, mut client) = unread_answers_of_one_person_leave_room_for_others(&stream);
+    let mut idle = BufReader::new(ask(&server, &stream));
+    let mut line = String::new();
+    while !line.starts_with("{\"kind\":\"rest\"") {
+        line.clear();
+        let read = idle.read_line(&mut line).expect("a stream goes on");
+        assert!(read > 0 && !line.starts_with("{\"kind\":\"close\""), "{line}");
+    }
+    // It asks for the next piece when it could be sent.
+    assert!(eventually(Duration::from_secs(10), || !is_refused(&mut client)));
 }
 
 fn snapshots_come_in_pages(backend: Backend) {

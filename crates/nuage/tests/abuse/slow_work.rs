@@ -1,5 +1,7 @@
 //! Work that takes long, while others wait for short work.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -176,5 +178,43 @@ mod in_time {
             let status = send(client, "mallory:m", body.clone());
             assert!(matches!(status, 200 | 201 | 503), "{status}");
         });
+    }
+
+    #[test]
+    fn a_list_that_nobody_waits_for_any_more_holds_up_nobody() {
+        let server = bounded_with(Backend::Sqlite, &["storage.readers=1"]).start();
+        make_collection(&server, "mallory:m", "m");
+        make_collection(&server, "quiet:q", "quiet");
+        let mut client = server.client();
+        let put = |bucket: &str, n: usize, array: &[usize]| {
+            let path = format!("/v1/buckets/{bucket}/collections/c/records/{n}");
+            Call::put(path, &json!({ "data": { "x": array } }))
+        };
+        assert_eq!(send(&mut client, "quiet:q", put("quiet", 0, &[])), 201);
+        // All that is looked for is at the end.
+        let wanted: Vec<usize> = (1..=16).collect();
+        let array = [vec![0; 100_000], wanted.clone()].concat();
+        for n in 0..25 {
+            assert_eq!(send(&mut client, "mallory:m", put("m", n, &array)), 201);
+        }
+        let wanted = Value::from(wanted).to_string();
+        let slow = Call::get(format!(
+            "/v1/buckets/m/collections/c/records?_limit=1&_sort=x&contains_x={wanted}\
+             &contains_any_x={wanted}"
+        ));
+        let begun = Instant::now();
+        assert_eq!(send(&mut client, "mallory:m", slow.clone()), 200);
+        let whole = begun.elapsed();
+
+        let slow = slow.login("mallory:m").to_bytes(server.address());
+        let mut leaving = TcpStream::connect(server.address()).unwrap();
+        leaving.write_all(&slow).unwrap();
+        std::thread::sleep(whole / 8);
+        drop(leaving);
+        let begun = Instant::now();
+        let short = Call::get("/v1/buckets/quiet/collections/c/records?has_x=true");
+        assert_eq!(send(&mut client, "quiet:q", short), 200);
+        let waited = begun.elapsed();
+        assert!(waited < whole / 2, "{waited:?}, and the whole list took {whole:?}");
     }
 }
