@@ -27,6 +27,8 @@ use std::sync::Arc;
 
 use nuage_model::{Principal, Record, RecordId, Seq, Sum};
 
+use crate::{Places, Turns};
+
 pub use follow::Follow;
 pub use hub::FeedStatistics;
 pub(crate) use hub::Hub;
@@ -34,17 +36,24 @@ use mutants::Mutant;
 use token::{Tokens, ViewName};
 use view::Views;
 
+/// Pages that are read at a time, one person's in turn with the others': a page takes some
+/// milliseconds, on SQLite where requests are answered.
+const PAGES: usize = 4;
+
 /// What the engine keeps for feeds.
 pub(crate) struct Feeds {
     pub(crate) hub: Hub,
     tokens: Tokens,
     views: Views,
+    turns: Turns,
 }
 
 impl Feeds {
     /// Tokens are sealed with this secret.
     pub(crate) fn new(secret: &str, hub: Hub) -> Self {
-        Self { hub, tokens: Tokens::new(secret), views: Views::default() }
+        // Those who wait are connections, which are bounded.
+        let turns = Places { turns: PAGES, waiting_own: usize::MAX, waiting: usize::MAX };
+        Self { hub, tokens: Tokens::new(secret), views: Views::default(), turns: Turns::new(turns) }
     }
 
     /// The store was emptied.

@@ -18,7 +18,7 @@ use crate::feed::mutants::{self, Mutant};
 use crate::feed::run::Walker;
 use crate::feed::token::{Base, Cursor, Owner, Phase, Run, Token};
 use crate::feed::view::View;
-use crate::{Caller, Engine, EngineError, Entry, FeedPage, FeedQuery, Follow, Interest};
+use crate::{Caller, Engine, EngineError, Entry, FeedPage, FeedQuery, Follow, Interest, Requester};
 
 impl Engine {
     /// One page of a feed, after this token or from the beginning.
@@ -39,6 +39,7 @@ impl Engine {
         let caller = Caller::new(query.user.clone(), std::iter::empty());
         let person = caller.author();
         let owner = Owner { person: &person, collection: &query.collection };
+        let _turn = self.feeds().turns.wait(&Requester::Person(person.clone())).await?;
         let token = token.and_then(|token| self.feeds().tokens.open(token, &owner));
         let groups_max = self.settings().limits.groups_of_person;
         let ask = Ask {

@@ -91,7 +91,8 @@ impl Settings {
         };
         errors.extend(settings.engine.limits.conflicts());
         if settings.engine.feed.page_bytes > settings.engine.limits.answers_bytes / 4 {
-            errors.push("feed.page_bytes must be at most a quarter of limits.answers_bytes.".into());
+            errors
+                .push("feed.page_bytes must be at most a quarter of limits.answers_bytes.".into());
         }
         if errors.is_empty() { Ok(settings) } else { Err(Invalid(errors)) }
     }
