@@ -181,6 +181,35 @@ mod in_time {
     }
 
     #[test]
+    fn others_go_on_while_somebody_reads_much() {
+        let server = bounded_with(Backend::Sqlite, &["history.enabled=true"]).start();
+        make_collection(&server, "mallory:m", "m");
+        let mut client = server.client();
+        for part in 0..80 {
+            let put = |n: usize| {
+                let path = format!("/buckets/m/collections/c/records/r{}", part * 25 + n);
+                json!({ "method": "PUT", "path": path, "body": { "data": { "n": n } } })
+            };
+            let requests: Vec<Value> = (0..25).map(put).collect();
+            let batch = Call::post("/v1/batch", &json!({ "requests": requests }));
+            assert_eq!(send(&mut client, "mallory:m", batch), 200);
+        }
+        let list = json!({ "method": "GET", "path": "/buckets/m/collections/c/records" });
+        let reads = [
+            Call::get("/v1/buckets/m/collections/c/records?_sort=-n&like_n=*1*&_limit=1"),
+            Call::post("/v1/batch", &json!({ "requests": vec![list; 5] })),
+            Call::get(format!("/v1/buckets/m/snapshot/collections/c@{}", 1_u64 << 45)),
+            Call::get("/v1/permissions"),
+            Call::get("/v1/buckets/m/collections/c/feed?limit=1000"),
+        ];
+        assert_others_go_on(&server, reads.len(), |client, number| {
+            let status = send(client, "mallory:m", reads[number % reads.len()].clone());
+            assert!(matches!(status, 200 | 503), "{status}");
+        });
+        assert_peak(&server, 600);
+    }
+
+    #[test]
     fn a_list_that_nobody_waits_for_any_more_holds_up_nobody() {
         let server = bounded_with(Backend::Sqlite, &["storage.readers=1"]).start();
         make_collection(&server, "mallory:m", "m");
