@@ -1,6 +1,6 @@
 //! The records of a collection as they were at a time, page by page.
 //!
-//! Source: Kinto fact sheet, section 16. Pages are ours: the original gives all at once. What is
+//! Source: the history plugin of Kinto, snapshots. Pages are ours: the original gives all at once. What is
 //! told, and in which order the pages come, are rules of the engine.
 
 use http::{HeaderName, StatusCode};
