@@ -1,7 +1,7 @@
 //! The records of a collection as they were at a time, page by page.
 //!
-//! Source: the history plugin of Kinto, snapshots. Pages are ours: the original gives all at once. What is
-//! told, and in which order the pages come, are rules of the engine.
+//! Source: Kinto's history plugin. Pages are ours: the original gives all at once. What is told,
+//! and in which order the pages come, are rules of the engine.
 
 use http::{HeaderName, StatusCode};
 use nuage_engine::{Past, Session};
