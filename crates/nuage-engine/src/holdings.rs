@@ -24,8 +24,17 @@ const ROWS: usize = 500;
 pub struct Holding {
     /// Which.
     pub path: RecordPath,
+    /// Its time.
+    pub time: Timestamp,
     /// Their names, with those that they give on the record itself.
     pub names: BTreeSet<&'static str>,
+}
+
+impl Holding {
+    /// The place after it.
+    pub fn end(&self) -> HoldingsPlace {
+        HoldingsPlace { collection: self.path.collection.clone(), after: Some(self.time) }
+    }
 }
 
 /// A place between two holdings.
@@ -149,8 +158,9 @@ impl Session {
                 let names = held.chain(given.iter().copied()).flat_map(|name| implied(kind, name));
                 let names: BTreeSet<_> = names.copied().collect();
                 let path = collection.record(record.id.clone());
-                if !names.is_empty() && (walk.tell)(Holding { path, names }).is_break() {
-                    let after = Some(record.timestamp());
+                let time = record.timestamp();
+                if !names.is_empty() && (walk.tell)(Holding { path, time, names }).is_break() {
+                    let after = Some(time);
                     return Ok(Some(HoldingsPlace { collection, after }));
                 }
             }

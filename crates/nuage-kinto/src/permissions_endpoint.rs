@@ -25,6 +25,8 @@ use crate::token;
 
 /// Records and collections that are looked at for one page, and that are sorted as a whole.
 const LOOKS: usize = 2_000;
+/// Records on which something is held that are looked through for one page, if there are.
+const HELD_MIN: usize = 256;
 /// Bytes of JSON that take about as long to read as an entry takes to be made and sorted.
 const ENTRY_BYTES: usize = 1024;
 
@@ -71,7 +73,7 @@ impl Kinto {
             }
             return self.some_entries(session, call, &params, &query, None).await;
         }
-        let mut entries = self.entries(session, held, true, &query).await?;
+        let (mut entries, _) = self.entries(session, held, true, &query, usize::MAX).await?;
         let total = is_head.then_some(entries.len() as u64);
         if let Some(after) = after {
             let is_after = |entry: &Record| {
@@ -101,14 +103,16 @@ impl Kinto {
         let mut held = Vec::new();
         let next = session.holdings(after, LOOKS, |holding| {
             held.push(holding);
-            match held.len() < params.page_records {
+            match held.len() < params.page_records.max(HELD_MIN) {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
             }
         });
         let next = next.await;
         let next = self.store(next, session)?;
-        let entries = self.entries(session, held, is_first, query).await?;
+        let limit = params.page_records;
+        let (entries, cut) = self.entries(session, held, is_first, query, limit).await?;
+        let next = cut.or(next);
         let mut reply = list(entries, None, params);
         reply.next_url = next.map(|place| {
             let HoldingsPlace { collection, after } = place;
@@ -122,24 +126,37 @@ impl Kinto {
         Ok(Reply::List(reply))
     }
 
-    /// The entries that are asked for, in order, the root first where it is among them. Of many,
-    /// in a turn.
+    /// Not more than so many of the entries that are asked for, in order, with the root where it is
+    /// among them, and the place after the last if others follow in these. Of many, in a turn.
     async fn entries(
         &self,
         session: &Session,
         held: Vec<Holding>,
         with_root: bool,
         query: &Query,
-    ) -> Result<Vec<Record>, Error> {
+        limit: usize,
+    ) -> Result<(Vec<Record>, Option<HoldingsPlace>), Error> {
         let bytes = held.len() * ENTRY_BYTES;
         let root = root_entry(session).filter(|_| with_root);
         let (query, has_accounts) = (query.clone(), self.settings.features.accounts);
         let make = move || {
-            let held = held.iter().filter(|one| has_accounts || one.path.kind() != Kind::Account);
-            let mut entries: Vec<_> = root.into_iter().chain(held.map(entry)).collect();
-            entries.retain(|entry| query.matches(&View::new(entry)));
+            let is_asked = |entry: &Record| query.matches(&View::new(entry));
+            let mut entries: Vec<_> = root.into_iter().filter(is_asked).collect();
+            let (mut last, mut cut) = (None, None);
+            for one in held.iter().filter(|one| has_accounts || one.path.kind() != Kind::Account) {
+                let entry = entry(one);
+                if !is_asked(&entry) {
+                    continue;
+                }
+                if entries.len() >= limit && last.is_some() {
+                    cut = last;
+                    break;
+                }
+                entries.push(entry);
+                last = Some(one.end());
+            }
             sort(&mut entries, &query);
-            entries
+            (entries, cut)
         };
         self.in_turn(session, bytes, make).await
     }

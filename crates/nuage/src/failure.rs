@@ -46,6 +46,14 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// What to do about an error, where more is to be said than what it is.
+pub(crate) fn advice(error: &anyhow::Error) -> Option<&'static str> {
+    let is_damage = matches!(error.downcast_ref::<StoreError>(), Some(StoreError::Corrupt(_)));
+    is_damage.then_some(
+        "Restore a backup, or save what can be read of a file: nuage export --salvage FILE",
+    )
+}
+
 /// The number that an error ends the program with.
 pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
     let exit = if let Some(failure) = error.downcast_ref::<Failure>() {

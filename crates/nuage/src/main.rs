@@ -55,6 +55,9 @@ fn main() -> ExitCode {
         },
         Err(error) => {
             complain(&format!("nuage: {error:#}"));
+            if let Some(advice) = failure::advice(&error) {
+                complain(advice);
+            }
             failure::exit_code(&error)
         }
     }
