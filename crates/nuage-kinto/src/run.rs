@@ -10,6 +10,7 @@ use http::Method;
 use nuage_engine::{Attempts, CommitError, Crowded, EngineError, Requester, Resolved, Session};
 use nuage_http::{Body, Held, SMALL_BYTES};
 use nuage_model::{Kind, Principal, StoreError};
+use tokio::sync::Semaphore;
 
 use crate::Kinto;
 use crate::batch;
@@ -33,6 +34,8 @@ enum Answers {
 
 /// Answers that are larger are made on another thread.
 const LARGE_BYTES: usize = 256 * 1024;
+/// Large answers that are made at a time.
+static LARGE: Semaphore = Semaphore::const_new(2);
 
 impl Kinto {
     /// Runs a request to its end. `held` is the room that was taken for the answer, to be kept
@@ -312,7 +315,8 @@ pub(crate) fn holder(user: Option<&Principal>, peer: IpAddr) -> String {
     user.map_or_else(|| peer.to_string(), |user| user.as_str().to_owned())
 }
 
-/// Makes an answer: a large one on a thread that may take its time.
+/// Makes an answer: a large one on a thread that may take its time, a few at a time, so that the
+/// threads that serve keep their share of the processors.
 async fn elsewhere<T: Send + 'static>(
     bytes: usize,
     make: impl FnOnce() -> T + Send + 'static,
@@ -320,6 +324,11 @@ async fn elsewhere<T: Send + 'static>(
     if bytes <= LARGE_BYTES {
         return make();
     }
+    let place = LARGE.acquire().await.expect("the semaphore is never closed");
+    let make = move || {
+        let _place = place;
+        make()
+    };
     match tokio::task::spawn_blocking(make).await {
         Ok(made) => made,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
