@@ -166,16 +166,19 @@ impl Attack {
         match self {
             Self::Schemas => {
                 let path = format!("{BUCKET}/collections/s{connection}");
-                let pattern = |p: u64| json!({"pattern": format!("\\p{{L}}{{200}}q{p}r{round}c{connection}n{n}")});
+                // As large as is still taken.
+                let tail = format!("r{round}c{connection}n{n}");
+                let pattern = |p| json!({"pattern": format!("\\p{{L}}{{5}}q{p}{tail}")});
                 let properties: serde_json::Map<String, Value> =
-                    (0..50).map(|p| (format!("p{p}"), pattern(p))).collect();
+                    (0..8).map(|p| (format!("p{p}"), pattern(p))).collect();
                 let body = json!({"data": {"schema": {"properties": properties}}});
                 request("PUT", &path, HOSTILE, &body.to_string())
             }
             Self::Patches => {
-                let operations: Vec<Value> = (0..1_000)
-                    .map(|_| json!({"op": "copy", "from": "/data/large", "path": "/data/other"}))
-                    .collect();
+                let there = json!({"op": "move", "from": "/data/large", "path": "/data/other"});
+                let back = json!({"op": "move", "from": "/data/other", "path": "/data/large"});
+                let both = [there, back];
+                let operations: Vec<Value> = both.iter().cycle().take(1_000).cloned().collect();
                 let path = format!("{COLLECTION}/records/large");
                 let body = request("PATCH", &path, HOSTILE, &Value::from(operations).to_string());
                 let text = String::from_utf8_lossy(&body);
