@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use nuage_model::{
-    CollectionPath, Kind, Page, Permissions, Principal, Query, Record, RecordPath, Scope,
+    Bodies, CollectionPath, Kind, Page, Permissions, Principal, Query, Record, RecordPath, Scope,
     StoreError,
 };
 
@@ -113,7 +113,30 @@ impl Session {
     pub async fn open(&mut self, path: RecordPath, intent: Intent) -> Result<Opened, EngineError> {
         let kind = path.kind();
         let above = self.chain(path.collection.owner(), kind, intent_right(intent)).await?;
-        let record = self.look(&path).await?;
+        // How long it takes tells how large a record is: only to those who may read it.
+        let bodies = match self.reaches(kind, Right::Read, &above) {
+            true => Bodies::All,
+            false => Bodies::Small,
+        };
+        let record = self.look(&path, bodies).await?;
+        let opened = self.judge(path, intent, above, record)?;
+        match &opened.record {
+            Some(record) if record.lacks_body() => {
+                let record = self.look(&opened.path, Bodies::All).await?;
+                self.judge(opened.path, intent, opened.parents, record)
+            }
+            _ => Ok(opened),
+        }
+    }
+
+    /// Judges what the caller intends with this record.
+    fn judge(
+        &self,
+        path: RecordPath,
+        intent: Intent,
+        above: Vec<(RecordPath, Arc<Parent>)>,
+        record: Option<Record>,
+    ) -> Result<Opened, EngineError> {
         let live = record.as_ref().filter(|record| record.is_live());
         let permissions = live.map(read_permissions).transpose()?.unwrap_or_default();
         let right = match (intent, live.is_some()) {
@@ -136,7 +159,7 @@ impl Session {
             Chain::Whole(above) => above,
             Chain::Broken { missing, .. } => return Err(EngineError::UnknownParent(missing)),
         };
-        let record = self.look(&path).await?;
+        let record = self.look(&path, Bodies::All).await?;
         let live = record.as_ref().filter(|record| record.is_live());
         if live.is_some() {
             // Whoever asks because it was missing looks for what is below it next, and must not be

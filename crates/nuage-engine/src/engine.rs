@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use nuage_model::{
-    ApplyError, Batch, EVERYONE, GroupPath, Guard, Kind, Outcome, Pending, Permissions, Principal,
-    Record, RecordPath, State, Store, StoreError, Timestamp, Write,
+    ApplyError, Batch, Bodies, EVERYONE, GroupPath, Guard, Kind, Outcome, Pending, Permissions,
+    Principal, Record, RecordPath, State, Store, StoreError, Timestamp, Write,
 };
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -142,7 +142,7 @@ impl Engine {
 
     /// Reads a record without judging: for who is asking, before anybody is.
     pub async fn peek(&self, path: &RecordPath) -> Result<Option<Record>, StoreError> {
-        let found = self.store.get(std::slice::from_ref(path)).await?;
+        let found = self.store.get(std::slice::from_ref(path), Bodies::All).await?;
         Ok(found.into_iter().next().flatten())
     }
 
@@ -256,7 +256,7 @@ impl Engine {
     /// another process changed them, and its hint may still be on its way.
     pub(crate) async fn forget_changed(&self, parents: &[Guard]) -> Result<(), StoreError> {
         let paths: Vec<RecordPath> = parents.iter().map(|guard| guard.path.clone()).collect();
-        let found = self.store.get(&paths).await?;
+        let found = self.store.get(&paths, Bodies::All).await?;
         for (Guard { path, live_at }, record) in parents.iter().zip(found) {
             let seen = record.filter(Record::is_live).map(|record| record.seq);
             if seen != *live_at {

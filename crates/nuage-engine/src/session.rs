@@ -10,8 +10,9 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use nuage_model::{
-    ApplyError, Batch, Body, BucketId, CollectionPath, GroupPath, Guard, Head, Kind, Outcome,
-    Placement, Principal, Readers, Record, RecordPath, Seq, State, StoreError, Timestamp, Write,
+    ApplyError, Batch, Bodies, Body, BucketId, CollectionPath, GroupPath, Guard, Head, Kind,
+    Outcome, Placement, Principal, Readers, Record, RecordPath, Seq, State, StoreError, Timestamp,
+    Write,
 };
 use tokio::sync::OwnedMutexGuard;
 
@@ -120,22 +121,30 @@ impl Session {
         self.writes.is_empty()
     }
 
-    /// Reads at once what will be looked at: one question to the store instead of many.
+    /// Reads at once what will be looked at: one question to the store instead of many. Nobody is
+    /// judged yet, so large bodies wait until they are.
     pub async fn foresee(&mut self, paths: Vec<RecordPath>) -> Result<(), StoreError> {
-        let found = self.engine.store().get(&paths).await?;
+        let found = self.engine.store().get(&paths, Bodies::Small).await?;
         self.foreseen = paths.into_iter().zip(found).collect();
         Ok(())
     }
 
     /// The record as this unit of work leaves it, tombstones included, without judging.
-    pub async fn look(&mut self, path: &RecordPath) -> Result<Option<Record>, StoreError> {
+    pub async fn look(
+        &mut self,
+        path: &RecordPath,
+        bodies: Bodies,
+    ) -> Result<Option<Record>, StoreError> {
         if let Some(known) = self.own(path) {
             return Ok(known);
         }
-        if let Some(found) = self.foreseen.get(path) {
+        let foreseen = self.foreseen.get(path);
+        if let Some(found) = foreseen.filter(|found| bodies == Bodies::Small || !lacks_body(found))
+        {
             return Ok(found.clone());
         }
-        self.engine.peek(path).await
+        let found = self.engine.store().get(std::slice::from_ref(path), bodies).await?;
+        Ok(found.into_iter().next().flatten())
     }
 
     /// What this unit of work itself says about a record, if anything.
@@ -313,6 +322,10 @@ impl Session {
             Err(ApplyError::Store(error)) => Err(CommitError::Store(error)),
         }
     }
+}
+
+fn lacks_body(found: &Option<Record>) -> bool {
+    found.as_ref().is_some_and(Record::lacks_body)
 }
 
 // What a write shows to its own unit of work, as far as the client decides it.

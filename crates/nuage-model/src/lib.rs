@@ -35,4 +35,4 @@ pub use query::{
 };
 pub use record::{Head, Page, Record, State};
 pub use seq::{Seq, Timestamp};
-pub use store::{Finding, GroupPath, Pending, Store, StoreError, Tally, Total};
+pub use store::{Bodies, Finding, GroupPath, Pending, Store, StoreError, Tally, Total};

@@ -52,6 +52,11 @@ impl Record {
         }
     }
 
+    /// Whether its body was left out when it was read, see [`crate::Bodies::Small`].
+    pub fn lacks_body(&self) -> bool {
+        self.body().is_empty()
+    }
+
     /// Its own permissions as text; none for a tombstone.
     pub fn permissions(&self) -> Cow<'_, str> {
         match &self.state {

@@ -35,6 +35,7 @@ pub trait Store: Send + Sync {
     fn get<'a>(
         &'a self,
         paths: &'a [RecordPath],
+        bodies: Bodies,
     ) -> Pending<'a, Result<Vec<Option<Record>>, StoreError>>;
 
     /// The head of a collection; `None` if it was never touched.
@@ -161,6 +162,17 @@ pub trait Store: Send + Sync {
 
     /// Waits for what was asked, then closes. Later calls fail with [`StoreError::Closed`].
     fn close(&self) -> Pending<'_, ()>;
+}
+
+/// Which bodies are read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bodies {
+    /// All of them.
+    All,
+    /// Small ones: those that cost no more to read than the row without them. The others are left
+    /// out, see [`Record::lacks_body`]. For who must not notice how large a record is before it is
+    /// known whether they may read it.
+    Small,
 }
 
 /// A group of a bucket.

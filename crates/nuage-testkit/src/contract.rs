@@ -68,6 +68,7 @@ const CASES: &[(&str, Case)] = cases![
     asking::groups_are_found_by_their_members,
     asking::collections_are_found_by_their_readers,
     asking::collections_are_listed_in_order_and_tallied,
+    asking::large_bodies_can_be_left_out,
     asking::names_with_a_character_0_are_of_nothing,
     compaction::the_horizon_takes_what_lies_behind_it,
     compaction::a_horizon_never_goes_back,

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nuage_model::copy::{Dump, Progress, Step};
 use nuage_model::{
-    ApplyError, Ask, Batch, BucketId, CollectionPath, Finding, GroupPath, Head, Kind, Listener,
-    Moment, Outcome, Page, Pending, Principal, Query, Record, RecordPath, Rows, Seq, Store,
-    StoreError, Tally, Timestamp, Total,
+    ApplyError, Ask, Batch, Bodies, BucketId, CollectionPath, Finding, GroupPath, Head, Kind,
+    Listener, Moment, Outcome, Page, Pending, Principal, Query, Record, RecordPath, Rows, Seq,
+    Store, StoreError, Tally, Timestamp, Total,
 };
 
 const NEVER: u64 = u64::MAX;
@@ -65,8 +65,9 @@ impl Store for FaultStore {
     fn get<'a>(
         &'a self,
         paths: &'a [RecordPath],
+        bodies: Bodies,
     ) -> Pending<'a, Result<Vec<Option<Record>>, StoreError>> {
-        self.pass(|store| store.get(paths))
+        self.pass(move |store| store.get(paths, bodies))
     }
 
     fn head<'a>(

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use nuage_engine::Engine;
 use nuage_model::{
-    BucketId, CollectionPath, Direction, Field, Kind, Permissions, Principal, Query, Record,
-    RecordPath, Sort, Store, View,
+    Bodies, BucketId, CollectionPath, Direction, Field, Kind, Permissions, Principal, Query,
+    Record, RecordPath, Sort, Store, View,
 };
 
 use crate::cli::BucketVerb;
@@ -128,7 +128,7 @@ async fn delete(
 ) -> Result<()> {
     let bucket = BucketId::from(name);
     let path = RecordPath::bucket(bucket.clone());
-    let found = store.get(std::slice::from_ref(&path)).await?;
+    let found = store.get(std::slice::from_ref(&path), Bodies::All).await?;
     let is_there = found.into_iter().next().flatten().is_some_and(|record| record.is_live());
     let size = sizes(store.as_ref(), Some(&bucket)).await?.get(&bucket).copied();
     if name.is_empty() || (!is_there && size.is_none()) {

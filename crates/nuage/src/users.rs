@@ -7,8 +7,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use nuage_engine::readers;
 use nuage_model::{
-    ApplyError, Batch, CollectionPath, Direction, Field, Guard, Kind, Permissions, Placement,
-    Principal, Query, Readers, Record, RecordPath, Sort, Store, View, Write,
+    ApplyError, Batch, Bodies, CollectionPath, Direction, Field, Guard, Kind, Permissions,
+    Placement, Principal, Query, Readers, Record, RecordPath, Sort, Store, View, Write,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -255,7 +255,7 @@ impl Accounts {
     }
 
     async fn read(&self, path: &RecordPath) -> Result<Option<Record>> {
-        let found = self.store.get(std::slice::from_ref(path)).await?;
+        let found = self.store.get(std::slice::from_ref(path), Bodies::All).await?;
         Ok(found.into_iter().next().flatten().filter(Record::is_live))
     }
 

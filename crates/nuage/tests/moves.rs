@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nuage_model::copy::Table;
 use nuage_model::{
-    Batch, Body, CollectionPath, Placement, Readers, RecordPath, Store, Timestamp, Write,
+    Batch, Bodies, Body, CollectionPath, Placement, Readers, RecordPath, Store, Timestamp, Write,
 };
 use nuage_store::copy::{Copying, Resume, Watch};
 use nuage_store::{Address, Options};
@@ -295,7 +295,10 @@ fn a_copy_that_is_killed_goes_on(backend: Backend) {
         let paths: Vec<RecordPath> = (0..RECORDS)
             .map(|n| CollectionPath::new("b", "c").record(format!("record-{n}")))
             .collect();
-        assert_eq!(to.get(&paths).await.unwrap(), from.get(&paths).await.unwrap());
+        assert_eq!(
+            to.get(&paths, Bodies::All).await.unwrap(),
+            from.get(&paths, Bodies::All).await.unwrap()
+        );
         from.close().await;
         to.close().await;
     });

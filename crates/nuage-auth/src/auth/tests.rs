@@ -11,9 +11,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nuage_engine::{Engine, World};
 use nuage_model::{
-    ApplyError, Ask, Batch, BucketId, CollectionPath, GroupPath, Head, Kind, Listener, Moment,
-    Outcome, Page, Pending, Principal, Query, Readers, Record, RecordPath, Rows, Seq, State, Store,
-    StoreError, Tally, Timestamp, Total,
+    ApplyError, Ask, Batch, Bodies, BucketId, CollectionPath, GroupPath, Head, Kind, Listener,
+    Moment, Outcome, Page, Pending, Principal, Query, Readers, Record, RecordPath, Rows, Seq,
+    State, Store, StoreError, Tally, Timestamp, Total,
 };
 
 use crate::turns::Clock;
@@ -52,6 +52,7 @@ impl Store for Accounts {
     fn get<'a>(
         &'a self,
         paths: &'a [RecordPath],
+        _: Bodies,
     ) -> Pending<'a, Result<Vec<Option<Record>>, StoreError>> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         let records = self.records.lock().unwrap();

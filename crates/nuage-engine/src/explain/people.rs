@@ -7,7 +7,8 @@ use foldhash::HashMap;
 use std::collections::{HashSet, VecDeque};
 
 use nuage_model::{
-    AUTHENTICATED, CollectionPath, EVERYONE, GroupPath, Principal, Record, RecordPath, StoreError,
+    AUTHENTICATED, Bodies, CollectionPath, EVERYONE, GroupPath, Principal, Record, RecordPath,
+    StoreError,
 };
 
 use super::{Level, Sight};
@@ -133,7 +134,7 @@ impl Session {
 
     /// Records as this unit of work leaves them, with one question to the store.
     async fn look_all(&self, paths: &[RecordPath]) -> Result<Vec<Option<Record>>, StoreError> {
-        let found = self.engine.store().get(paths).await?;
+        let found = self.engine.store().get(paths, Bodies::All).await?;
         let looked = paths.iter().zip(found).map(|(path, stored)| self.own(path).unwrap_or(stored));
         Ok(looked.collect())
     }

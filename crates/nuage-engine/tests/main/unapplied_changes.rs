@@ -1,7 +1,7 @@
 //! What a unit of work shows of its own changes is what everybody sees once it is applied.
 
 use nuage_engine::{ListIntent, Session, Settings};
-use nuage_model::{Direction, Field, Filter, Query, Sort, States, Test, View};
+use nuage_model::{Bodies, Direction, Field, Filter, Query, Sort, States, Test, View};
 use nuage_testkit::random::Random;
 
 use crate::houses::{House, collection, delete, put, records};
@@ -19,7 +19,8 @@ fn seed() -> u64 {
 async fn change_something(random: &mut Random, session: &mut Session) {
     let id = *random.pick(&["a", "b", "c", "d", "e", "f"]);
     let path = records().record(id);
-    let exists = session.look(&path).await.unwrap().is_some_and(|record| record.is_live());
+    let exists =
+        session.look(&path, Bodies::All).await.unwrap().is_some_and(|record| record.is_live());
     if exists && random.chance(30) {
         delete(session, &path).await;
     } else if random.chance(3) {

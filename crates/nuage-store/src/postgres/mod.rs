@@ -41,9 +41,9 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use nuage_model::{
-    ApplyError, Ask, Batch, BucketId, CollectionPath, Finding, GroupPath, Head, Kind, Listener,
-    Opening, Outcome, Page, Pending, Principal, Query, Record, RecordPath, Rows, Seq, Snapshot,
-    Store, StoreError, Tally, Timestamp, Total, Write,
+    ApplyError, Ask, Batch, Bodies, BucketId, CollectionPath, Finding, GroupPath, Head, Kind,
+    Listener, Opening, Outcome, Page, Pending, Principal, Query, Record, RecordPath, Rows, Seq,
+    Snapshot, Store, StoreError, Tally, Timestamp, Total, Write,
 };
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -154,8 +154,9 @@ impl Store for PostgresStore {
     fn get<'a>(
         &'a self,
         paths: &'a [RecordPath],
+        bodies: Bodies,
     ) -> Pending<'a, Result<Vec<Option<Record>>, StoreError>> {
-        Box::pin(async move { Ok(query::get(&self.pool, paths, &self.seen).await?) })
+        Box::pin(async move { Ok(query::get(&self.pool, paths, bodies, &self.seen).await?) })
     }
 
     fn head<'a>(

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use futures_util::future::try_join;
 use nuage_model::{
-    CollectionPath, Direction, Head, Page, Principal, Query, Record, RecordPath, Scope, Seq, States,
+    Bodies, CollectionPath, Direction, Head, Page, Principal, Query, Record, RecordPath, Scope,
+    Seq, States,
 };
 
 use crate::list::{Asked, Best, InOrder, Shape, Signatures, Way};
@@ -32,20 +33,33 @@ const CHUNK_ROWS: i64 = 500;
 /// Tombstones that there may be on a way beyond what is usual in its collection.
 const SLACK_ROWS: i64 = 8;
 
-const GET: &str =
-    one_record!("seq, timestamp, dead, signature, permissions, body, entered", "$1", "$2", "$3");
-const GET_ALL: &str = concat!(
-    "SELECT asked.n, r.seq, r.timestamp, r.dead, r.signature, r.permissions, r.body, r.entered
-    FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY
-        AS asked (bucket, collection, id, n)
-    CROSS JOIN LATERAL (",
-    one_record!(
-        "seq, timestamp, dead, signature, permissions, body, entered",
-        "asked.bucket",
-        "asked.collection",
-        "asked.id"
-    ),
-    ") AS r"
+macro_rules! get {
+    ($columns:literal) => {
+        one_record!($columns, "$1", "$2", "$3")
+    };
+}
+macro_rules! get_all {
+    ($columns:literal) => {
+        concat!(
+            "SELECT asked.n, r.*
+            FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY
+                AS asked (bucket, collection, id, n)
+            CROSS JOIN LATERAL (",
+            one_record!($columns, "asked.bucket", "asked.collection", "asked.id"),
+            ") AS r"
+        )
+    };
+}
+const GET: &str = get!("seq, timestamp, dead, signature, permissions, body, entered");
+const GET_ALL: &str = get_all!("seq, timestamp, dead, signature, permissions, body, entered");
+// How much a body takes where it is stored is known without reading it.
+const GET_SMALL: &str = get!(
+    "seq, timestamp, dead, signature, permissions,
+    CASE WHEN pg_column_size(body) > 2000 THEN '' ELSE body END AS body, entered"
+);
+const GET_ALL_SMALL: &str = get_all!(
+    "seq, timestamp, dead, signature, permissions,
+    CASE WHEN pg_column_size(body) > 2000 THEN '' ELSE body END AS body, entered"
 );
 const SEQUENCE: &str = "
     SELECT incarnation, seq, timestamp, gc_seq, live, tombstones, chosen, gone, dropped
@@ -62,19 +76,20 @@ const SIGNATURES: &str = "
 
 /// Every statement that looks something up, for the test of their plans.
 #[cfg(test)]
-pub(super) const LOOKUPS: &[&str] = &[GET, GET_ALL, SEQUENCE, SIGNATURES];
+pub(super) const LOOKUPS: &[&str] = &[GET, GET_ALL, GET_SMALL, GET_ALL_SMALL, SEQUENCE, SIGNATURES];
 
 /// The records at these paths, tombstones included. What was seen of their rows is remembered for
 /// those who write next.
 pub(super) async fn get(
     pool: &Pool,
     paths: &[RecordPath],
+    bodies: Bodies,
     seen: &Seen,
 ) -> Result<Vec<Option<Record>>, Fault> {
     if !paths.iter().any(is_possible) {
         return Ok(vec![None; paths.len()]);
     }
-    let found = pool.read(&Get(paths), ANSWER).await?;
+    let found = pool.read(&Get(paths, bodies), ANSWER).await?;
     let rows = found.iter().map(|found| found.as_ref().map(|(_, row)| *row));
     seen.learn(paths.iter().cloned().zip(rows));
     Ok(found.into_iter().map(|found| found.map(|(record, _)| record)).collect())
@@ -149,15 +164,19 @@ pub(super) fn has_names(path: &CollectionPath) -> bool {
 }
 
 /// Reads the records at these paths, and what is in their rows besides.
-pub(super) struct Get<'a>(pub(super) &'a [RecordPath]);
+pub(super) struct Get<'a>(pub(super) &'a [RecordPath], pub(super) Bodies);
 
 impl Read for Get<'_> {
     type Answer = Vec<Option<(Record, Row)>>;
 
     async fn read(&self, reader: &Reader<'_>) -> Result<Self::Answer, Fault> {
+        let (get, get_all) = match self.1 {
+            Bodies::All => (GET, GET_ALL),
+            Bodies::Small => (GET_SMALL, GET_ALL_SMALL),
+        };
         if let [path] = self.0 {
             let [bucket, name, id] = names(path);
-            let statement = reader.prepare_cached(GET).await?;
+            let statement = reader.prepare_cached(get).await?;
             let row = reader.query_opt(&statement, &[&bucket, &name, &id]).await?;
             let found = row.map(|row| found(path, &row, 0));
             return Ok(vec![found.transpose()?]);
@@ -176,7 +195,7 @@ impl Read for Get<'_> {
             }
             Ok(ControlFlow::Continue(()))
         };
-        reader.each(GET_ALL, &[&buckets, &collections, &ids], &mut place).await?;
+        reader.each(get_all, &[&buckets, &collections, &ids], &mut place).await?;
         Ok(all)
     }
 }

@@ -18,7 +18,7 @@ mod traces;
 use std::future::ready;
 
 use nuage_model::{
-    Ask, BucketId, CollectionPath, Counted, Opening, Pending, Principal, Record, RecordId,
+    Ask, Bodies, BucketId, CollectionPath, Counted, Opening, Pending, Principal, Record, RecordId,
     Residents, Seq, Signature, Snapshot, Standing, StoreError, Sum, Trace, Whose,
 };
 use rusqlite::{Connection, OptionalExtension};
@@ -149,7 +149,7 @@ fn opening(connection: &Connection, ask: &Ask, deadline: &Deadline) -> Result<Op
         let mut entered = connection.prepare_cached(ENTERED)?;
         let entered = entered.query_row(tables::key(path), |row| row.get(0)).optional()?;
         opening.entered.push(Seq(entered.unwrap_or(0)));
-        opening.records.push(scan::get(connection, path)?);
+        opening.records.push(scan::get(connection, path, Bodies::All)?);
     }
     Ok(opening)
 }
@@ -172,7 +172,8 @@ fn records(look: &Look<'_>, ids: &[RecordId], bytes_max: usize) -> Result<Vec<Re
     for id in ids {
         look.deadline.check()?;
         let path = look.collection.record(id.clone());
-        let Some(record) = scan::get(look.connection, &path)?.filter(Record::is_live) else {
+        let Some(record) = scan::get(look.connection, &path, Bodies::All)?.filter(Record::is_live)
+        else {
             continue;
         };
         bytes = bytes.saturating_add(record.body().len());

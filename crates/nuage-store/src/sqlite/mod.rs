@@ -37,9 +37,9 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use nuage_model::{
-    ApplyError, Ask, Batch, BucketId, CollectionPath, Finding, GroupPath, Head, Kind, Listener,
-    Opening, Outcome, Page, Pending, Principal, Query, Record, RecordPath, Rows, Seq, Snapshot,
-    Store, StoreError, Tally, Timestamp, Total,
+    ApplyError, Ask, Batch, Bodies, BucketId, CollectionPath, Finding, GroupPath, Head, Kind,
+    Listener, Opening, Outcome, Page, Pending, Principal, Query, Record, RecordPath, Rows, Seq,
+    Snapshot, Store, StoreError, Tally, Timestamp, Total,
 };
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -260,10 +260,11 @@ impl Store for SqliteStore {
     fn get<'a>(
         &'a self,
         paths: &'a [RecordPath],
+        bodies: Bodies,
     ) -> Pending<'a, Result<Vec<Option<Record>>, StoreError>> {
         Box::pin(async move {
             let get_all = |connection: &Connection| {
-                paths.iter().map(|path| scan::get(connection, path)).collect()
+                paths.iter().map(|path| scan::get(connection, path, bodies)).collect()
             };
             // One statement is a snapshot by itself.
             if paths.len() > 1 { self.at_once(get_all) } else { self.read(get_all) }

@@ -15,7 +15,15 @@ macro_rules! slim_columns {
         "id, seq, timestamp, dead, signature, permissions, '{}'"
     };
 }
-pub(super) use {record_columns, slim_columns};
+/// The same without the text of a body that lies on pages of its own. Its length is known without
+/// reading them.
+macro_rules! small_columns {
+    () => {
+        "id, seq, timestamp, dead, signature, permissions, \
+         CASE WHEN octet_length(body) <= 2000 THEN body ELSE '' END"
+    };
+}
+pub(super) use {record_columns, slim_columns, small_columns};
 
 /// Whether the row is a tombstone.
 pub(super) fn is_dead(row: &Row<'_>) -> rusqlite::Result<bool> {

@@ -8,13 +8,13 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 
-use nuage_model::{CollectionPath, Direction, Record};
+use nuage_model::{Bodies, CollectionPath, Direction, Record};
 use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 
 use crate::list::{Signatures, Times};
 use crate::sqlite::deadline::Deadline;
 use crate::sqlite::errors::Fault;
-use crate::sqlite::rows::{self, record_columns, slim_columns};
+use crate::sqlite::rows::{self, record_columns, slim_columns, small_columns};
 
 macro_rules! by_position {
     ($columns:ident, $order:literal) => {
@@ -65,6 +65,7 @@ macro_rules! by_id {
 }
 /// One record by its names.
 pub(super) const BY_ID: &str = by_id!(record_columns);
+const SMALL_BY_ID: &str = by_id!(small_columns);
 
 /// Every statement that walks, for the test of their plans.
 #[cfg(test)]
@@ -296,8 +297,13 @@ impl Scan<'_> {
 pub(super) fn get(
     connection: &Connection,
     path: &nuage_model::RecordPath,
+    bodies: Bodies,
 ) -> Result<Option<Record>, Fault> {
-    let mut statement = connection.prepare_cached(BY_ID)?;
+    let sql = match bodies {
+        Bodies::All => BY_ID,
+        Bodies::Small => SMALL_BY_ID,
+    };
+    let mut statement = connection.prepare_cached(sql)?;
     let key = crate::sqlite::tables::key(path);
     Ok(statement.query_row(key, |row| rows::record_of(path.id.clone(), row)).optional()?)
 }

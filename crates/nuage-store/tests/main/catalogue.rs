@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use nuage_model::{
-    Ask, BucketId, CollectionPath, GroupPath, Placement, Principal, Query, RecordId, RecordPath,
-    Residents, Seq, Signature, Store, Timestamp, Whose, Write,
+    Ask, Bodies, BucketId, CollectionPath, GroupPath, Placement, Principal, Query, RecordId,
+    RecordPath, Residents, Seq, Signature, Store, Timestamp, Whose, Write,
 };
 use nuage_store::{Address, Options};
 use nuage_testkit::backend::block_on;
@@ -145,7 +145,7 @@ async fn exercise(store: &Arc<dyn Store>) {
     }
     assert_eq!(store.groups_of(std::slice::from_ref(&member)).await.unwrap(), [group]);
     store.collections_of(&[member], None, usize::MAX).await.unwrap();
-    assert_eq!(store.get(&paths).await.unwrap().len(), paths.len());
+    assert_eq!(store.get(&paths, Bodies::All).await.unwrap().len(), paths.len());
     store.head(&paths[0].collection).await.unwrap();
     store.list(&Query::all(paths[0].collection.clone(), 2)).await.unwrap();
     store.count(&Query::all(paths[0].collection.clone(), 2)).await.unwrap();

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nuage_model::{
-    Batch, Body, CollectionPath, Direction, Field, Filter, PAGE_BYTES, Permissions, Placement,
-    Principal, Query, Readers, Record, Scope, Sort, States, Store, Test, Timestamp, View, Write,
+    Batch, Bodies, Body, CollectionPath, Direction, Field, Filter, PAGE_BYTES, Permissions,
+    Placement, Principal, Query, Readers, Record, Scope, Sort, States, Store, Test, Timestamp,
+    View, Write,
 };
 use nuage_testkit::backend::Backend;
 use nuage_testkit::both_databases;
@@ -46,7 +47,8 @@ async fn long_ways_agree_with_the_model(backend: Backend) {
         let mut random = Random::new(seed);
         fill(&store, &path, &mut random).await;
         let paths: Vec<_> = (0..RECORDS).map(|n| path.record(n.to_string())).collect();
-        let records: Vec<Record> = store.get(&paths).await.unwrap().into_iter().flatten().collect();
+        let records: Vec<Record> =
+            store.get(&paths, Bodies::All).await.unwrap().into_iter().flatten().collect();
         assert_eq!(records.len(), paths.len());
         for _ in 0..QUESTIONS {
             let query = question(&path, &records, &mut random);

@@ -1,6 +1,6 @@
 //! Data that is not all there when opened again, or opened by several at once.
 
-use nuage_model::{CollectionPath, RecordPath};
+use nuage_model::{Bodies, CollectionPath, RecordPath};
 use nuage_testkit::backend::Backend;
 use nuage_testkit::both_databases;
 
@@ -30,7 +30,7 @@ async fn a_store_that_was_not_closed_has_everything(backend: Backend) {
     let store = place.open().await;
     crate::apply(&store, vec![crate::put(&RecordPath::account("a"))]).await;
     let again = place.open().await;
-    assert!(again.get(&[RecordPath::account("a")]).await.unwrap()[0].is_some());
+    assert!(again.get(&[RecordPath::account("a")], Bodies::All).await.unwrap()[0].is_some());
     drop(store);
     crate::apply(&again, vec![crate::put(&RecordPath::account("b"))]).await;
     assert_eq!(again.check().await.unwrap(), []);
@@ -50,7 +50,7 @@ async fn several_may_open_what_is_new_at_once(backend: Backend) {
         let stores = futures_util::future::join_all(opening).await;
         let accounts: Vec<_> = (0..6).map(|n| RecordPath::account(n.to_string())).collect();
         for store in stores {
-            assert!(store.get(&accounts).await.unwrap().iter().all(Option::is_some));
+            assert!(store.get(&accounts, Bodies::All).await.unwrap().iter().all(Option::is_some));
             assert_eq!(store.check().await.unwrap(), []);
             store.close().await;
         }

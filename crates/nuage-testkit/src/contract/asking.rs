@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use nuage_model::{
-    CollectionPath, Direction, Field, Filter, GroupPath, Kind, Query, RecordPath, Scope, Sort,
-    States, Store, Tally, Test, View, Write,
+    Bodies, Body, CollectionPath, Direction, Field, Filter, GroupPath, Kind, Query, Record,
+    RecordPath, Scope, Sort, States, Store, Tally, Test, View, Write,
 };
 use serde_json::Value;
 
@@ -282,13 +282,39 @@ pub(super) async fn collections_are_listed_in_order_and_tallied(store: Arc<dyn S
     assert_eq!(tally.get(&Kind::History).copied().unwrap_or_default(), Tally::default());
 }
 
+/// Whoever is not judged yet must not be able to tell how large a record is by how long it is read.
+pub(super) async fn large_bodies_can_be_left_out(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let paths: Vec<_> = ["small", "large", "gone", "never"].map(|id| posts.record(id)).into();
+    let text: String =
+        (0..100_000).map(|n: u32| n.wrapping_mul(2_654_435_761).to_string()).collect();
+    for (path, text) in paths.iter().zip(["", &text, ""]) {
+        let mut write = put_for(path, "read", &["alice"]);
+        let Write::Put { body, .. } = &mut write else { unreachable!("it is a put") };
+        *body = Body::from(format!("{{\"text\":\"{text}\"}}"));
+        apply(&store, NOW, vec![write]).await;
+    }
+    apply(&store, NOW, vec![delete(&paths[2])]).await;
+    let all = store.get(&paths, Bodies::All).await.expect("it reads");
+    let small = store.get(&paths, Bodies::Small).await.expect("it reads");
+    let lacks = |found: &Option<Record>| found.as_ref().is_some_and(Record::lacks_body);
+    assert!(!all.iter().any(lacks));
+    assert_eq!(small.iter().map(lacks).collect::<Vec<_>>(), [false, true, false, false]);
+    let alone = store.get(&paths[1..2], Bodies::Small).await.expect("it reads");
+    assert_eq!(alone[0], small[1]);
+    let rest = |record: Record| (record.seq, record.chosen, record.permissions().into_owned());
+    for (whole, found) in all.into_iter().zip(small) {
+        assert_eq!(whole.map(rest), found.map(rest));
+    }
+}
+
 /// Nothing can have such a name where texts cannot hold it, so nothing has it anywhere.
 pub(super) async fn names_with_a_character_0_are_of_nothing(store: Arc<dyn Store>) {
     let posts = founded(&store, "blog", "posts").await;
     let known = posts.record("a");
     apply(&store, NOW, vec![put_for(&known, "read", &["alice"])]).await;
     let paths = [posts.record("a\0"), known, RecordPath::account("\0")];
-    let found = store.get(&paths).await.expect("they can be asked for");
+    let found = store.get(&paths, Bodies::All).await.expect("they can be asked for");
     let found: Vec<bool> = found.iter().map(Option::is_some).collect();
     assert_eq!(found, [false, true, false]);
     for path in [CollectionPath::new("blog\0", "posts"), CollectionPath::new("blog", "\0posts")] {

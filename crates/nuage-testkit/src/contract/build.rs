@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nuage_model::{
-    ApplyError, Batch, Body, BucketId, CollectionPath, Guard, Head, Outcome, Page, Permissions,
-    Placement, Principal, Query, Readers, Record, RecordPath, Seq, Store, Timestamp, Write,
+    ApplyError, Batch, Bodies, Body, BucketId, CollectionPath, Guard, Head, Outcome, Page,
+    Permissions, Placement, Principal, Query, Readers, Record, RecordPath, Seq, Store, Timestamp,
+    Write,
 };
 
 /// The time at which the cases begin.
@@ -92,7 +93,7 @@ pub(crate) async fn guarded(
 
 pub(crate) async fn get(store: &Arc<dyn Store>, path: &RecordPath) -> Option<Record> {
     let paths = [path.clone()];
-    let mut records = store.get(&paths).await.expect("records can be read");
+    let mut records = store.get(&paths, Bodies::All).await.expect("records can be read");
     assert_eq!(records.len(), 1);
     records.pop().flatten()
 }

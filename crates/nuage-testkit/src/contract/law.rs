@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use nuage_model::{
-    CollectionPath, Direction, Field, Filter, PAGE_BYTES, Permissions, Placement, Principal, Query,
-    Readers, Record, RecordId, RecordPath, Scope, Sort, States, Store, Test, View, Write,
+    Bodies, CollectionPath, Direction, Field, Filter, PAGE_BYTES, Permissions, Placement,
+    Principal, Query, Readers, Record, RecordId, RecordPath, Scope, Sort, States, Store, Test,
+    View, Write,
 };
 use serde_json::{Value, json};
 
@@ -23,7 +24,7 @@ pub async fn lists_agree_with_the_model(store: Arc<dyn Store>, seed: u64) {
     let posts = founded(&store, "blog", "posts").await;
     let readers = fill(&store, &posts, &mut random).await;
     let paths: Vec<_> = (0..60).map(|n| posts.record(format!("r{n}"))).collect();
-    let records = store.get(&paths).await.expect("it reads");
+    let records = store.get(&paths, Bodies::All).await.expect("it reads");
     let records: Vec<Record> = records.into_iter().flatten().collect();
     for _ in 0..QUERIES {
         let query = question(&posts, &records, &mut random);

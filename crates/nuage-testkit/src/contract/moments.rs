@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use nuage_model::{
-    Ask, BucketId, CollectionPath, DIGEST_MODULUS, Fate, GroupPath, Opening, Principal, RecordPath,
-    Seq, Snapshot, Store, StoreError, Sum, Timestamp, Whose, Write, digest,
+    Ask, Bodies, BucketId, CollectionPath, DIGEST_MODULUS, Fate, GroupPath, Opening, Principal,
+    RecordPath, Seq, Snapshot, Store, StoreError, Sum, Timestamp, Whose, Write, digest,
 };
 
 use super::build::{
@@ -43,7 +43,7 @@ pub(super) async fn a_moment_says_where_its_collection_stands(store: Arc<dyn Sto
     assert_eq!(Some(standing.head), head(&store, &posts).await);
     assert_eq!((standing.horizon, standing.tombstones, standing.gone), (Seq(0), 1, 1));
     assert_eq!(standing.rows(), 4);
-    assert_eq!(found.records, store.get(&asked.paths).await.expect("it reads"));
+    assert_eq!(found.records, store.get(&asked.paths, Bodies::All).await.expect("it reads"));
     assert_eq!(found.entered, [Seq(NOW + 2), Seq(0), Seq(NOW + 1)]);
     assert!(!found.epoch.is_empty());
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use nuage_model::{ApplyError, Batch, Guard, Query, Store, StoreError, Timestamp, Write};
+use nuage_model::{ApplyError, Batch, Bodies, Guard, Query, Store, StoreError, Timestamp, Write};
 
 use super::build::{NOW, apply, founded, get, guarded, head, put};
 
@@ -118,7 +118,7 @@ pub(super) async fn after_closing_everything_says_so(store: Arc<dyn Store>) {
     store.close().await;
     store.close().await;
     let paths = [posts.record("a")];
-    assert!(matches!(store.get(&paths).await, Err(StoreError::Closed)));
+    assert!(matches!(store.get(&paths, Bodies::All).await, Err(StoreError::Closed)));
     assert!(matches!(store.head(&posts).await, Err(StoreError::Closed)));
     let query = Query::all(posts.clone(), 1);
     assert!(matches!(store.list(&query).await, Err(StoreError::Closed)));

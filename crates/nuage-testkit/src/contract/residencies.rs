@@ -7,7 +7,7 @@ mod kept;
 use std::sync::Arc;
 
 use nuage_model::{
-    Ask, CollectionPath, Placement, Principal, Readers, Record, RecordId, Residents, Seq,
+    Ask, Bodies, CollectionPath, Placement, Principal, Readers, Record, RecordId, Residents, Seq,
     Signature, Snapshot, Store, Whose, Write,
 };
 
@@ -50,7 +50,11 @@ pub async fn moments_agree_with_the_model(store: Arc<dyn Store>, seed: u64) {
             (standing.incarnation, standing.horizon, counts)
         });
         assert_eq!(standing, kept.standing(standing.map(|it| it.0)), "{context}");
-        assert_eq!(opening.records, store.get(&ask.paths).await.expect("it reads"), "{context}");
+        assert_eq!(
+            opening.records,
+            store.get(&ask.paths, Bodies::All).await.expect("it reads"),
+            "{context}"
+        );
         let entered = ask.paths.iter().map(|path| kept.entered(&path.id));
         assert_eq!(opening.entered, entered.collect::<Vec<_>>(), "{context}");
         kept.take_bodies(opening.records);

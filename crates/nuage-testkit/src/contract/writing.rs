@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use nuage_model::{
-    ApplyError, Body, CollectionPath, Guard, Placement, RecordPath, Seq, Signature, Slot, State,
-    Store, Write,
+    ApplyError, Bodies, Body, CollectionPath, Guard, Placement, RecordPath, Seq, Signature, Slot,
+    State, Store, Write,
 };
 
 use super::build::{
@@ -43,7 +43,7 @@ pub(super) async fn unknown_records_and_collections_are_none(store: Arc<dyn Stor
     apply(&store, NOW, vec![put(&posts.record("a"), "{}")]).await;
     let paths =
         [posts.record("b"), posts.record("a"), CollectionPath::new("blog", "other").record("a")];
-    let found = store.get(&paths).await.expect("records can be read");
+    let found = store.get(&paths, Bodies::All).await.expect("records can be read");
     let found: Vec<bool> = found.iter().map(Option::is_some).collect();
     assert_eq!(found, [false, true, false], "answers come in the order asked for");
     assert_eq!(head(&store, &CollectionPath::new("blog", "other")).await, None);

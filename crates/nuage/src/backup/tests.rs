@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use nuage_model::{Batch, Placement, Readers, RecordPath, Timestamp, Write};
+use nuage_model::{Batch, Bodies, Placement, Readers, RecordPath, Timestamp, Write};
 
 use crate::backup::{perform, secrets_beside};
 use crate::cli::BackupVerb;
@@ -31,7 +31,7 @@ fn lay_secrets_beside(settings: &Settings) {
 
 async fn has_account(settings: &Settings, name: &str) -> bool {
     let store = open_or_make(&settings.storage).await.unwrap();
-    let found = store.get(&[RecordPath::account(name)]).await.unwrap();
+    let found = store.get(&[RecordPath::account(name)], Bodies::All).await.unwrap();
     store.close().await;
     found[0].is_some()
 }

@@ -12,7 +12,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use indicatif::ProgressBar;
 use nuage_model::copy::Table;
 use nuage_model::{
-    CollectionPath, Direction, Field, Query, Record, RecordId, Seq, Sort, States, Store, View,
+    Bodies, CollectionPath, Direction, Field, Query, Record, RecordId, Seq, Sort, States, Store,
+    View,
 };
 use nuage_store::copy::{CopyError, Copying, Resume, Watch};
 
@@ -216,7 +217,7 @@ impl<W: Write> Lines<W> {
         {
             let Some(Reverse((_, id))) = waiting.pop() else { break };
             let path_of_record = path.record(id);
-            let found = store.get(std::slice::from_ref(&path_of_record)).await?;
+            let found = store.get(std::slice::from_ref(&path_of_record), Bodies::All).await?;
             let Some(record) = found.into_iter().next().flatten() else {
                 bail!("{path_of_record} vanished while it was read");
             };

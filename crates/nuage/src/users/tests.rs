@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use nuage_model::RecordPath;
+use nuage_model::{Bodies, RecordPath};
 
 use crate::cli::{PasswordSource, UserVerb};
 use crate::data::open_or_make;
@@ -27,7 +27,7 @@ async fn accounts_are_made_reset_and_deleted_as_the_door_does() {
     let path = RecordPath::account("alice");
     let read = async || {
         let store = open_or_make(&settings.storage).await.unwrap();
-        let record = store.get(std::slice::from_ref(&path)).await.unwrap().remove(0);
+        let record = store.get(std::slice::from_ref(&path), Bodies::All).await.unwrap().remove(0);
         assert_eq!(store.check().await.unwrap(), Vec::new());
         store.close().await;
         record

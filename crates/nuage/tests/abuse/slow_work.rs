@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
 use nuage_testkit::client::{Call, Client};
 use nuage_testkit::server::Server;
 use serde_json::{Value, json};
@@ -246,4 +247,43 @@ mod in_time {
         let waited = begun.elapsed();
         assert!(waited < whole / 2, "{waited:?}, and the whole list took {whole:?}");
     }
+
+    /// Of two ways to be refused, neither takes clearly longer.
+    fn assert_same_time(client: &mut Client, who: &str, calls: [Call; 2]) {
+        let mut waits = [Vec::new(), Vec::new()];
+        for _ in 0..200 {
+            for (call, waits) in calls.iter().zip(&mut waits) {
+                let begun = Instant::now();
+                assert_eq!(send(client, who, call.clone()), 403);
+                waits.push(begun.elapsed());
+            }
+        }
+        let [there, missing] = waits.map(|mut waits| {
+            waits.sort_unstable();
+            waits[waits.len() / 2]
+        });
+        assert!(there < missing * 2, "{there:?} for a hidden one, {missing:?} for a missing one");
+    }
+
+    fn refusals_tell_nothing_of_size(backend: Backend) {
+        let limits = ["limits.record_bytes=8388608", "limits.batch_requests=2"];
+        let server = bounded_with(backend, &limits).start();
+        make_collection(&server, "alice:a", "a");
+        let mut client = server.client();
+        let path = |id: &str| format!("/v1/buckets/a/collections/c/records/{id}");
+        let text: String =
+            (0..600_000).map(|n: u32| n.wrapping_mul(2_654_435_761).to_string()).collect();
+        let put = Call::put(path("large"), &json!({ "data": { "text": text } }));
+        assert_eq!(send(&mut client, "alice:a", put), 201);
+        let calls = ["large", "missing"].map(|id| Call::get(path(id)));
+        assert_same_time(&mut client, "mallory:m", calls);
+        let calls = ["large", "missing"].map(|id| Call::put(path(id), &json!({ "data": {} })));
+        assert_same_time(&mut client, "mallory:m", calls);
+        let shared = json!({ "permissions": { "read": ["system.Everyone"] } });
+        assert_eq!(send(&mut client, "alice:a", Call::patch(path("large"), &shared)), 200);
+        let answer = client.send(&Call::get(path("large")).login("mallory:m")).unwrap();
+        assert_eq!(answer.json()["data"]["text"].as_str().unwrap(), text);
+    }
+
+    both_databases! { refusals_tell_nothing_of_size }
 }

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use nuage_model::{
-    BucketId, CollectionPath, GroupPath, Kind, Principal, RecordId, RecordPath, Seq, StoreError,
+    Bodies, BucketId, CollectionPath, GroupPath, Kind, Principal, RecordId, RecordPath, Seq,
+    StoreError,
 };
 use tokio::time::Instant;
 
@@ -134,7 +135,7 @@ async fn concerned(
     let paths: Vec<RecordPath> =
         groups.iter().map(|group| collection.record(group.clone())).collect();
     let mut concerned = HashSet::new();
-    for record in shared.store.get(&paths).await?.iter().flatten() {
+    for record in shared.store.get(&paths, Bodies::All).await?.iter().flatten() {
         // What is no list of members made nobody a member.
         concerned.extend(members_of(record.body(), usize::MAX).unwrap_or_default());
     }

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use nuage_model::{
-    ApplyError, Ask, Batch, BucketId, CollectionPath, Counted, Fate, Finding, GroupPath, Head,
-    Kind, Listener, Opening, Outcome, Page, Pending, Principal, Query, Record, RecordId,
+    ApplyError, Ask, Batch, Bodies, BucketId, CollectionPath, Counted, Fate, Finding, GroupPath,
+    Head, Kind, Listener, Opening, Outcome, Page, Pending, Principal, Query, Record, RecordId,
     RecordPath, Residents, Rows, Seq, Signature, Snapshot, Store, StoreError, Sum, Tally,
     Timestamp, Total, Trace, Whose, Write,
 };
@@ -221,8 +221,9 @@ impl Store for Forgetful {
     fn get<'a>(
         &'a self,
         paths: &'a [RecordPath],
+        bodies: Bodies,
     ) -> Pending<'a, Result<Vec<Option<Record>>, StoreError>> {
-        self.inner.get(paths)
+        self.inner.get(paths, bodies)
     }
 
     fn head<'a>(

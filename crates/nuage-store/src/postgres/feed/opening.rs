@@ -4,7 +4,9 @@
 //! soon as there are more than are wanted.
 
 use futures_util::future::try_join3;
-use nuage_model::{Ask, GroupPath, Head, Opening, Principal, Record, Seq, Standing, StoreError};
+use nuage_model::{
+    Ask, Bodies, GroupPath, Head, Opening, Principal, Record, Seq, Standing, StoreError,
+};
 use tokio_postgres::Row;
 
 use crate::postgres::errors::Fault;
@@ -122,6 +124,6 @@ async fn records(reader: &Reader<'_>, ask: &Ask) -> Result<Vec<(Option<Record>, 
     if !ask.paths.iter().any(is_possible) {
         return Ok(vec![(None, Seq(0)); ask.paths.len()]);
     }
-    let found = Get(&ask.paths).read(reader).await?.into_iter();
+    let found = Get(&ask.paths, Bodies::All).read(reader).await?.into_iter();
     Ok(found.map(|found| found.map_or((None, Seq(0)), |(r, row)| (Some(r), row.entered))).collect())
 }

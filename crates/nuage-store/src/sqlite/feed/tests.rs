@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nuage_model::{
-    Ask, Batch, Body, CollectionPath, Hint, Placement, Readers, RecordPath, Seq, Store, StoreError,
-    Timestamp, Write,
+    Ask, Batch, Bodies, Body, CollectionPath, Hint, Placement, Readers, RecordPath, Seq, Store,
+    StoreError, Timestamp, Write,
 };
 
 use crate::sqlite::SqliteStore;
@@ -88,7 +88,7 @@ async fn a_moment_that_is_dropped_gives_its_reader_back() {
             drop(moment.tail(Seq(0), 1));
         }
         // Short reads have readers of their own.
-        assert!(store.get(&[RecordPath::account("0")]).await.unwrap()[0].is_some());
+        assert!(store.get(&[RecordPath::account("0")], Bodies::All).await.unwrap()[0].is_some());
     }
     store.close().await;
 }

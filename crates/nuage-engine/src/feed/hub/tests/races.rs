@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nuage_model::{Principal, Record};
+use nuage_model::{Bodies, Principal, Record};
 use nuage_testkit::random::Random;
 use tokio::sync::watch;
 
@@ -52,7 +52,7 @@ impl Watcher {
         principals.extend(groups.iter().map(|group| group.principal()));
         let own = records().record(person(self.number));
         let shared = records().record("shared");
-        let found = self.yard.store.get(&[own, shared]).await.unwrap();
+        let found = self.yard.store.get(&[own, shared], Bodies::All).await.unwrap();
         let is_member = principals.len() > 1;
         let shown = found.iter().enumerate().filter(|(at, _)| *at == 0 || is_member);
         let value = shown.filter_map(|(_, record)| record.as_ref().map(value)).max();
