@@ -338,7 +338,9 @@ impl Changed {
                 }
             }
             Write::SetMembers { .. } => Some(Self::Groups),
-            Write::DropBucket { .. } | Write::Renew | Write::Flush => Some(Self::Everything),
+            Write::DropBucket { .. } | Write::Renew { .. } | Write::Flush { .. } => {
+                Some(Self::Everything)
+            }
             Write::Touch { .. }
             | Write::DropCollection { .. }
             | Write::Compact { .. }

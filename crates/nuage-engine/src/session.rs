@@ -232,8 +232,8 @@ impl Session {
                 self.members.insert(group.clone(), members.clone());
             }
             // These change nothing that a unit of work looks at.
-            Write::Flush
-            | Write::Renew
+            Write::Flush { .. }
+            | Write::Renew { .. }
             | Write::Compact { .. }
             | Write::Merge { .. }
             | Write::KeepView { .. }

@@ -193,7 +193,8 @@ impl Session {
 
     /// Empties everything.
     pub fn flush(&mut self) {
-        self.stage(Write::Flush);
+        let epoch = self.engine.new_id();
+        self.stage(Write::Flush { epoch });
     }
 
     /// A decision stands on the record itself and on those above it: permissions were read there,

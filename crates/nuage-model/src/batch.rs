@@ -120,9 +120,15 @@ pub enum Write {
     },
     /// Begins a new epoch: what devices were told before counts no more, and they begin afresh.
     /// For data that went back in time, as after restoring a copy.
-    Renew,
+    Renew {
+        /// Its name, which no other one has.
+        epoch: String,
+    },
     /// Removes everything, directories and sequences included, and begins a new epoch.
-    Flush,
+    Flush {
+        /// Its name, which no other one has.
+        epoch: String,
+    },
 }
 
 /// Where a write goes in its collection.

@@ -242,7 +242,7 @@ impl Table {
 }
 
 /// What is in one column of one row.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Cell {
     /// NULL.
     Nothing,
@@ -317,7 +317,7 @@ impl Cell {
 }
 
 /// A row: a cell for each column of its table.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Row(pub Vec<Cell>);
 
 impl Row {

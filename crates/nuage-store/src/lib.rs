@@ -5,6 +5,7 @@
 //! a permission means, or what a protocol is.
 
 mod address;
+mod cells;
 pub mod copy;
 mod integrity;
 mod list;
@@ -13,6 +14,7 @@ mod options;
 mod postgres;
 mod pulse;
 mod rules;
+mod schema;
 mod sqlite;
 
 use std::path::Path;

@@ -49,3 +49,12 @@ impl Random {
         unreachable!("the number drawn is below the sum of the weights")
     }
 }
+
+/// The name of an epoch that no other one has.
+pub fn new_epoch() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{:016x}{:016x}", RandomState::new().hash_one(count), u128::from(count))
+}

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nuage_model::{Batch, Finding, Store, StoreError, Write};
+use uuid::Uuid;
 
 use crate::check;
 use crate::cli::BackupVerb;
@@ -112,7 +113,8 @@ async fn check_file(storage: &StorageSettings, file: &Path) -> Result<Vec<Findin
 /// What devices were told after the copy was made never happened: they are to begin afresh.
 async fn renew(storage: &StorageSettings, file: &Path) -> Result<()> {
     let store = data::open_file(file, &storage.options).await?;
-    let batch = Batch { now: now(), guards: Vec::new(), writes: vec![Write::Renew] };
+    let epoch = Uuid::new_v4().simple().to_string();
+    let batch = Batch { now: now(), guards: Vec::new(), writes: vec![Write::Renew { epoch }] };
     let renewed = store.apply(batch).await;
     store.close().await;
     renewed.map(drop).map_err(|error| anyhow!("{} cannot be renewed: {error}.", file.display()))

@@ -10,13 +10,14 @@ use std::pin::pin;
 use deadpool_postgres::ClientWrapper;
 use futures_util::TryStreamExt;
 use nuage_model::copy::{
-    COPY, Cell, Column, Dump, Form, Ground, KEPT, PageSize, Progress, Row, STORE, Step, Table,
+    COPY, Cell, Dump, Ground, KEPT, PageSize, Progress, Row, STORE, Step, Table,
 };
 use nuage_model::{Pending, Rows, StoreError};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Transaction};
 
 use crate::postgres::PostgresStore;
+use crate::postgres::cells::{self, marks, misfit, names};
 use crate::postgres::errors::Fault;
 use crate::postgres::pool::Pool;
 
@@ -149,33 +150,11 @@ async fn page(
     while !size.is_full(rows.len(), bytes)
         && let Some(row) = found.try_next().await?
     {
-        let cells = table.columns().iter().enumerate();
-        let cells = cells.map(|(at, column)| cell(column, &row, at));
-        let row = Row(cells.collect::<Result<_, Fault>>()?);
+        let row = cells::row(table.columns(), &row, 0)?;
         bytes += row.bytes();
         rows.push(row);
     }
     Ok(rows)
-}
-
-fn names(columns: &[Column]) -> String {
-    columns.iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
-}
-
-fn marks(columns: &[Column]) -> String {
-    (1..=columns.len()).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ")
-}
-
-fn cell(column: &Column, row: &tokio_postgres::Row, at: usize) -> Result<Cell, Fault> {
-    Ok(match column.form {
-        Form::Text => Cell::Text(row.try_get(at)?),
-        Form::Bytes => Cell::Bytes(row.try_get(at)?),
-        Form::Whole => Cell::Whole(row.try_get(at)?),
-        Form::WholeOrNothing => {
-            row.try_get::<_, Option<i64>>(at)?.map_or(Cell::Nothing, Cell::Whole)
-        }
-        Form::Flag => Cell::Whole(row.try_get::<_, bool>(at)?.into()),
-    })
 }
 
 type Parameter = Box<dyn ToSql + Sync + Send>;
@@ -273,65 +252,11 @@ async fn insert(transaction: &Transaction<'_>, table: Table, rows: &[Row]) -> Re
         names(columns),
         marks(columns)
     );
-    let arrays = columns.iter().enumerate().map(|(at, column)| array(table, column, rows, at));
-    let arrays = arrays.collect::<Result<Vec<_>, _>>()?;
+    let rows: Vec<&[Cell]> = rows.iter().map(|row| row.0.as_slice()).collect();
+    let arrays = cells::arrays(table, columns, &rows)?;
     let arrays = arrays.iter().map(|(array, of)| (&**array as &(dyn ToSql + Sync), of.clone()));
     transaction.execute_typed(&sql, &arrays.collect::<Vec<_>>()).await?;
     Ok(())
-}
-
-type Array<'a> = Box<dyn ToSql + Sync + Send + 'a>;
-
-// A column of all rows.
-fn array<'a>(
-    table: Table,
-    column: &Column,
-    rows: &'a [Row],
-    at: usize,
-) -> Result<(Array<'a>, Type), Fault> {
-    let cells = rows.iter().map(|row| row.0.get(at).filter(|cell| cell.fits(column.form)));
-    let cells = cells.collect::<Option<Vec<&Cell>>>().ok_or_else(misfit)?;
-    let whole = |cell: &&Cell| match cell {
-        Cell::Whole(number) => Some(*number),
-        _ => None,
-    };
-    Ok(match column.form {
-        Form::Text => {
-            let texts: Vec<&str> = cells.into_iter().filter_map(text).collect();
-            if texts.iter().any(|text| text.contains('\0')) {
-                let why = format!(
-                    "a {} in {} holds a NUL character, which PostgreSQL cannot keep",
-                    column.name,
-                    table.name()
-                );
-                return Err(StoreError::Unsupported(why).into());
-            }
-            (Box::new(texts), Type::TEXT_ARRAY)
-        }
-        Form::Bytes => {
-            let all: Vec<&[u8]> = cells.into_iter().filter_map(bytes).collect();
-            (Box::new(all), Type::BYTEA_ARRAY)
-        }
-        Form::Whole | Form::WholeOrNothing => {
-            (Box::new(cells.iter().map(whole).collect::<Vec<_>>()), Type::INT8_ARRAY)
-        }
-        Form::Flag => {
-            let flags: Vec<bool> = cells.iter().map(|cell| whole(cell) == Some(1)).collect();
-            (Box::new(flags), Type::BOOL_ARRAY)
-        }
-    })
-}
-
-fn text(cell: &Cell) -> Option<&str> {
-    if let Cell::Text(text) = cell { Some(text) } else { None }
-}
-
-fn bytes(cell: &Cell) -> Option<&[u8]> {
-    if let Cell::Bytes(bytes) = cell { Some(bytes) } else { None }
-}
-
-fn misfit() -> Fault {
-    StoreError::Corrupt("a row to copy does not have the form of its table".to_owned()).into()
 }
 
 fn unreadable() -> StoreError {

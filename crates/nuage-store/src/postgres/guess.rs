@@ -4,20 +4,22 @@
 //! the rows of `collections` are locked, and writes nothing if anything differs: then the group
 //! is read and applied as usual. A wrong guess costs a round trip and can do no harm.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use deadpool_postgres::Object;
 use foldhash::HashMap;
+use nuage_model::copy::{Cell, Row, Table};
 use nuage_model::{Batch, CollectionPath, RecordPath, Seq, Signature, Write};
 use tokio_postgres::types::ToSql;
 
+use crate::cells::{collection, record};
+use crate::postgres::cells;
 use crate::postgres::errors::Fault;
-use crate::postgres::needs::Needs;
-use crate::postgres::overlay::{Effects, Overlay, Row};
-use crate::postgres::read::{LOCK, Names, collection_names};
-use crate::postgres::rows::one_record;
+use crate::postgres::statements::{self, Statements};
 use crate::postgres::write::Steps;
-use crate::rules::Sequence;
+use crate::postgres::write_set::{Effects, Known, WriteSet};
+use crate::rules::{Old, Plan, Sequence};
+use crate::schema::slim;
 
 /// Seen that are remembered; beyond, all are forgotten.
 const ROWS_MAX: usize = 65_536;
@@ -26,40 +28,13 @@ const SEQUENCES_MAX: usize = 4_096;
 /// For how many groups nothing is guessed of a collection that another process writes to.
 const DOUBT: u32 = 32;
 
-/// Says whether everything is as guessed, and keeps the answer for the statements that write.
-const FIT: &str = concat!(
-    "
-    SELECT set_config('nuage.fit', CASE WHEN NOT EXISTS (
-        SELECT 1 FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[],
-            $6::bytea[], $7::bigint[], $8::boolean[])
-            AS k (bucket, collection, id, seq, timestamp, signature, entered, dead)
-        LEFT JOIN LATERAL (",
-    one_record!("seq, timestamp, signature, entered, dead", "k.bucket", "k.collection", "k.id"),
-    ") r ON true
-        WHERE r.seq IS DISTINCT FROM k.seq OR k.dead IS NOT NULL
-            AND (r.timestamp, r.signature, r.entered, r.dead)
-            IS DISTINCT FROM (k.timestamp, k.signature, k.entered, k.dead)
-    ) AND NOT EXISTS (
-        SELECT 1 FROM unnest($9::text[], $10::text[], $11::bytea[], $12::bigint[], $13::bigint[],
-            $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[])
-            AS k (bucket, collection, incarnation, seq, timestamp, gc_seq, live, tombstones,
-                chosen, gone)
-        LEFT JOIN LATERAL (SELECT * FROM collections
-            WHERE bucket = k.bucket AND collection = k.collection AND NOT dropped LIMIT 1) c
-            ON true
-        WHERE (c.incarnation, c.seq, c.timestamp, c.gc_seq, c.live, c.tombstones, c.chosen, c.gone)
-            IS DISTINCT FROM
-            (k.incarnation, k.seq, k.timestamp, k.gc_seq, k.live, k.tombstones, k.chosen, k.gone)
-    ) THEN 'yes' ELSE 'no' END, true)"
-);
-
 /// Rows of `records` as this process last saw them, without their texts.
 #[derive(Default)]
-pub(super) struct Seen(Mutex<HashMap<RecordPath, Option<Row>>>);
+pub(super) struct Seen(Mutex<HashMap<RecordPath, Option<Old>>>);
 
 impl Seen {
     /// Remembers what was read or written.
-    pub(super) fn learn(&self, rows: impl IntoIterator<Item = (RecordPath, Option<Row>)>) {
+    pub(super) fn learn(&self, rows: impl IntoIterator<Item = (RecordPath, Option<Old>)>) {
         let mut known = self.lock();
         if known.len() > ROWS_MAX {
             known.clear();
@@ -67,7 +42,7 @@ impl Seen {
         known.extend(rows);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<RecordPath, Option<Row>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RecordPath, Option<Old>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -93,8 +68,8 @@ impl Sequences {
     }
 
     /// Takes note that a guess was wrong.
-    pub(super) fn doubt(&mut self, needs: &Needs) {
-        for path in needs.collections.keys() {
+    pub(super) fn doubt(&mut self, plan: &Plan) {
+        for path in plan.collections.keys() {
             self.known.remove(path);
             self.doubts.insert(path.clone(), DOUBT);
         }
@@ -119,61 +94,62 @@ impl Sequences {
 
 /// What a transaction is taken to find.
 pub(super) struct Guess {
-    sequences: Vec<(CollectionPath, Sequence)>,
-    records: Vec<(RecordPath, Expected)>,
+    sequences: Vec<(Vec<Cell>, Expected)>,
+    records: Vec<(Vec<Cell>, Expected)>,
 }
 
-/// What is expected of a row of `records`.
-#[derive(Clone, Copy)]
+/// What is expected at a key.
 enum Expected {
-    /// It is not there.
+    /// There is no row.
     Missing,
-    /// It is at this position; nothing else of it matters.
-    At(Seq),
-    /// It is this. Positions alone do not tell rows from each other: after everything was removed,
-    /// another record may get the same one.
+    /// There is one at the position of this one; nothing else of it matters.
+    At(Row),
+    /// There is this one. Positions alone do not tell rows from each other: after everything was
+    /// removed, another record may get the same one.
     Same(Row),
 }
 
 impl Expected {
-    fn seq(self) -> Option<i64> {
+    fn row(&self) -> Option<&Row> {
         match self {
             Self::Missing => None,
-            Self::At(seq) => Some(seq.0),
-            Self::Same(row) => Some(row.seq.0),
+            Self::At(row) | Self::Same(row) => Some(row),
         }
     }
 
-    fn row(&self) -> Option<&Row> {
-        match self {
-            Self::Same(row) => Some(row),
-            Self::Missing | Self::At(_) => None,
-        }
+    // Whether all of it is compared.
+    fn is_whole(&self) -> bool {
+        !matches!(self, Self::At(_))
     }
 }
 
+/// Says whether everything is as guessed, and keeps the answer for the statements that write.
+static FITS: LazyLock<String> = LazyLock::new(|| statements::fits(&TABLES));
+const TABLES: [Table; 2] = [Table::Records, Table::Collections];
+
 /// The rows that these batches would probably find, if they are of the kind that is guessed for.
-pub(super) fn guess<'a>(
-    needs: &Needs,
+pub(super) fn guess<'a, 'k>(
+    plan: &Plan,
     batches: impl Iterator<Item = &'a Batch>,
     rows: &Seen,
     sequences: &mut Sequences,
-) -> Option<(Guess, Overlay)> {
-    let is_plain = !needs.all
-        && needs.buckets.is_empty()
-        && needs.groups.is_empty()
-        && needs.times.is_empty()
-        && needs.parents.is_empty()
-        && !needs.collections.is_empty();
+    known: &'k Known,
+) -> Option<(Guess, WriteSet<'k>)> {
+    let is_plain = !plan.all
+        && plan.buckets.is_empty()
+        && plan.rows.is_empty()
+        && plan.ranges.is_empty()
+        && plan.parents.is_empty()
+        && !plan.collections.is_empty();
     if !is_plain {
         return None;
     }
-    let mut overlay = Overlay::default();
+    let mut found = WriteSet::new(known);
     let mut guess = Guess { sequences: Vec::new(), records: Vec::new() };
-    for path in needs.collections.keys() {
-        let sequence = sequences.get(path)?.clone();
-        overlay.add_sequence(path.clone(), sequence.clone());
-        guess.sequences.push((path.clone(), sequence));
+    for path in plan.collections.keys() {
+        let row = sequences.get(path)?.to_row(path);
+        found.add_row(Table::Collections, collection(path), Some(row.clone()));
+        guess.sequences.push((collection(path), Expected::Same(row)));
     }
     let mut guarded: HashMap<&RecordPath, Option<Seq>> = HashMap::default();
     let mut written: HashMap<&RecordPath, ()> = HashMap::default();
@@ -191,33 +167,29 @@ pub(super) fn guess<'a>(
             }
         }
     }
-    let known = rows.lock();
-    for path in &needs.records {
+    let seen = rows.lock();
+    for path in &plan.records {
         let live_at = guarded.get(path).copied();
-        let expected = match (known.get(path), live_at) {
-            (Some(row), _) if written.contains_key(path) => {
-                row.map_or(Expected::Missing, Expected::Same)
+        let expected = match (seen.get(path), live_at) {
+            (Some(old), _) if written.contains_key(path) => {
+                old.map_or(Expected::Missing, |old| Expected::Same(old.to_row(path)))
             }
             // Nothing was read of it, so probably it is new.
             (None, None | Some(None)) => Expected::Missing,
             // Only where it is matters, as nobody writes to it.
             (_, Some(live_at)) if !written.contains_key(path) => {
-                live_at.map_or(Expected::Missing, Expected::At)
+                live_at.map_or(Expected::Missing, |seq| Expected::At(live(seq).to_row(path)))
             }
             _ => return None,
         };
-        match expected {
-            Expected::Missing => {}
-            Expected::At(seq) => overlay.add_record(path.clone(), standing_at(seq)),
-            Expected::Same(row) => overlay.add_record(path.clone(), row),
-        }
-        guess.records.push((path.clone(), expected));
+        found.add_row(Table::Records, record(path), expected.row().cloned());
+        guess.records.push((record(path), expected));
     }
-    Some((guess, overlay))
+    Some((guess, found))
 }
 
-fn standing_at(seq: Seq) -> Row {
-    Row { seq, chosen: None, signature: Signature([0; 16]), entered: Seq(0), dead: false }
+fn live(seq: Seq) -> Old {
+    Old { seq, chosen: None, signature: Signature([0; 16]), entered: Seq(0), dead: false }
 }
 
 /// Writes the effects and commits, unless the guess is wrong: then nothing is written. One round
@@ -228,55 +200,37 @@ pub(super) async fn commit(
     guess: &Guess,
     effects: &Effects,
 ) -> Result<bool, Fault> {
-    let lock = client.prepare_cached(LOCK).await?;
-    let fit = client.prepare_cached(FIT).await?;
+    let lock = &Statements::for_table(Table::Collections).get_to_change;
+    let lock = client.prepare_cached(lock).await?;
+    let fit = client.prepare_cached(&FITS).await?;
     let steps = Steps::of(client, effects).await?;
-    let paths: Vec<&CollectionPath> = guess.sequences.iter().map(|(path, _)| path).collect();
-    let (buckets, collections) = collection_names(&paths);
-    let names = Names::of(guess.records.iter().map(|(path, _)| path));
-    let expected = || guess.records.iter().map(|(_, expected)| expected);
-    let positions: Vec<Option<i64>> = expected().map(|one| one.seq()).collect();
-    let rows = || expected().map(Expected::row);
-    let times: Vec<Option<i64>> = rows().map(|row| row?.chosen).collect();
-    let signatures: Vec<Option<&[u8]>> = rows().map(|row| Some(&row?.signature.0[..])).collect();
-    let entered: Vec<Option<i64>> = rows().map(|row| Some(row?.entered.0)).collect();
-    let dead: Vec<Option<bool>> = rows().map(|row| Some(row?.dead)).collect();
-    let of = |value: fn(&Sequence) -> i64| -> Vec<i64> {
-        guess.sequences.iter().map(|(_, sequence)| value(sequence)).collect()
-    };
-    let incarnations: Vec<&[u8]> =
-        guess.sequences.iter().map(|(_, sequence)| &sequence.incarnation[..]).collect();
-    let shown: Vec<Option<i64>> =
-        guess.sequences.iter().map(|(_, sequence)| sequence.shown()).collect();
-    let (seq, gc_seq) = (of(|one| one.seq.0), of(|one| one.gc_seq.0));
-    let (live, tombstones) = (of(|one| one.live), of(|one| one.tombstones));
-    let (chosen, gone) = (of(|one| one.chosen), of(|one| one.gone));
-    let lock_parameters: [&(dyn ToSql + Sync); 2] = [&buckets, &collections];
-    let fit_parameters: [&(dyn ToSql + Sync); 18] = [
-        &names.buckets,
-        &names.collections,
-        &names.ids,
-        &positions,
-        &times,
-        &signatures,
-        &entered,
-        &dead,
-        &buckets,
-        &collections,
-        &incarnations,
-        &seq,
-        &shown,
-        &gc_seq,
-        &live,
-        &tombstones,
-        &chosen,
-        &gone,
-    ];
+    let paths: Vec<&[Cell]> = guess.sequences.iter().map(|(key, _)| key.as_slice()).collect();
+    let table = Table::Collections;
+    let locked = cells::arrays(table, table.key(), &paths)?;
+    let locked: Vec<&(dyn ToSql + Sync)> = locked.iter().map(|(one, _)| &**one as _).collect();
+    let mut expected = Vec::new();
+    for (table, rows) in TABLES.into_iter().zip([&guess.records, &guess.sequences]) {
+        let columns = slim(table);
+        let key = table.key().len();
+        for (at, column) in columns.iter().enumerate() {
+            let cells = rows.iter().map(|(key, expected)| match key.get(at) {
+                Some(cell) => Some(cell),
+                None => expected.row().and_then(|row| row.0.get(at)),
+            });
+            expected.push(match at < key {
+                true => cells::array(table, column, cells)?.0,
+                false => cells::nullable(column, cells)?,
+            });
+        }
+        let whole: Vec<bool> = rows.iter().map(|(_, expected)| expected.is_whole()).collect();
+        expected.push(Box::new(whole));
+    }
+    let expected: Vec<&(dyn ToSql + Sync)> = expected.iter().map(|one| &**one as _).collect();
     // Joined futures send in their order, without waiting for each other's answers.
     let (begun, locked, fits, written) = tokio::join!(
         client.batch_execute(begin),
-        client.execute(&lock, &lock_parameters),
-        client.query_one(&fit, &fit_parameters),
+        client.execute(&lock, &locked),
+        client.query_one(&fit, &expected),
         steps.run(),
     );
     begun?;

@@ -13,21 +13,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::Object;
-use foldhash::{HashMap, HashSet};
 use futures_util::FutureExt;
-use nuage_model::{
-    ApplyError, Batch, CollectionPath, Guard, Kind, Outcome, Signature, StoreError, Write,
-};
+use nuage_model::copy::Table;
+use nuage_model::{ApplyError, Batch, CollectionPath, Guard, Kind, Outcome, StoreError, Write};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::cells;
 use crate::postgres::errors::Fault;
 use crate::postgres::guess::{self, Seen, Sequences};
 use crate::postgres::hints::Hints;
-use crate::postgres::needs::Needs;
-use crate::postgres::overlay::{Effects, Overlay, Stage};
 use crate::postgres::pool::Pool;
+use crate::postgres::write_set::{Effects, Known, Named, WriteSet};
 use crate::postgres::{read, write};
-use crate::rules::{Ledger, Transaction};
+use crate::rules::{Ledger, Old, Plan, Sequence, Transaction, is_wide};
+use crate::schema::Stage;
 
 /// Batches in one transaction.
 const GROUP_BATCHES_MAX: usize = 256;
@@ -39,8 +38,6 @@ const ATTEMPTS_MAX: u32 = 10;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// When batches are tried one by one, the rest is given up after so many failures in a row.
 const FAILURES_MAX: usize = 3;
-/// Signatures remembered as known, beyond which all are forgotten.
-const KNOWN_MAX: usize = 65_536;
 
 const TRY_TO_WRITE: &str = "UPDATE meta SET value = value WHERE key = 'store'";
 
@@ -67,56 +64,11 @@ pub(super) struct Lane {
     known: Known,
 }
 
-/// Signatures whose principals are in the tables. Another process may remove them when the horizon
-/// of their collection moves: what is known holds for the stage that it was learned in. It may
-/// also empty the store and make a collection that looks like the old one: they are trusted no
-/// longer than anything else that is remembered.
-#[derive(Default)]
-struct Known {
-    moves: u64,
-    signatures: HashMap<CollectionPath, (Stage, HashSet<Signature>)>,
-    count: usize,
-}
-
-impl Known {
-    /// Forgets all if another process may have removed something.
-    fn trust(&mut self, moves: u64) {
-        if self.moves != moves {
-            *self = Self { moves, ..Self::default() };
-        }
-    }
-
-    fn has(&self, path: &CollectionPath, stage: Stage, signature: Signature) -> bool {
-        let known = self.signatures.get(path).filter(|(known, _)| *known == stage);
-        known.is_some_and(|(_, signatures)| signatures.contains(&signature))
-    }
-
-    fn learn(&mut self, learned: Vec<Learned>) {
-        if self.count + learned.len() > KNOWN_MAX {
-            *self = Self { moves: self.moves, ..Self::default() };
-        }
-        for (path, stage, signature) in learned {
-            let known = self.signatures.entry(path).or_insert_with(|| (stage, HashSet::default()));
-            if known.0 != stage {
-                *known = (stage, HashSet::default());
-            }
-            self.count += usize::from(known.1.insert(signature));
-        }
-    }
-
-    fn forget(&mut self, path: &CollectionPath) {
-        self.signatures.remove(path);
-    }
-}
-
-/// A signature that will be known once its group is committed.
-type Learned = (CollectionPath, Stage, Signature);
-
 /// What a group comes to: an answer for each batch, and what is to be written.
 struct Decided {
     answers: Vec<Answer>,
     effects: Effects,
-    learned: Vec<Learned>,
+    learned: Vec<(Named, Stage)>,
 }
 
 /// Why a group was not applied, as far as is known.
@@ -280,83 +232,65 @@ impl Lane {
         if tasks.iter().any(|(batch, _)| batch.is_none()) {
             client.batch_execute(TRY_TO_WRITE).await.map_err(Fault::from)?;
         }
-        let needs = Needs::of(batches());
-        if let Some((guess, overlay)) =
-            guess::guess(&needs, batches(), &self.seen, &mut self.sequences)
-        {
-            let decided = self.decide(overlay, tasks)?;
-            // A guard that fails may do so only by what was guessed, and times that become free
-            // are not worth a guess.
-            let is_sure =
-                decided.answers.iter().all(Answer::is_ok) && decided.effects.freed.is_empty();
-            if is_sure {
+        let plan = Plan::of(batches());
+        self.known.trust(self.hints.moves());
+        let guessed = guess::guess(&plan, batches(), &self.seen, &mut self.sequences, &self.known);
+        if let Some((guess, rows)) = guessed {
+            let decided = decide(rows, tasks)?;
+            // A guard that fails may do so only by what was guessed.
+            if decided.answers.iter().all(Answer::is_ok) {
                 let fits = guess::commit(client, self.begin, &guess, &decided.effects).await;
                 if fits.map_err(at_commit)? {
                     return Ok(self.done(tasks, decided));
                 }
-                self.sequences.doubt(&needs);
+                self.sequences.doubt(&plan);
             }
         }
         let guards: Vec<&Guard> = batches().flat_map(|batch| &batch.guards).collect();
-        let overlay = read::begin(client, self.begin, &needs, &guards).await?;
-        let decided = self.decide(overlay, tasks)?;
+        let rows = read::begin(client, self.begin, &plan, &guards, &self.known).await?;
+        let decided = decide(rows, tasks)?;
         write::commit(client, &decided.effects).await.map_err(at_commit)?;
         Ok(self.done(tasks, decided))
-    }
-
-    fn decide(&mut self, overlay: Overlay, tasks: &[Task]) -> Result<Decided, Fault> {
-        let mut ledger = Ledger::default();
-        let mut transaction = Transaction::new(overlay, &mut ledger);
-        let mut answers = Vec::with_capacity(tasks.len());
-        for (batch, _) in tasks {
-            answers.push(match batch {
-                None => Ok(Vec::new()),
-                Some(batch) if !transaction.guards_hold(&batch.guards)? => {
-                    Err(ApplyError::Conflict)
-                }
-                Some(batch) => Ok(transaction.write(batch)?),
-            });
-        }
-        let (overlay, _) = transaction.finish()?;
-        let (effects, learned) = self.effects(overlay);
-        Ok(Decided { answers, effects, learned })
     }
 
     // Takes note of what was committed.
     fn done(&mut self, tasks: &[Task], decided: Decided) -> Vec<Answer> {
         let Decided { answers, effects, learned } = decided;
-        effects.begun.iter().for_each(|path| self.known.forget(path));
-        self.known.learn(learned);
+        self.known.learn(learned, &effects.begun);
         let applied = tasks.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
         let rights = applied.filter_map(|((batch, _), _)| batch.as_ref()).any(changes_rights);
-        if effects.flush {
+        // What was written was made from such rows.
+        let sequences = effects.of(Table::Collections).filter_map(|(_, row)| row);
+        let sequences = sequences
+            .filter_map(|row| Some((Sequence::path_of(row).ok()?, Sequence::of_row(row).ok()?)));
+        let sequences: Vec<(CollectionPath, Sequence)> = sequences.collect();
+        if effects.clear_all {
             self.hints.tell_everything();
         }
-        self.hints.tell(rights, effects.sequences.keys());
-        self.sequences.learn(effects.sequences);
-        let erased = effects.erased.into_iter().map(|path| (path, None));
-        let written = effects.written.into_iter().map(|(path, one)| (path, Some(one.row)));
-        self.seen.learn(written.chain(erased));
+        self.hints.tell(rights, sequences.iter().map(|(path, _)| path));
+        self.sequences.learn(sequences);
+        let records = effects.of(Table::Records);
+        self.seen.learn(records.filter_map(|(key, row)| {
+            Some((cells::path_of(key).ok()?, row.map(Old::of_row).transpose().ok()?))
+        }));
         answers
     }
+}
 
-    // What is to be written, without the principals of signatures that are known; and which
-    // signatures will be known then.
-    fn effects(&mut self, overlay: Overlay) -> (Effects, Vec<Learned>) {
-        self.known.trust(self.hints.moves());
-        let mut learned = Vec::new();
-        let registered = overlay.registered();
-        let mut effects = overlay.into_effects();
-        for (path, signature, stage) in registered {
-            let Some(stage) = stage else { continue };
-            if self.known.has(&path, stage, signature) {
-                effects.principals.remove(&(path, signature));
-            } else {
-                learned.push((path, stage, signature));
-            }
-        }
-        (effects, learned)
+fn decide(rows: WriteSet<'_>, tasks: &[Task]) -> Result<Decided, Fault> {
+    let mut ledger = Ledger::default();
+    let mut transaction = Transaction::new(rows, &mut ledger);
+    let mut answers = Vec::with_capacity(tasks.len());
+    for (batch, _) in tasks {
+        answers.push(match batch {
+            None => Ok(Vec::new()),
+            Some(batch) if !transaction.guards_hold(&batch.guards)? => Err(ApplyError::Conflict),
+            Some(batch) => Ok(transaction.write(batch)?),
+        });
     }
+    let (rows, _) = transaction.finish()?;
+    let (effects, learned) = rows.into_effects();
+    Ok(Decided { answers, effects, learned })
 }
 
 fn at_commit(fault: Fault) -> Failed {
@@ -366,7 +300,7 @@ fn at_commit(fault: Fault) -> Failed {
 // Adds to a group what waits and may join it; gives what came but may not.
 fn gather(group: &mut Vec<Task>, jobs: &mut mpsc::Receiver<Job>) -> Option<Job> {
     let size = |batch: &Option<Batch>| batch.as_ref().map_or(1, |batch| batch.writes.len());
-    let is_wide = |batch: &Option<Batch>| batch.as_ref().is_some_and(Needs::is_wide);
+    let is_wide = |batch: &Option<Batch>| batch.as_ref().is_some_and(is_wide);
     let mut writes: usize = group.iter().map(|(batch, _)| size(batch)).sum();
     if group.iter().any(|(batch, _)| is_wide(batch)) {
         return None;
@@ -397,7 +331,10 @@ fn changes_rights(batch: &Batch) -> bool {
         Write::Put { path, .. } | Write::Delete { path, .. } | Write::Erase { path } => {
             matches!(path.kind(), Kind::Bucket | Kind::Collection | Kind::Group | Kind::Account)
         }
-        Write::DropBucket { .. } | Write::SetMembers { .. } | Write::Renew | Write::Flush => true,
+        Write::DropBucket { .. }
+        | Write::SetMembers { .. }
+        | Write::Renew { .. }
+        | Write::Flush { .. } => true,
         Write::Touch { .. }
         | Write::DropCollection { .. }
         | Write::Compact { .. }

@@ -6,6 +6,7 @@
 //! keeps it for one statement or one transaction only, so that a pooler may be in between; only
 //! hints need one that stays.
 
+mod cells;
 mod check;
 mod connect;
 mod copy;
@@ -16,8 +17,6 @@ mod hints;
 mod keep;
 mod lane;
 mod migrations;
-mod needs;
-mod overlay;
 mod places;
 mod pool;
 mod query;
@@ -26,11 +25,13 @@ mod reader;
 mod rows;
 mod scan;
 mod start;
+mod statements;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod url;
 mod write;
+mod write_set;
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
@@ -145,7 +146,7 @@ fn bucket_of(write: &Write) -> Option<&BucketId> {
         | Write::KeepView { bucket, .. }
         | Write::ForgetViews { bucket, .. } => bucket,
         Write::SetMembers { group, .. } => &group.bucket,
-        Write::Renew | Write::Flush => return None,
+        Write::Renew { .. } | Write::Flush { .. } => return None,
     };
     Some(bucket).filter(|bucket| !bucket.as_str().is_empty())
 }

@@ -16,12 +16,11 @@ use nuage_model::{
 use crate::list::{Asked, Best, InOrder, Shape, Signatures, Way};
 use crate::postgres::errors::Fault;
 use crate::postgres::guess::Seen;
-use crate::postgres::overlay::Row;
 use crate::postgres::pool::Pool;
 use crate::postgres::reader::{Read, Reader};
 use crate::postgres::rows::{self, is_storable, one_record};
 use crate::postgres::scan::{Scan, Visit};
-use crate::rules::Sequence;
+use crate::rules::{Old, Sequence};
 
 /// How long a read of known rows may take before the database counts as not answering.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
@@ -167,7 +166,7 @@ pub(super) fn has_names(path: &CollectionPath) -> bool {
 pub(super) struct Get<'a>(pub(super) &'a [RecordPath], pub(super) Bodies);
 
 impl Read for Get<'_> {
-    type Answer = Vec<Option<(Record, Row)>>;
+    type Answer = Vec<Option<(Record, Old)>>;
 
     async fn read(&self, reader: &Reader<'_>) -> Result<Self::Answer, Fault> {
         let (get, get_all) = match self.1 {
@@ -205,11 +204,11 @@ fn found(
     path: &RecordPath,
     row: &tokio_postgres::Row,
     from: usize,
-) -> Result<(Record, Row), Fault> {
+) -> Result<(Record, Old), Fault> {
     let record = rows::record_of(path.id.clone(), row, from)?;
-    let seen = Row {
+    let seen = Old {
         seq: record.seq,
-        chosen: record.chosen.map(|time| time.0),
+        chosen: record.chosen,
         signature: rows::signature(row, from + 3)?,
         entered: Seq(rows::value(row, from + 6)?),
         dead: !record.is_live(),

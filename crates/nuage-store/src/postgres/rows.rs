@@ -39,26 +39,7 @@ macro_rules! one_record {
         )
     };
 }
-/// The same for those who lock it: the form above would lock another record where this one is
-/// missing. The order makes the primary key the planner's choice among indexes of equal height.
-macro_rules! one_record_to_lock {
-    ($columns:literal, $bucket:literal, $collection:literal, $id:literal) => {
-        concat!(
-            "SELECT ",
-            $columns,
-            " FROM records WHERE bucket = ",
-            $bucket,
-            " AND collection = ",
-            $collection,
-            " AND id >= ",
-            $id,
-            " AND id <= ",
-            $id,
-            " ORDER BY id LIMIT 1"
-        )
-    };
-}
-pub(super) use {one_record, one_record_to_lock};
+pub(super) use one_record;
 
 /// A value of the row; what it cannot be is damage.
 pub(super) fn value<'r, T: FromSql<'r>>(row: &'r Row, index: usize) -> Result<T, Fault> {

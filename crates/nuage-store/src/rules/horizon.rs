@@ -3,14 +3,19 @@
 //!
 //! Counters follow. How far the horizon moves is decided elsewhere.
 
+use std::collections::BTreeSet;
+
 use foldhash::HashMap;
+use nuage_model::copy::Table;
 use nuage_model::{CollectionPath, RecordId, Seq, Signature};
 
-use crate::rules::{Tables, Transaction};
+use crate::cells;
+use crate::rules::{Old, Transaction};
+use crate::schema::{Index, Prune, Range, Rows, Was};
 
 /// The oldest ended residencies of a collection, as many as one write joins: a fraction of a
 /// second of work.
-pub(crate) const MERGED_MAX: usize = 16_384;
+const MERGED_MAX: usize = 16_384;
 
 /// An ended residency.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,37 +27,84 @@ pub(crate) struct Ended {
     pub(crate) entered: Seq,
 }
 
-/// What was removed with the move of a horizon.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(crate) struct Removed {
-    /// Tombstones.
-    pub(crate) tombstones: i64,
-    /// Those of them that showed a time of their own.
-    pub(crate) chosen: i64,
-    /// Ended residencies.
-    pub(crate) gone: i64,
+/// The oldest ended residencies of a collection, as one write joins them.
+pub(super) fn merged(path: &CollectionPath) -> Range {
+    let ended = Range::of(Index::Key(Table::Gone), cells::collection(path));
+    Range { limit: Some(MERGED_MAX), ..ended }
 }
 
-impl<T: Tables> Transaction<'_, T> {
-    /// Moves the horizon up to this position, but not beyond the head.
+/// The tombstones and the ended residencies up to a position.
+pub(super) fn compacted(path: &CollectionPath, up_to: Seq) -> [Range; 2] {
+    [Index::RecordsDead, Index::Key(Table::Gone)]
+        .map(|index| Range::of(index, cells::collection(path)).up_to(up_to.0))
+}
+
+impl<T: Rows> Transaction<'_, T> {
+    /// Moves the horizon up to this position, but not beyond the head, and forgets what lies below.
     pub(super) fn compact(&mut self, path: &CollectionPath, up_to: Seq) -> Result<(), T::Fault> {
         let entry = self.ledger.entry(&mut self.tables, path)?;
-        let Some(sequence) = &entry.sequence else { return Ok(()) };
-        let up_to = up_to.min(sequence.seq);
-        if sequence.dropped || up_to <= sequence.gc_seq {
+        let Some(sequence) = entry.sequence.as_ref().filter(|sequence| !sequence.dropped) else {
+            return Ok(());
+        };
+        let [dead, ended] = compacted(path, up_to.min(sequence.seq));
+        let up_to = up_to.min(sequence.seq).max(sequence.gc_seq);
+        let is_moved = up_to > sequence.gc_seq;
+        let (mut tombstones, mut chosen) = (0, 0);
+        let mut unused = BTreeSet::new();
+        for row in self.tables.range(&dead)? {
+            let old = Old::of_row(&row)?;
+            self.tables.delete(Table::Records, row.key(Table::Records))?;
+            tombstones += 1;
+            chosen += i64::from(old.chosen.is_some());
+            unused.insert(old.signature);
+        }
+        let (gone, left) = self.forget(&ended)?;
+        unused.extend(left);
+        if !is_moved && unused.is_empty() {
             return Ok(());
         }
-        let removed = self.tables.compact(path, up_to)?;
         let entry = self.ledger.change(&mut self.tables, path)?;
         if let Some(sequence) = &mut entry.sequence {
             sequence.gc_seq = up_to;
-            sequence.tombstones -= removed.tombstones;
-            sequence.chosen -= removed.chosen;
-            sequence.gone -= removed.gone;
+            sequence.tombstones -= tombstones;
+            sequence.chosen -= chosen;
+            sequence.gone -= gone;
         }
-        // Which signatures have no live record is told by the tables alone.
+        self.forget_signatures(path, unused)
+    }
+
+    /// Forgets ended residencies; tells how many, and which signatures they had.
+    pub(super) fn forget(&mut self, ended: &Range) -> Result<(i64, BTreeSet<Signature>), T::Fault> {
+        let rows = self.tables.range(ended)?;
+        let mut signatures = BTreeSet::new();
+        for row in &rows {
+            self.tables.delete(Table::Gone, row.key(Table::Gone))?;
+            signatures.insert(Ended::of_row(row)?.signature);
+        }
+        Ok((i64::try_from(rows.len()).unwrap_or(i64::MAX), signatures))
+    }
+
+    /// Forgets those of some signatures that nothing has any more.
+    pub(super) fn forget_signatures(
+        &mut self,
+        path: &CollectionPath,
+        signatures: BTreeSet<Signature>,
+    ) -> Result<(), T::Fault> {
+        if signatures.is_empty() {
+            return Ok(());
+        }
+        // What is counted of them first: it would make their rows anew.
         self.ledger.write_back(&mut self.tables)?;
-        self.tables.forget_signatures(path)?;
+        for signature in signatures {
+            let key = cells::signature_of(path, signature);
+            let unless: Vec<_> = [Index::RecordsSignature, Index::GoneSignature]
+                .map(|index| (index, key.clone()))
+                .into();
+            for index in [Index::Key(Table::Signatures), Index::SignaturePrincipalsSignature] {
+                let (prefix, unless) = (key.clone(), unless.clone());
+                self.tables.prune(Prune { index, prefix, unless })?;
+            }
+        }
         self.ledger.entry(&mut self.tables, path)?.forget_signatures();
         Ok(())
     }
@@ -60,7 +112,8 @@ impl<T: Tables> Transaction<'_, T> {
     /// Joins the ended residencies of each record in one signature: the last stays, and begins
     /// where the first did.
     pub(super) fn merge(&mut self, path: &CollectionPath) -> Result<(), T::Fault> {
-        let ended = self.tables.ended(path, MERGED_MAX)?;
+        let rows = self.tables.range(&merged(path))?;
+        let ended: Vec<Ended> = rows.iter().map(Ended::of_row).collect::<Result<_, _>>()?;
         let mut last: HashMap<(&RecordId, Signature), (&Ended, Seq)> = HashMap::default();
         let mut joined = 0;
         for one in ended.iter().rev() {
@@ -70,10 +123,11 @@ impl<T: Tables> Transaction<'_, T> {
         for one in &ended {
             let Some((kept, begun)) = last.get(&(&one.id, one.signature)) else { continue };
             if kept.seq != one.seq {
-                self.tables.forget_ended(path, one)?;
+                self.tables.delete(Table::Gone, one.to_row(path).key(Table::Gone))?;
                 joined += 1;
             } else if *begun != one.entered {
-                self.tables.prolong_ended(path, one, *begun)?;
+                let earlier = Ended { entered: *begun, ..one.clone() };
+                self.tables.put(Table::Gone, earlier.to_row(path), Was::Present)?;
             }
         }
         if joined > 0 {

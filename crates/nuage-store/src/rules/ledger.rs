@@ -10,7 +10,11 @@ use nuage_model::{
     BucketId, CollectionPath, DIGEST_MODULUS, Head, Readers, RecordId, Signature, Timestamp, digest,
 };
 
-use crate::rules::{Sequence, Tables};
+use nuage_model::copy::{Cell, Row, Table};
+
+use crate::cells;
+use crate::rules::Sequence;
+use crate::schema::{Rows, Stage, Was};
 
 /// Collections kept between two groups.
 const ENTRIES_MAX: usize = 4_096;
@@ -31,6 +35,8 @@ pub(crate) struct Ledger {
 pub(crate) struct Entry {
     /// Its row; `None` if there is none.
     pub(crate) sequence: Option<Sequence>,
+    /// The row is in the tables, if not as it is here.
+    is_stored: bool,
     dirty: bool,
     signatures: HashSet<Signature>,
     residents: HashMap<Signature, Residents>,
@@ -52,9 +58,11 @@ impl Residents {
         self.digest = (self.digest + more.digest) % DIGEST_MODULUS;
     }
 
-    /// The sum as databases keep it.
-    pub(crate) fn digest(self) -> i64 {
-        i64::try_from(self.digest).expect("less than 2^48")
+    /// What is added to the row of a signature.
+    fn to_row(self, key: Vec<Cell>) -> Row {
+        let digest = i64::try_from(self.digest).expect("less than 2^48");
+        let cells = [Cell::Whole(self.live), Cell::Whole(digest)];
+        Row(key.into_iter().chain(cells).collect())
     }
 }
 
@@ -91,20 +99,22 @@ impl Entry {
 
 impl Ledger {
     /// What is known of a collection; reads its row if need be.
-    pub(crate) fn entry<T: Tables>(
+    pub(crate) fn entry<T: Rows>(
         &mut self,
         tables: &mut T,
         path: &CollectionPath,
     ) -> Result<&mut Entry, T::Fault> {
         if !self.entries.contains_key(path) {
-            let sequence = tables.sequence(path)?;
-            self.entries.insert(path.clone(), Entry { sequence, ..Entry::default() });
+            let row = tables.get(Table::Collections, &cells::collection(path))?;
+            let sequence = row.as_ref().map(Sequence::of_row).transpose()?;
+            let is_stored = sequence.is_some();
+            self.entries.insert(path.clone(), Entry { sequence, is_stored, ..Entry::default() });
         }
         Ok(self.entries.entry(path.clone()).or_default())
     }
 
     /// The same, to change it.
-    pub(crate) fn change<T: Tables>(
+    pub(crate) fn change<T: Rows>(
         &mut self,
         tables: &mut T,
         path: &CollectionPath,
@@ -118,7 +128,7 @@ impl Ledger {
     }
 
     /// Makes the signature known in the collection, with its principals.
-    pub(crate) fn register<T: Tables>(
+    pub(crate) fn register<T: Rows>(
         &mut self,
         tables: &mut T,
         path: &CollectionPath,
@@ -133,22 +143,45 @@ impl Ledger {
             entry.signatures.clear();
         }
         entry.signatures.insert(signature);
-        tables.register(path, readers)
+        let key = cells::signature_of(path, signature);
+        let stage = entry
+            .sequence
+            .as_ref()
+            .map(|sequence| Stage { incarnation: sequence.incarnation, gc_seq: sequence.gc_seq.0 });
+        if let Some(stage) = stage
+            && tables.surely_has(Table::Signatures, &key, stage)?
+        {
+            return Ok(());
+        }
+        tables.add(Table::Signatures, Residents::default().to_row(key))?;
+        for principal in readers.principals() {
+            let principal = || cells::text(principal.as_str());
+            let [bucket, name] =
+                [&path.bucket.as_str(), &path.name.as_str()].map(|name| cells::text(*name));
+            let row = vec![bucket.clone(), name.clone(), principal(), cells::signature(signature)];
+            tables.put(Table::SignaturePrincipals, Row(row), Was::Unknown)?;
+            let row = vec![principal(), bucket, name];
+            tables.put(Table::DirectoryCollections, Row(row), Was::Unknown)?;
+        }
+        Ok(())
     }
 
     /// Writes what changed into the tables.
-    pub(crate) fn write_back<T: Tables>(&mut self, tables: &mut T) -> Result<(), T::Fault> {
+    pub(crate) fn write_back<T: Rows>(&mut self, tables: &mut T) -> Result<(), T::Fault> {
         for path in &self.touched {
             let Some(entry) = self.entries.get_mut(path) else { continue };
             if !std::mem::take(&mut entry.dirty) {
                 continue;
             }
             if let Some(sequence) = &entry.sequence {
-                tables.set_sequence(path, sequence)?;
+                let was = if entry.is_stored { Was::Present } else { Was::Absent };
+                tables.put(Table::Collections, sequence.to_row(path), was)?;
+                entry.is_stored = true;
             }
             for (signature, more) in entry.residents.drain() {
                 if more != Residents::default() {
-                    tables.count(path, signature, more)?;
+                    let row = more.to_row(cells::signature_of(path, signature));
+                    tables.add(Table::Signatures, row)?;
                 }
             }
         }

@@ -3,142 +3,52 @@
 //!
 //! A pure function of the tables and the batch. It keeps the residencies: a record that changes
 //! its signature, or comes back after a deletion, leaves a row in `gone` and begins a new one.
-//! How rows are read and written is told by [`Tables`]; no SQL is known here.
+//! Rows are read and written in the words of [`Rows`]; no SQL is known here. What will be read is
+//! told in advance by [`Plan`], for databases that are asked once.
 
 mod horizon;
 mod ledger;
 mod place;
+mod plan;
 mod sequence;
 
 use std::collections::BTreeSet;
 
 use foldhash::HashMap;
+use nuage_model::copy::{Cell, Row, Table};
 use nuage_model::{
     Batch, Body, BucketId, CollectionPath, GroupPath, Guard, Outcome, Placement, Principal,
     Readers, RecordPath, Seq, Signature, StoreError, Timestamp, Write,
 };
 
-pub(crate) use horizon::{Ended, MERGED_MAX, Removed};
-pub(crate) use ledger::{Changes, Ledger, Residents};
-pub(crate) use place::{PROBES_MAX, Place};
+use crate::cells;
+use crate::schema::{Index, Prune, Range, Rows, Was};
+
+pub(crate) use horizon::Ended;
+pub(crate) use ledger::{Changes, Ledger};
+pub(crate) use place::Place;
+pub(crate) use plan::{Plan, is_wide};
 pub(crate) use sequence::Sequence;
 
-/// The tables, as a transaction that is open already sees and changes them.
-pub(crate) trait Tables {
-    /// Why something could not be done.
-    type Fault: From<StoreError>;
-    /// By what the row of a record is found again.
-    type Row: Copy;
+/// What is used each minute is noted once a day, in milliseconds.
+const NOTED_MS: i64 = 86_400_000;
+/// Where what lies in a bucket is found, beside the rows of its collections.
+const OF_BUCKET: [Index; 8] = [
+    Index::Key(Table::Records),
+    Index::Key(Table::Gone),
+    Index::Key(Table::Signatures),
+    Index::Key(Table::SignaturePrincipals),
+    Index::DirectoryCollectionsBucket,
+    Index::DirectoryGroupsBucket,
+    Index::Key(Table::Members),
+    Index::Key(Table::Views),
+];
+/// Those of them where what lies in a collection is found.
+const OF_COLLECTION: &[Index] = OF_BUCKET.split_at(5).0;
 
-    /// The row of a collection.
-    fn sequence(&mut self, path: &CollectionPath) -> Result<Option<Sequence>, Self::Fault>;
-
-    /// Makes or replaces the row of a collection.
-    fn set_sequence(
-        &mut self,
-        path: &CollectionPath,
-        sequence: &Sequence,
-    ) -> Result<(), Self::Fault>;
-
-    /// The row of a record, without its texts.
-    fn old(&mut self, path: &RecordPath) -> Result<Option<Old<Self::Row>>, Self::Fault>;
-
-    /// Whether another record of the collection shows this time.
-    fn is_taken(&mut self, path: &RecordPath, time: i64) -> Result<bool, Self::Fault>;
-
-    /// Makes the row of a record or replaces the one that was found.
-    fn put(
-        &mut self,
-        path: &RecordPath,
-        old: Option<&Old<Self::Row>>,
-        new: &New<'_>,
-    ) -> Result<(), Self::Fault>;
-
-    /// Makes a tombstone of the row that was found.
-    fn bury(
-        &mut self,
-        path: &RecordPath,
-        old: &Old<Self::Row>,
-        place: Place,
-    ) -> Result<(), Self::Fault>;
-
-    /// Removes the row that was found.
-    fn erase(&mut self, path: &RecordPath, old: &Old<Self::Row>) -> Result<(), Self::Fault>;
-
-    /// Keeps the residency of the row that was found, which ended at this position.
-    fn depart(
-        &mut self,
-        path: &RecordPath,
-        left: Seq,
-        old: &Old<Self::Row>,
-    ) -> Result<(), Self::Fault>;
-
-    /// Forgets the residencies that ended up to this position.
-    fn forget_gone(&mut self, path: &CollectionPath, up_to: Seq) -> Result<(), Self::Fault>;
-
-    /// Removes the tombstones and the ended residencies up to this position.
-    fn compact(&mut self, path: &CollectionPath, up_to: Seq) -> Result<Removed, Self::Fault>;
-
-    /// Removes the signatures that no record, no tombstone and no ended residency has any more.
-    fn forget_signatures(&mut self, path: &CollectionPath) -> Result<(), Self::Fault>;
-
-    /// The oldest ended residencies of a collection, in order of their positions.
-    fn ended(&mut self, path: &CollectionPath, limit: usize) -> Result<Vec<Ended>, Self::Fault>;
-
-    /// Forgets an ended residency.
-    fn forget_ended(&mut self, path: &CollectionPath, ended: &Ended) -> Result<(), Self::Fault>;
-
-    /// Says of an ended residency that it began earlier.
-    fn prolong_ended(
-        &mut self,
-        path: &CollectionPath,
-        ended: &Ended,
-        entered: Seq,
-    ) -> Result<(), Self::Fault>;
-
-    /// Makes a signature known in a collection, with its principals, unless it is.
-    fn register(&mut self, path: &CollectionPath, readers: &Readers) -> Result<(), Self::Fault>;
-
-    /// Adds to the live records of a signature that is known.
-    fn count(
-        &mut self,
-        path: &CollectionPath,
-        signature: Signature,
-        more: Residents,
-    ) -> Result<(), Self::Fault>;
-
-    /// Who is in a group.
-    fn members(&mut self, group: &GroupPath) -> Result<BTreeSet<String>, Self::Fault>;
-
-    /// Adds to a group somebody who is not in it.
-    fn add_member(&mut self, group: &GroupPath, member: &str) -> Result<(), Self::Fault>;
-
-    /// Removes from a group somebody who is in it.
-    fn remove_member(&mut self, group: &GroupPath, member: &str) -> Result<(), Self::Fault>;
-
-    /// Keeps a view, or notes that it is used, if that was noted a day ago or earlier.
-    fn keep_view(&mut self, view: &View) -> Result<(), Self::Fault>;
-
-    /// Forgets the views of a bucket that were not used since.
-    fn forget_views(&mut self, bucket: &BucketId, before: Timestamp) -> Result<(), Self::Fault>;
-
-    /// Removes what a collection holds; its own row is written apart.
-    fn drop_collection(&mut self, path: &CollectionPath) -> Result<(), Self::Fault>;
-
-    /// Removes what a bucket holds, and marks the rows of its collections as dropped.
-    fn drop_bucket(&mut self, bucket: &BucketId) -> Result<(), Self::Fault>;
-
-    /// Begins a new epoch.
-    fn renew(&mut self) -> Result<(), Self::Fault>;
-
-    /// Removes everything, and gives the store another name.
-    fn flush(&mut self) -> Result<(), Self::Fault>;
-}
-
-/// What a write finds in the place of its record.
+/// What a write finds in the place of its record: its row without the texts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Old<R> {
-    pub(crate) row: R,
+pub(crate) struct Old {
     pub(crate) seq: Seq,
     pub(crate) chosen: Option<Timestamp>,
     pub(crate) signature: Signature,
@@ -146,40 +56,18 @@ pub(crate) struct Old<R> {
     pub(crate) dead: bool,
 }
 
-impl<R> Old<R> {
+impl Old {
     fn shown(&self) -> Timestamp {
         self.chosen.unwrap_or(self.seq.into())
     }
 }
 
-/// What the row of a record holds from now on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct New<'a> {
-    pub(crate) place: Place,
-    pub(crate) signature: Signature,
-    pub(crate) entered: Seq,
-    pub(crate) dead: bool,
-    pub(crate) permissions: &'a str,
-    pub(crate) body: &'a str,
-}
-
-/// A row of `views`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct View {
-    pub(crate) bucket: BucketId,
-    pub(crate) person: Principal,
-    pub(crate) name: [u8; 16],
-    /// JSON list of principals.
-    pub(crate) groups: String,
-    pub(crate) used: Timestamp,
-}
-
 /// A transaction that batches are applied in.
-pub(crate) struct Transaction<'a, T: Tables> {
+pub(crate) struct Transaction<'a, T: Rows> {
     tables: T,
     ledger: &'a mut Ledger,
     /// What the guards of the batch found, until it is written over.
-    guarded: HashMap<RecordPath, Option<Old<T::Row>>>,
+    guarded: HashMap<RecordPath, Option<Old>>,
 }
 
 /// What a put brings, the numbers in its body filled in.
@@ -189,7 +77,7 @@ struct Content<'a> {
     readers: &'a Readers,
 }
 
-impl<'a, T: Tables> Transaction<'a, T> {
+impl<'a, T: Rows> Transaction<'a, T> {
     /// A transaction in which nothing was applied yet.
     pub(crate) fn new(tables: T, ledger: &'a mut Ledger) -> Self {
         Self { tables, ledger, guarded: HashMap::default() }
@@ -205,7 +93,7 @@ impl<'a, T: Tables> Transaction<'a, T> {
     pub(crate) fn guards_hold(&mut self, guards: &[Guard]) -> Result<bool, T::Fault> {
         self.guarded.clear();
         for Guard { path, live_at } in guards {
-            let old = self.tables.old(path)?;
+            let old = self.read(path)?;
             let live = old.as_ref().filter(|old| !old.dead).map(|old| old.seq);
             if live != *live_at {
                 return Ok(false);
@@ -294,18 +182,15 @@ impl<'a, T: Tables> Transaction<'a, T> {
             }
             Write::SetMembers { group, members } => self.set_members(group, members),
             Write::KeepView { bucket, person, name, groups } => {
-                let groups: Vec<&str> = groups.iter().map(Principal::as_str).collect();
-                let groups = serde_json::to_string(&groups).expect("texts are JSON");
-                let (bucket, person) = (bucket.clone(), person.clone());
-                self.tables.keep_view(&View { bucket, person, name: *name, groups, used: now })
+                self.keep_view([bucket.as_str(), person.as_str()], *name, groups, now)
             }
-            Write::ForgetViews { bucket, before } => self.tables.forget_views(bucket, *before),
-            Write::Renew => self.tables.renew(),
-            Write::Flush => {
+            Write::ForgetViews { bucket, before } => self.forget_views(bucket, *before),
+            Write::Renew { epoch } => self.tables.begin_epoch(epoch),
+            Write::Flush { epoch } => {
                 self.guarded.clear();
-                self.tables.flush()?;
+                self.tables.clear_all()?;
                 self.ledger.forget_flushed();
-                Ok(())
+                self.tables.begin_epoch(epoch)
             }
             Write::Put { .. }
             | Write::Delete { .. }
@@ -316,17 +201,22 @@ impl<'a, T: Tables> Transaction<'a, T> {
         }
     }
 
-    fn old(&mut self, path: &RecordPath) -> Result<Option<Old<T::Row>>, T::Fault> {
+    fn read(&mut self, path: &RecordPath) -> Result<Option<Old>, T::Fault> {
+        let row = self.tables.get(Table::Records, &cells::record(path))?;
+        Ok(row.as_ref().map(Old::of_row).transpose()?)
+    }
+
+    fn old(&mut self, path: &RecordPath) -> Result<Option<Old>, T::Fault> {
         match self.guarded.remove(path) {
             Some(old) => Ok(old),
-            None => self.tables.old(path),
+            None => self.read(path),
         }
     }
 
     fn put(
         &mut self,
         path: &RecordPath,
-        old: Option<Old<T::Row>>,
+        old: Option<Old>,
         place: Place,
         content: &Content<'_>,
     ) -> Result<(), T::Fault> {
@@ -335,6 +225,7 @@ impl<'a, T: Tables> Transaction<'a, T> {
             Some(old) if !old.dead && old.signature == signature => old.entered,
             _ => place.seq,
         };
+        let mut unused = BTreeSet::new();
         match &old {
             // It left its signature just now.
             Some(old) if !old.dead && old.signature != signature => {
@@ -344,16 +235,34 @@ impl<'a, T: Tables> Transaction<'a, T> {
             Some(old) if old.dead && old.seq > self.horizon(&path.collection)? => {
                 self.depart(path, old.seq, old)?;
             }
+            Some(old) if old.dead && old.signature != signature => {
+                unused.insert(old.signature);
+            }
             _ => {}
         }
-        let (permissions, body) = (content.permissions, content.body);
-        let new = New { place, signature, entered, dead: false, permissions, body };
-        self.tables.put(path, old.as_ref(), &new)?;
-        self.count_put(path, old.as_ref(), place, content.readers)
+        let new = Old { seq: place.seq, chosen: place.chosen, signature, entered, dead: false };
+        self.write_record(path, old.as_ref(), new, [content.permissions, content.body])?;
+        self.count_put(path, old.as_ref(), place, content.readers)?;
+        self.forget_signatures(&path.collection, unused)
     }
 
-    fn depart(&mut self, path: &RecordPath, left: Seq, old: &Old<T::Row>) -> Result<(), T::Fault> {
-        self.tables.depart(path, left, old)?;
+    fn write_record(
+        &mut self,
+        path: &RecordPath,
+        old: Option<&Old>,
+        new: Old,
+        texts: [&str; 2],
+    ) -> Result<(), T::Fault> {
+        let was = if old.is_some() { Was::Present } else { Was::Absent };
+        let mut row = new.to_row(path);
+        row.0.extend(texts.map(cells::text));
+        self.tables.put(Table::Records, row, was)
+    }
+
+    fn depart(&mut self, path: &RecordPath, left: Seq, old: &Old) -> Result<(), T::Fault> {
+        let (signature, entered) = (old.signature, old.entered);
+        let ended = Ended { seq: left, id: path.id.clone(), signature, entered };
+        self.tables.put(Table::Gone, ended.to_row(&path.collection), Was::Absent)?;
         let entry = self.ledger.change(&mut self.tables, &path.collection)?;
         entry.sequence.as_mut().expect("placing a record made the row").gone += 1;
         Ok(())
@@ -362,7 +271,7 @@ impl<'a, T: Tables> Transaction<'a, T> {
     fn count_put(
         &mut self,
         path: &RecordPath,
-        old: Option<&Old<T::Row>>,
+        old: Option<&Old>,
         place: Place,
         readers: &Readers,
     ) -> Result<(), T::Fault> {
@@ -384,8 +293,9 @@ impl<'a, T: Tables> Transaction<'a, T> {
         Ok(())
     }
 
-    fn bury(&mut self, path: &RecordPath, old: &Old<T::Row>, place: Place) -> Result<(), T::Fault> {
-        self.tables.bury(path, old, place)?;
+    fn bury(&mut self, path: &RecordPath, old: &Old, place: Place) -> Result<(), T::Fault> {
+        let dead = Old { seq: place.seq, chosen: place.chosen, dead: true, ..*old };
+        self.write_record(path, Some(old), dead, ["{}"; 2])?;
         let entry = self.ledger.change(&mut self.tables, &path.collection)?;
         entry.leave(old.signature, &path.id, old.shown());
         let sequence = entry.sequence.as_mut().expect("placing a tombstone made the row");
@@ -400,9 +310,9 @@ impl<'a, T: Tables> Transaction<'a, T> {
         let nobody = Readers::new(BTreeSet::new());
         self.ledger.register(&mut self.tables, &path.collection, &nobody)?;
         let signature = nobody.signature();
-        let new =
-            New { place, signature, entered: Seq(0), dead: true, permissions: "{}", body: "{}" };
-        self.tables.put(path, None, &new)?;
+        let (seq, chosen) = (place.seq, place.chosen);
+        let new = Old { seq, chosen, signature, entered: Seq(0), dead: true };
+        self.write_record(path, None, new, ["{}"; 2])?;
         let entry = self.ledger.change(&mut self.tables, &path.collection)?;
         let sequence = entry.sequence.as_mut().expect("placing a tombstone made the row");
         sequence.tombstones += 1;
@@ -410,8 +320,8 @@ impl<'a, T: Tables> Transaction<'a, T> {
         Ok(())
     }
 
-    fn erase(&mut self, path: &RecordPath, old: &Old<T::Row>) -> Result<(), T::Fault> {
-        self.tables.erase(path, old)?;
+    fn erase(&mut self, path: &RecordPath, old: &Old) -> Result<(), T::Fault> {
+        self.tables.delete(Table::Records, &cells::record(path))?;
         let entry = self.ledger.change(&mut self.tables, &path.collection)?;
         if !old.dead {
             entry.leave(old.signature, &path.id, old.shown());
@@ -428,8 +338,10 @@ impl<'a, T: Tables> Transaction<'a, T> {
         sequence.chosen -= i64::from(old.chosen.is_some());
         sequence.gc_seq = sequence.seq;
         sequence.gone = 0;
-        let horizon = sequence.gc_seq;
-        self.tables.forget_gone(&path.collection, horizon)
+        let ended = Range::of(Index::Key(Table::Gone), cells::collection(&path.collection));
+        let (_, mut unused) = self.forget(&ended)?;
+        unused.insert(old.signature);
+        self.forget_signatures(&path.collection, unused)
     }
 
     fn horizon(&mut self, path: &CollectionPath) -> Result<Seq, T::Fault> {
@@ -448,7 +360,8 @@ impl<'a, T: Tables> Transaction<'a, T> {
         entry.forget_signatures();
         let Some(sequence) = &mut entry.sequence else { return Ok(()) };
         sequence.drop_all();
-        self.tables.drop_collection(path)
+        let prefix = cells::collection(path);
+        OF_COLLECTION.iter().try_for_each(|index| self.tables.clear(*index, &prefix))
     }
 
     fn drop_bucket(&mut self, bucket: &BucketId) -> Result<(), T::Fault> {
@@ -457,19 +370,70 @@ impl<'a, T: Tables> Transaction<'a, T> {
             return Err(StoreError::Unsupported(why).into());
         }
         self.ledger.write_back(&mut self.tables)?;
-        self.tables.drop_bucket(bucket)?;
+        let prefix = [cells::text(bucket.as_str())];
+        let collections = Range::of(Index::Key(Table::Collections), prefix.to_vec());
+        for row in self.tables.range(&collections)? {
+            let mut sequence = Sequence::of_row(&row)?;
+            sequence.drop_all();
+            let row = sequence.to_row(&Sequence::path_of(&row)?);
+            self.tables.put(Table::Collections, row, Was::Present)?;
+        }
+        OF_BUCKET.iter().try_for_each(|index| self.tables.clear(*index, &prefix))?;
         self.ledger.forget_bucket(bucket);
         Ok(())
     }
 
     fn set_members(&mut self, group: &GroupPath, members: &[Principal]) -> Result<(), T::Fault> {
-        let present = self.tables.members(group)?;
+        let [bucket, name] = [group.bucket.as_str(), group.group.as_str()];
+        let present = self.tables.range(&Range::of(Index::MembersGrp, cells::group(group)))?;
+        let member_of =
+            |row: &Row| cells::Cells::of(Table::Members, row, 1).text().map(str::to_owned);
+        let present: BTreeSet<String> = present.iter().map(member_of).collect::<Result<_, _>>()?;
         let wanted: BTreeSet<&str> = members.iter().map(Principal::as_str).collect();
+        let row = |member: &str| vec![cells::text(bucket), cells::text(member), cells::text(name)];
+        let listed = |member: &str| vec![cells::text(member), cells::text(bucket)];
         for member in present.iter().filter(|member| !wanted.contains(member.as_str())) {
-            self.tables.remove_member(group, member)?;
+            self.tables.delete(Table::Members, &row(member))?;
+            let others = vec![cells::text(bucket), cells::text(member.as_str())];
+            self.tables.prune(Prune {
+                index: Index::Key(Table::DirectoryGroups),
+                prefix: listed(member),
+                unless: vec![(Index::Key(Table::Members), others)],
+            })?;
         }
         for member in wanted.into_iter().filter(|member| !present.contains(*member)) {
-            self.tables.add_member(group, member)?;
+            self.tables.put(Table::Members, Row(row(member)), Was::Absent)?;
+            self.tables.put(Table::DirectoryGroups, Row(listed(member)), Was::Unknown)?;
+        }
+        Ok(())
+    }
+
+    fn keep_view(
+        &mut self,
+        [bucket, person]: [&str; 2],
+        name: [u8; 16],
+        groups: &[Principal],
+        now: Timestamp,
+    ) -> Result<(), T::Fault> {
+        let key = vec![cells::text(bucket), cells::text(person), Cell::Bytes(name.to_vec())];
+        let kept = self.tables.get(Table::Views, &key)?;
+        let used = kept.as_ref().map(|row| cells::Cells::of(Table::Views, row, 4).whole());
+        if used.transpose()?.is_some_and(|used| used > now.0 - NOTED_MS) {
+            return Ok(());
+        }
+        let groups: Vec<&str> = groups.iter().map(Principal::as_str).collect();
+        let groups = serde_json::to_string(&groups).expect("texts are JSON");
+        let row = key.into_iter().chain([cells::text(groups), Cell::Whole(now.0)]);
+        let was = if kept.is_some() { Was::Present } else { Was::Absent };
+        self.tables.put(Table::Views, Row(row.collect()), was)
+    }
+
+    fn forget_views(&mut self, bucket: &BucketId, before: Timestamp) -> Result<(), T::Fault> {
+        let views = Range::of(Index::Key(Table::Views), vec![cells::text(bucket.as_str())]);
+        for row in self.tables.range(&views)? {
+            if cells::Cells::of(Table::Views, &row, 4).whole()? < before.0 {
+                self.tables.delete(Table::Views, row.key(Table::Views))?;
+            }
         }
         Ok(())
     }

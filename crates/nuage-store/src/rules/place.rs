@@ -5,10 +5,12 @@
 
 use nuage_model::{CollectionPath, Outcome, Placement, RecordPath, Seq, StoreError, Timestamp};
 
-use crate::rules::{Sequence, Tables, Transaction};
+use crate::cells;
+use crate::rules::{Old, Sequence, Transaction};
+use crate::schema::{Index, Range, Rows};
 
 /// How many times after a taken one are tried before a write simply goes next.
-pub(crate) const PROBES_MAX: i64 = 1_000;
+pub(super) const PROBES_MAX: i64 = 1_000;
 /// No position may be greater: readers of JSON keep integers exactly up to here.
 const POSITION_MAX: i64 = (1 << 53) - 1;
 
@@ -31,7 +33,7 @@ impl Place {
     }
 }
 
-impl<T: Tables> Transaction<'_, T> {
+impl<T: Rows> Transaction<'_, T> {
     /// Finds the place of a write and moves the head there; makes the collection if needed.
     pub(crate) fn place(
         &mut self,
@@ -103,11 +105,25 @@ impl<T: Tables> Transaction<'_, T> {
         }
         let end = head.0.min(wished.0.saturating_add(PROBES_MAX));
         for time in wished.0..end {
-            if !self.tables.is_taken(path, time)? {
+            if !self.is_taken(path, time)? {
                 return Ok(Some(Timestamp(time)));
             }
         }
         Ok(None)
+    }
+
+    // Whether another record of the collection shows this time.
+    fn is_taken(&mut self, path: &RecordPath, time: i64) -> Result<bool, T::Fault> {
+        for shown in shown(&path.collection, time, time) {
+            let is_by_position = shown.index == Index::RecordsSeq;
+            for row in self.tables.range(&shown)? {
+                let is_shown = !is_by_position || Old::of_row(&row)?.chosen.is_none();
+                if is_shown && Old::id_of(&row)? != path.id {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     fn exact(
@@ -121,11 +137,17 @@ impl<T: Tables> Transaction<'_, T> {
         let fits = seq > last
             && seq.0 <= POSITION_MAX
             && chosen.is_none_or(|time| time.0 < seq.0)
-            && !chosen.map_or(Ok(false), |time| self.tables.is_taken(path, time.0))?;
+            && !chosen.map_or(Ok(false), |time| self.is_taken(path, time.0))?;
         if !fits {
             let why = format!("{path} cannot be placed at {seq}: its collection is at {last}");
             return Err(StoreError::Unsupported(why).into());
         }
         Ok(Place { seq, chosen })
     }
+}
+
+/// Where the records are found that show a time between these.
+pub(super) fn shown(path: &CollectionPath, low: i64, high: i64) -> [Range; 2] {
+    [Index::RecordsSeq, Index::RecordsTimestamp]
+        .map(|index| Range::of(index, cells::collection(path)).between(low, high))
 }

@@ -9,14 +9,14 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use nuage_model::copy::{
-    COPY, Cell, Column, Dump, Form, Ground, KEPT, PageSize, Progress, Row, STORE, Step, Table,
+    COPY, Cell, Dump, Ground, KEPT, PageSize, Progress, Row, STORE, Step, Table,
 };
 use nuage_model::{Pending, Rows, StoreError};
-use rusqlite::types::{ToSql, ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use crate::Options;
 use crate::sqlite::SqliteStore;
+use crate::sqlite::cells::{self, Sql, marks, names};
 use crate::sqlite::errors::Fault;
 use crate::sqlite::open::{self, Way};
 
@@ -134,14 +134,6 @@ impl Dump for Moment {
     }
 }
 
-fn names(columns: &[Column]) -> String {
-    columns.iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
-}
-
-fn marks(columns: &[Column]) -> String {
-    vec!["?"; columns.len()].join(", ")
-}
-
 fn page(
     connection: &Connection,
     table: Table,
@@ -160,47 +152,11 @@ fn page(
     while !size.is_full(rows.len(), bytes)
         && let Some(row) = found.next()?
     {
-        let cells = table.columns().iter().enumerate();
-        let cells = cells.map(|(at, column)| cell(table, column, row.get_ref(at)?));
-        let row = Row(cells.collect::<Result<_, Fault>>()?);
+        let row = cells::row(table, table.columns(), row)?;
         bytes += row.bytes();
         rows.push(row);
     }
     Ok(rows)
-}
-
-fn cell(table: Table, column: &Column, value: ValueRef<'_>) -> Result<Cell, Fault> {
-    let cell = match value {
-        ValueRef::Null => Some(Cell::Nothing),
-        ValueRef::Integer(number) => Some(Cell::Whole(number)),
-        ValueRef::Text(text) => String::from_utf8(text.to_vec()).ok().map(Cell::Text),
-        ValueRef::Blob(bytes) => Some(Cell::Bytes(bytes.to_vec())),
-        ValueRef::Real(_) => None,
-    };
-    cell.filter(|cell| cell.fits(column.form)).ok_or_else(|| {
-        let what = match column.form {
-            Form::Text => "a text",
-            Form::Bytes => "bytes",
-            Form::Whole | Form::WholeOrNothing => "a whole number",
-            Form::Flag => "0 or 1",
-        };
-        let why = format!("a {} in {} is not {what}", column.name, table.name());
-        Fault::Store(StoreError::Corrupt(why))
-    })
-}
-
-// A cell as a parameter.
-struct Sql<'a>(&'a Cell);
-
-impl ToSql for Sql<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self.0 {
-            Cell::Nothing => ToSqlOutput::Owned(Value::Null),
-            Cell::Whole(number) => ToSqlOutput::Owned(Value::Integer(*number)),
-            Cell::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
-            Cell::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
-        })
-    }
 }
 
 fn load(path: &Path, options: &Options, step: &Step) -> Result<(), Fault> {

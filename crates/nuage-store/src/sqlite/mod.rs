@@ -4,6 +4,7 @@
 //! threads. Everything that may take longer runs on threads that may block.
 
 mod backup;
+mod cells;
 mod check;
 mod checkpoint;
 mod copy;

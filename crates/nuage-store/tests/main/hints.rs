@@ -10,6 +10,7 @@ use nuage_model::{CollectionPath, Hint, RecordPath, Store, Write};
 use nuage_store::{Address, Options};
 use nuage_testkit::backend::block_on;
 use nuage_testkit::postgres::{Database, database};
+use nuage_testkit::random::new_epoch;
 use tokio_postgres::{AsyncMessage, NoTls};
 
 use crate::{apply, put};
@@ -148,7 +149,7 @@ fn more_names_than_fit_are_everything() {
         apply(&a.store, paths.map(|path| put(&path)).collect()).await;
         b.hears_times(&Hint::Everything, told + 1).await;
         assert_eq!(b.store.foreign_writes(), moved, "it is known that no rights changed");
-        apply(&a.store, vec![Write::Flush]).await;
+        apply(&a.store, vec![Write::Flush { epoch: new_epoch() }]).await;
         b.hears_times(&Hint::Everything, told + 2).await;
         assert_ne!(b.store.foreign_writes(), moved);
         a.store.close().await;

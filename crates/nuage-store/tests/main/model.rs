@@ -109,11 +109,10 @@ impl Collection {
 
     pub(crate) fn compact(&mut self, up_to: i64) -> Outcome {
         let up_to = up_to.min(self.seq);
-        if self.exists && up_to > self.horizon {
-            self.horizon = up_to;
+        if self.exists {
+            self.horizon = up_to.max(self.horizon);
             self.rows.retain(|_, row| !row.dead || row.seq > up_to);
             self.ended.retain(|residency| residency.left > Some(up_to));
-            self.signatures = self.used();
         }
         self.head()
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::random::new_epoch;
 use nuage_model::{
     Ask, BucketId, CollectionPath, DIGEST_MODULUS, Fate, Outcome, Principal, Query, RecordPath,
     Seq, Signature, Standing, Store, Sum, Timestamp, Trace, Whose, Write, digest,
@@ -272,6 +273,6 @@ pub(super) async fn views_that_are_not_used_are_forgotten(store: Arc<dyn Store>)
     let gone = delete(&RecordPath::bucket("blog".into()));
     apply(&store, NOW, vec![Write::DropBucket { bucket: "blog".into() }, gone]).await;
     assert!(!kept("blog").await && kept("shop").await);
-    apply(&store, NOW, vec![Write::Flush]).await;
+    apply(&store, NOW, vec![Write::Flush { epoch: new_epoch() }]).await;
     assert!(!kept("shop").await);
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::random::new_epoch;
 use nuage_model::{
     Ask, Bodies, BucketId, CollectionPath, DIGEST_MODULUS, Fate, GroupPath, Opening, Principal,
     RecordPath, Seq, Snapshot, Store, StoreError, Sum, Timestamp, Whose, Write, digest,
@@ -98,12 +99,12 @@ pub(super) async fn an_emptied_or_renewed_store_is_of_another_epoch(store: Arc<d
     let before = first.epoch;
     founded(&store, "blog", "others").await;
     assert_eq!(opening(&store, &asked).await.epoch, before);
-    apply(&store, NOW, vec![Write::Renew]).await;
+    apply(&store, NOW, vec![Write::Renew { epoch: new_epoch() }]).await;
     let renewed = opening(&store, &asked).await;
     assert_ne!(renewed.epoch, before);
     assert!(renewed.standing.is_some());
     assert_eq!(renewed.standing, first.standing, "nothing else changes");
-    apply(&store, NOW, vec![Write::Flush]).await;
+    apply(&store, NOW, vec![Write::Flush { epoch: new_epoch() }]).await;
     let after = opening(&store, &asked).await.epoch;
     assert!(after != before && after != renewed.epoch);
     founded(&store, "blog", "posts").await;

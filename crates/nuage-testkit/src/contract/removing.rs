@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::random::new_epoch;
 use nuage_model::{
     ApplyError, CollectionPath, GroupPath, Query, RecordPath, Scope, Store, StoreError, Write,
 };
@@ -133,7 +134,7 @@ pub(super) async fn flush_removes_everything(store: Arc<dyn Store>) {
         Write::SetMembers { group, members: principals(&["alice"]) },
     ];
     apply(&store, NOW + 1_000, writes).await;
-    let writes = vec![Write::Flush, put(&RecordPath::account("bob"), "{}")];
+    let writes = vec![Write::Flush { epoch: new_epoch() }, put(&RecordPath::account("bob"), "{}")];
     let outcomes = apply(&store, NOW, writes).await;
     assert_eq!(outcomes, [outcome(0, 0), outcome(NOW, NOW)]);
     assert_eq!(head(&store, &posts).await, None);
@@ -148,7 +149,7 @@ pub(super) async fn flush_removes_everything(store: Arc<dyn Store>) {
 /// The same positions come again, with other content: nothing remembered of before may count.
 pub(super) async fn what_comes_after_a_flush_is_all_new(store: Arc<dyn Store>) {
     for reader in ["alice", "bob", "alice"] {
-        apply(&store, NOW, vec![Write::Flush]).await;
+        apply(&store, NOW, vec![Write::Flush { epoch: new_epoch() }]).await;
         let posts = founded(&store, "blog", "posts").await;
         apply(&store, NOW, vec![put_for(&posts.record("a"), "read", &[reader])]).await;
         apply(&store, NOW, vec![put_for(&posts.record("b"), "read", &["alice"])]).await;

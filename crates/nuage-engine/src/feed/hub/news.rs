@@ -62,7 +62,7 @@ impl News {
                     concerned.insert(group.principal());
                     pieces.push(Piece::Members(concerned));
                 }
-                Write::Renew | Write::Flush => pieces.push(Piece::Everything),
+                Write::Renew { .. } | Write::Flush { .. } => pieces.push(Piece::Everything),
                 Write::Touch { .. }
                 | Write::Compact { .. }
                 | Write::Merge { .. }

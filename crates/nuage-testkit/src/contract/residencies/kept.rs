@@ -94,8 +94,8 @@ impl Kept {
         // Positions only grow, over all incarnations.
         let head = self.positions.iter().max().copied().unwrap_or_default();
         let up_to = up_to.min(head);
-        if self.exists && up_to > self.horizon {
-            self.horizon = up_to;
+        if self.exists {
+            self.horizon = up_to.max(self.horizon);
             self.rows.retain(|_, row| row.is_live || row.seq > up_to);
             self.gone.retain(|ended| ended.seq > up_to);
         }

@@ -1,6 +1,7 @@
 //! A wake-up for whom it concerns, and for nobody else.
 
 use nuage_model::{CollectionPath, Placement, Write};
+use nuage_testkit::random::new_epoch;
 
 use crate::Interest;
 use crate::feed::hub::Subscription;
@@ -110,7 +111,7 @@ async fn changes_of_rights_wake_whom_they_concern() {
             vec![Write::DropCollection { collection: records() }],
             vec![0, 1, 2],
         ),
-        ("everything", vec![Write::Flush], vec![0, 1, 2, 3, 4, 5]),
+        ("everything", vec![Write::Flush { epoch: new_epoch() }], vec![0, 1, 2, 3, 4, 5]),
     ];
     for (what, writes, expected) in steps {
         yard.write(writes).await;

@@ -1,6 +1,7 @@
 //! What other processes write is seen when heads are compared, also if no hint is heard.
 
 use nuage_model::{CollectionPath, Hint, Placement, Write};
+use nuage_testkit::random::new_epoch;
 
 use crate::feed::hub::Subscription;
 use crate::feed::hub::tests::{
@@ -79,7 +80,7 @@ async fn an_emptied_store_wakes_everybody() {
     let mut watchers =
         [yard.waiting(&records(), &["ann"]).await, yard.waiting(&records(), &["bob"]).await];
     quiet(&yard, &mut watchers).await;
-    yard.write_unheard(vec![Write::Flush]).await;
+    yard.write_unheard(vec![Write::Flush { epoch: new_epoch() }]).await;
     for watcher in &mut watchers {
         woken(watcher).await;
         watcher.begin_page();

@@ -1,0 +1,216 @@
+//! Cells of rows, and what the rules know them as.
+
+use nuage_model::copy::{Cell, Row, Table};
+use nuage_model::{
+    CollectionPath, GroupPath, RecordId, RecordPath, Seq, Signature, StoreError, Timestamp,
+};
+
+use crate::rules::{Ended, Old, Sequence};
+
+pub(crate) fn text(text: impl Into<String>) -> Cell {
+    Cell::Text(text.into())
+}
+
+pub(crate) fn flag(is_set: bool) -> Cell {
+    Cell::Whole(is_set.into())
+}
+
+pub(crate) fn time(time: Option<Timestamp>) -> Cell {
+    time.map_or(Cell::Nothing, |time| Cell::Whole(time.0))
+}
+
+pub(crate) fn signature(signature: Signature) -> Cell {
+    Cell::Bytes(signature.0.to_vec())
+}
+
+/// The key of a collection, and the prefix of what lies in it.
+pub(crate) fn collection(path: &CollectionPath) -> Vec<Cell> {
+    vec![text(path.bucket.as_str()), text(path.name.as_str())]
+}
+
+/// The key of a record.
+pub(crate) fn record(path: &RecordPath) -> Vec<Cell> {
+    let mut key = collection(&path.collection);
+    key.push(text(path.id.as_str()));
+    key
+}
+
+/// The key of a signature.
+pub(crate) fn signature_of(path: &CollectionPath, of: Signature) -> Vec<Cell> {
+    let mut key = collection(path);
+    key.push(signature(of));
+    key
+}
+
+/// The prefix of the members of a group.
+pub(crate) fn group(path: &GroupPath) -> Vec<Cell> {
+    vec![text(path.bucket.as_str()), text(path.group.as_str())]
+}
+
+/// Takes the cells of a row one after the other.
+pub(crate) struct Cells<'r> {
+    table: Table,
+    row: &'r Row,
+    at: usize,
+}
+
+impl<'r> Cells<'r> {
+    /// From this place on.
+    pub(crate) fn of(table: Table, row: &'r Row, at: usize) -> Self {
+        Self { table, row, at }
+    }
+
+    fn next<T>(&mut self, take: impl FnOnce(&'r Cell) -> Option<T>) -> Result<T, StoreError> {
+        let at = self.at;
+        self.at += 1;
+        self.row.0.get(at).and_then(take).ok_or_else(|| {
+            let column = self.table.columns().get(at).map_or("column", |column| column.name);
+            let why = format!("a {column} in {} is not what it must be", self.table.name());
+            StoreError::Corrupt(why)
+        })
+    }
+
+    pub(crate) fn text(&mut self) -> Result<&'r str, StoreError> {
+        self.next(|cell| match cell {
+            Cell::Text(text) => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn whole(&mut self) -> Result<i64, StoreError> {
+        self.next(|cell| match cell {
+            Cell::Whole(number) => Some(*number),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn seq(&mut self) -> Result<Seq, StoreError> {
+        self.whole().map(Seq)
+    }
+
+    pub(crate) fn flag(&mut self) -> Result<bool, StoreError> {
+        self.whole().map(|number| number != 0)
+    }
+
+    pub(crate) fn time(&mut self) -> Result<Option<Timestamp>, StoreError> {
+        self.next(|cell| match cell {
+            Cell::Nothing => Some(None),
+            Cell::Whole(number) => Some(Some(Timestamp(*number))),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn bytes<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
+        self.next(|cell| match cell {
+            Cell::Bytes(bytes) => bytes.as_slice().try_into().ok(),
+            _ => None,
+        })
+    }
+}
+
+impl Sequence {
+    /// The row of the collection of this name.
+    pub(crate) fn to_row(&self, path: &CollectionPath) -> Row {
+        let mut row = collection(path);
+        row.extend([
+            Cell::Bytes(self.incarnation.to_vec()),
+            Cell::Whole(self.seq.0),
+            self.shown().map_or(Cell::Nothing, Cell::Whole),
+            Cell::Whole(self.gc_seq.0),
+            Cell::Whole(self.live),
+            Cell::Whole(self.tombstones),
+            Cell::Whole(self.chosen),
+            Cell::Whole(self.gone),
+            flag(self.dropped),
+        ]);
+        Row(row)
+    }
+
+    /// Reads it back.
+    pub(crate) fn of_row(row: &Row) -> Result<Self, StoreError> {
+        let mut cells = Cells::of(Table::Collections, row, 2);
+        let (incarnation, seq) = (cells.bytes()?, cells.seq()?);
+        Ok(Self {
+            incarnation,
+            seq,
+            timestamp: cells.time()?.unwrap_or(seq.into()),
+            gc_seq: cells.seq()?,
+            live: cells.whole()?,
+            tombstones: cells.whole()?,
+            chosen: cells.whole()?,
+            gone: cells.whole()?,
+            dropped: cells.flag()?,
+        })
+    }
+
+    /// Of which collection a row is.
+    pub(crate) fn path_of(row: &Row) -> Result<CollectionPath, StoreError> {
+        let mut cells = Cells::of(Table::Collections, row, 0);
+        Ok(CollectionPath::new(cells.text()?, cells.text()?))
+    }
+}
+
+impl Old {
+    /// The row of a record, without its texts.
+    pub(crate) fn to_row(self, path: &RecordPath) -> Row {
+        let mut row = record(path);
+        row.extend([
+            Cell::Whole(self.seq.0),
+            time(self.chosen),
+            signature(self.signature),
+            Cell::Whole(self.entered.0),
+            flag(self.dead),
+        ]);
+        Row(row)
+    }
+
+    /// Reads it back.
+    pub(crate) fn of_row(row: &Row) -> Result<Self, StoreError> {
+        let mut cells = Cells::of(Table::Records, row, 3);
+        Ok(Self {
+            seq: cells.seq()?,
+            chosen: cells.time()?,
+            signature: Signature(cells.bytes()?),
+            entered: cells.seq()?,
+            dead: cells.flag()?,
+        })
+    }
+
+    /// The identifier in a row.
+    pub(crate) fn id_of(row: &Row) -> Result<RecordId, StoreError> {
+        Cells::of(Table::Records, row, 2).text().map(RecordId::from)
+    }
+}
+
+impl Ended {
+    /// The row of an ended residency.
+    pub(crate) fn to_row(&self, path: &CollectionPath) -> Row {
+        let mut row = collection(path);
+        row.extend([
+            Cell::Whole(self.seq.0),
+            text(self.id.as_str()),
+            signature(self.signature),
+            Cell::Whole(self.entered.0),
+        ]);
+        Row(row)
+    }
+
+    /// Reads it back.
+    pub(crate) fn of_row(row: &Row) -> Result<Self, StoreError> {
+        let mut cells = Cells::of(Table::Gone, row, 2);
+        Ok(Self {
+            seq: cells.seq()?,
+            id: RecordId::from(cells.text()?),
+            signature: Signature(cells.bytes()?),
+            entered: cells.seq()?,
+        })
+    }
+}
+
+/// Of which record a key is.
+pub(crate) fn path_of(key: &[Cell]) -> Result<RecordPath, StoreError> {
+    let row = Row(key.to_vec());
+    let mut cells = Cells::of(Table::Records, &row, 0);
+    let collection = CollectionPath::new(cells.text()?, cells.text()?);
+    Ok(collection.record(cells.text()?))
+}

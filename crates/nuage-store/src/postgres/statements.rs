@@ -1,0 +1,298 @@
+//! The statements that read and write rows of the tables, made from their descriptions: one for
+//! each kind of work, over arrays.
+//!
+//! What the planner must be told is told here, once:
+//!
+//! - A row is looked up by its key with comparisons that no other index than that of the key can
+//!   serve: where the statistics say that a collection has hardly any rows, every index that begins
+//!   with bucket and collection is as good to the planner, and it may walk the whole of one that
+//!   has many.
+//! - Rows to be changed or removed are looked up one by one, and named by where they lie: in a join
+//!   the planner could take any index.
+//! - Nothing is written where a guess was wrong, see [`super::guess`].
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use nuage_model::copy::{Column, Form, Table};
+
+use crate::postgres::cells::names;
+use crate::schema::{Index, Only, Range, counters, passed_on, slim};
+
+/// Nothing is written where a guess was wrong.
+const IF_FIT: &str = "current_setting('nuage.fit', true) IS DISTINCT FROM 'no'";
+
+/// What is done with rows of one table.
+pub(super) struct Statements {
+    /// Reads rows by keys: the number of the key, and the columns that are not large.
+    pub(super) get: String,
+    /// The same, and locks them against changes.
+    pub(super) get_to_change: String,
+    /// The same, and locks them against being removed.
+    pub(super) get_to_keep: String,
+    /// Makes or replaces rows.
+    pub(super) put: String,
+    /// Adds to counters of rows, and makes those that are missing.
+    pub(super) add: String,
+    /// Removes rows by keys.
+    pub(super) delete: String,
+    /// Takes from rows, by keys, what others may get.
+    pub(super) free: String,
+}
+
+/// By the numbers of the tables.
+static STATEMENTS: LazyLock<[Statements; Table::ALL.len()]> =
+    LazyLock::new(|| Table::ALL.map(Statements::of));
+
+impl Statements {
+    /// Those of a table.
+    pub(super) fn for_table(table: Table) -> &'static Self {
+        &STATEMENTS[table as usize]
+    }
+
+    fn of(table: Table) -> Self {
+        let (name, columns, key) = (table.name(), table.columns(), table.key());
+        let keys = unnested(key, 1);
+        let to_get = |lookup: String| {
+            format!(
+                "SELECT k.n, r.* FROM {keys} WITH ORDINALITY AS k ({}, n)
+                CROSS JOIN LATERAL ({lookup}) r",
+                names(key)
+            )
+        };
+        let locked = |lock: &str| to_get(format!("{} {lock}", exact(table, &names(slim(table)))));
+        let insert = format!(
+            "INSERT INTO {name} ({}) SELECT * FROM {} WHERE {IF_FIT} ON CONFLICT",
+            names(columns),
+            unnested(columns, 1)
+        );
+        let conflict = |set: Vec<String>| match set.is_empty() {
+            true => format!("{insert} DO NOTHING"),
+            false => format!("{insert} ({}) DO UPDATE SET {}", names(key), set.join(", ")),
+        };
+        let replaced = columns[key.len()..].iter();
+        let replaced = replaced.map(|column| format!("{0} = excluded.{0}", column.name)).collect();
+        let added = counters(table).iter().map(|(at, modulus)| {
+            let column = columns[*at].name;
+            let sum = format!("{name}.{column} + excluded.{column}");
+            match modulus {
+                None => format!("{column} = {sum}"),
+                Some(modulus) => format!("{column} = ({sum}) % {modulus}::bigint"),
+            }
+        });
+        let these = format!(
+            "WHERE {first} = ANY ($1) AND {IF_FIT} AND ctid = ANY (ARRAY(SELECT r.place
+            FROM {keys} AS k ({}) CROSS JOIN LATERAL ({}) r))",
+            names(key),
+            exact(table, "ctid AS place"),
+            first = key[0].name
+        );
+        let free = passed_on(table).map(|at| columns[at].name);
+        let free = free.map(|column| format!("UPDATE {name} SET {column} = NULL {these}"));
+        Self {
+            get: to_get(lookup(table, &names(slim(table)))),
+            get_to_change: locked("FOR UPDATE"),
+            get_to_keep: locked("FOR SHARE"),
+            put: conflict(replaced),
+            add: conflict(added.collect()),
+            delete: format!("DELETE FROM {name} {these}"),
+            free: free.unwrap_or_default(),
+        }
+    }
+}
+
+/// The type of a column, of one value.
+fn sql_type(column: &Column) -> &'static str {
+    match column.form {
+        Form::Text => "text",
+        Form::Bytes => "bytea",
+        Form::Whole | Form::WholeOrNothing => "bigint",
+        Form::Flag => "boolean",
+    }
+}
+
+/// Arrays of these columns as rows; their parameters are numbered from here on.
+pub(super) fn unnested(columns: &[Column], from: usize) -> String {
+    let columns = columns.iter().enumerate();
+    let arrays = columns.map(|(at, column)| format!("${}::{}[]", from + at, sql_type(column)));
+    format!("unnest({})", arrays.collect::<Vec<_>>().join(", "))
+}
+
+/// The row whose key is that of `k`, or none.
+///
+/// Nothing but the key can give the first row from there on; then it is seen whether it is the one.
+/// The first column is not compared twice: beside that, PostgreSQL would begin where its rows begin.
+pub(super) fn lookup(table: Table, columns: &str) -> String {
+    let (name, key) = (table.name(), table.key());
+    let (first, rest) = (key[0].name, &key[1..]);
+    let of_k = |columns: &[Column]| {
+        columns.iter().map(|column| format!("k.{}", column.name)).collect::<Vec<_>>().join(", ")
+    };
+    let same = key.iter().map(|column| format!("{0} = k.{0}", column.name)).collect::<Vec<_>>();
+    format!(
+        "SELECT {columns} FROM (SELECT {all} FROM {name} WHERE {first} = k.{first}
+            AND ({}) >= ({}) ORDER BY {} LIMIT 1) AS first_from_there WHERE {}",
+        names(rest),
+        of_k(rest),
+        names(key),
+        same.join(" AND "),
+        all = names(slim(table))
+    )
+}
+
+// The same for what is locked or changed: the form above would lock another row where this one is
+// missing. The order makes the key the planner's choice among indexes of equal height.
+fn exact(table: Table, columns: &str) -> String {
+    equal_to(Index::Key(table), table.key().len(), "", columns, "LIMIT 1")
+}
+
+// Rows whose first columns in an index are those of `k`, the names of which end in `suffix` there.
+fn equal_to(index: Index, count: usize, suffix: &str, columns: &str, rest: &str) -> String {
+    let prefix = first(index, count);
+    let Some((last, before)) = prefix.split_last() else { unreachable!("no prefix is empty") };
+    let mut wanted = String::new();
+    for column in before {
+        let _ = write!(wanted, "{0} = k.{0}{suffix} AND ", column.name);
+    }
+    let (name, last) = (index.table().name(), last.name);
+    let of_k = format!("k.{last}{suffix}");
+    format!(
+        "SELECT {columns} FROM {name} WHERE {wanted}{last} >= {of_k} AND {last} <= {of_k}
+        ORDER BY {last} {rest}"
+    )
+}
+
+/// The first columns of an index.
+pub(super) fn first(index: Index, count: usize) -> Vec<Column> {
+    let columns = index.columns().iter().take(count);
+    columns.map(|at| index.table().columns()[*at]).collect()
+}
+
+/// Whether ranges are read by one statement.
+pub(super) fn is_alike(one: &Range, other: &Range) -> bool {
+    one.index == other.index
+        && one.prefix.len() == other.prefix.len()
+        && one.low.is_some() == other.low.is_some()
+        && one.high.is_some() == other.high.is_some()
+}
+
+/// Reads ranges that are alike: the number of the range, and the columns that are not large. Its
+/// parameters are the columns of the prefixes, the bounds that there are, and the limits.
+pub(super) fn range(like: &Range) -> String {
+    let (index, table) = (like.index, like.index.table());
+    let prefix = first(index, like.prefix.len());
+    let mut given = prefix.clone();
+    let mut aliases = names(&prefix);
+    let next = index.columns().get(prefix.len()).map(|at| table.columns()[*at]);
+    let mut bounds = String::new();
+    let all = [(&like.low, "low", ">="), (&like.high, "high", "<=")];
+    for (bound, alias, comparison) in all {
+        if let (Some(_), Some(next)) = (bound, next) {
+            given.push(next);
+            let _ = write!(aliases, ", {alias}");
+            let _ = write!(bounds, " AND {} {comparison} k.{alias}", next.name);
+        }
+    }
+    match index.only() {
+        None => {}
+        Some(Only::Present(at)) => {
+            let _ = write!(bounds, " AND {} IS NOT NULL", table.columns()[at].name);
+        }
+        Some(Only::Set(at)) => {
+            let _ = write!(bounds, " AND {}", table.columns()[at].name);
+        }
+    }
+    // What is compared twice is ordered by, so that no other index gives the order.
+    let is_bounded = like.low.is_some() || like.high.is_some();
+    let equal = if is_bounded { prefix.len() } else { (prefix.len() - 1).max(1) };
+    let mut wanted = Vec::new();
+    for (at, column) in prefix.iter().enumerate() {
+        wanted.push(match at < equal {
+            true => format!("{0} = k.{0}", column.name),
+            false => format!("{0} >= k.{0} AND {0} <= k.{0}", column.name),
+        });
+    }
+    let order = names(&first(index, usize::MAX)[equal..]);
+    format!(
+        "SELECT k.n, r.* FROM unnest({arrays}, ${limit}::bigint[]) WITH ORDINALITY
+            AS k ({aliases}, most, n)
+        CROSS JOIN LATERAL (SELECT {columns} FROM {table} WHERE {wanted}{bounds}
+            ORDER BY {order} LIMIT k.most) r",
+        arrays = unnested(&given, 1).trim_start_matches("unnest(").trim_end_matches(')'),
+        limit = given.len() + 1,
+        columns = names(slim(table)),
+        table = table.name(),
+        wanted = wanted.join(" AND "),
+    )
+}
+
+/// Removes all rows whose first columns in an index are given.
+pub(super) fn clear(index: Index, count: usize) -> String {
+    let prefix = first(index, count);
+    let same = prefix.iter().map(|column| format!("t.{0} = k.{0}", column.name));
+    format!(
+        "DELETE FROM {} t USING {} AS k ({}) WHERE {IF_FIT} AND {}",
+        index.table().name(),
+        unnested(&prefix, 1),
+        names(&prefix),
+        same.collect::<Vec<_>>().join(" AND ")
+    )
+}
+
+/// Removes rows whose first columns in an index are given, unless there are rows whose first
+/// columns in others are; the values of those are given after them, in order.
+pub(super) fn prune(index: Index, count: usize, unless: &[(Index, usize)]) -> String {
+    let prefix = first(index, count);
+    let mut given = prefix.clone();
+    let mut aliases = names(&prefix);
+    let mut needed = String::new();
+    for (number, (other, count)) in unless.iter().enumerate() {
+        let suffix = format!("_{number}");
+        let columns = first(*other, *count);
+        for column in &columns {
+            let _ = write!(aliases, ", {}{suffix}", column.name);
+        }
+        let there = equal_to(*other, *count, &suffix, "1", "OFFSET 0");
+        let _ = write!(needed, " AND NOT EXISTS ({there})");
+        given.extend(columns);
+    }
+    format!(
+        "DELETE FROM {name} WHERE {first} = ANY ($1) AND {IF_FIT} AND ctid = ANY (ARRAY(
+            SELECT r.place FROM {} AS k ({aliases}) CROSS JOIN LATERAL ({}) r WHERE true{needed}))",
+        unnested(&given, 1),
+        equal_to(index, count, "", "ctid AS place", "OFFSET 0"),
+        name = index.table().name(),
+        first = prefix[0].name
+    )
+}
+
+/// Says whether rows are as they are taken to be, for [`super::guess`]: for each table, first the
+/// columns that are not large, then whether all of them are compared or only the position.
+pub(super) fn fits(tables: &[Table]) -> String {
+    let mut from = 1;
+    let mut differences = Vec::new();
+    for table in tables {
+        let (columns, key) = (slim(*table), table.key());
+        let rest = |alias: &str| {
+            let rest = columns[key.len()..].iter();
+            rest.map(|column| format!("{alias}.{}", column.name)).collect::<Vec<_>>().join(", ")
+        };
+        let arrays = unnested(columns, from);
+        let arrays = arrays.trim_end_matches(')');
+        let whole = from + columns.len();
+        differences.push(format!(
+            "EXISTS (SELECT 1 FROM {arrays}, ${whole}::boolean[]) AS k ({}, whole)
+            LEFT JOIN LATERAL ({}) r ON true WHERE r.seq IS DISTINCT FROM k.seq
+                OR k.whole AND ({}) IS DISTINCT FROM ({}))",
+            names(columns),
+            lookup(*table, &names(columns)),
+            rest("r"),
+            rest("k")
+        ));
+        from = whole + 1;
+    }
+    format!(
+        "SELECT set_config('nuage.fit', CASE WHEN {} THEN 'no' ELSE 'yes' END, true)",
+        differences.join(" OR ")
+    )
+}

@@ -1,0 +1,296 @@
+//! The rows that a group of batches reads, in memory: the rules read and change them there, and
+//! what became of them is written in one go.
+//!
+//! Everything was read in the transaction in which it will be written, after its rows of
+//! `collections` were locked; nobody else changes it meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use foldhash::{HashMap, HashSet};
+use nuage_model::StoreError;
+use nuage_model::copy::{Cell, Row, Table};
+
+use crate::postgres::errors::Fault;
+use crate::schema::{Index, Prune, Range, Rows, Stage, Was, counters, passed_on, slim};
+
+/// A table and a key.
+pub(super) type Named = (Table, Vec<Cell>);
+
+/// Rows whose presence is remembered; beyond, all are forgotten.
+const KNOWN_MAX: usize = 16_384;
+
+/// Rows that are known to be there. Another process may remove them when the horizon of their
+/// collection moves: what is known holds for the stage that it was learned in. It may also empty
+/// the store and make a collection that looks like the old one: they are trusted no longer than
+/// anything else that is remembered.
+#[derive(Default)]
+pub(super) struct Known {
+    moves: u64,
+    /// By the keys of their collections.
+    rows: HashMap<Vec<Cell>, (Stage, HashSet<Named>)>,
+    count: usize,
+}
+
+impl Known {
+    /// Forgets all if another process may have removed something.
+    pub(super) fn trust(&mut self, moves: u64) {
+        if self.moves != moves {
+            *self = Self { moves, ..Self::default() };
+        }
+    }
+
+    /// Remembers rows that were written. Of collections that began nothing else is there.
+    pub(super) fn learn(&mut self, learned: Vec<(Named, Stage)>, begun: &[Vec<Cell>]) {
+        for collection in begun {
+            self.rows.remove(collection);
+        }
+        if self.count + learned.len() > KNOWN_MAX {
+            (self.rows, self.count) = Default::default();
+        }
+        for (named, stage) in learned {
+            let known = self.rows.entry(collection_of(&named.1).to_vec()).or_default();
+            if known.0 != stage {
+                *known = (stage, HashSet::default());
+            }
+            self.count += usize::from(known.1.insert(named));
+        }
+    }
+
+    fn has(&self, named: &Named, stage: Stage) -> bool {
+        let known = self.rows.get(collection_of(&named.1));
+        known.is_some_and(|(known, rows)| *known == stage && rows.contains(named))
+    }
+}
+
+// The key of the collection that a row lies in.
+fn collection_of(key: &[Cell]) -> &[Cell] {
+    &key[..Table::Collections.key().len().min(key.len())]
+}
+
+/// What a group does to the tables, in the order in which it is to be written.
+#[derive(Default, Debug)]
+pub(super) struct Effects {
+    /// Everything is removed first.
+    pub(super) clear_all: bool,
+    /// This epoch begins.
+    pub(super) epoch: Option<String>,
+    /// Then whatever begins so in these indexes is removed.
+    pub(super) cleared: BTreeSet<(Index, Vec<Cell>)>,
+    /// Rows that lose what another row may get.
+    pub(super) freed: BTreeSet<Named>,
+    /// Rows that are written, or removed.
+    pub(super) rows: BTreeMap<Named, Option<Row>>,
+    /// What is added to the counters of rows, which are made if they are missing.
+    pub(super) added: BTreeMap<Named, Row>,
+    /// What is removed in the end unless it is needed.
+    pub(super) pruned: BTreeSet<Prune>,
+    /// The collections that begin: nothing was in the tables of such a one.
+    pub(super) begun: Vec<Vec<Cell>>,
+}
+
+impl Effects {
+    /// The rows of a table that are written, or removed.
+    pub(super) fn of(&self, table: Table) -> impl Iterator<Item = (&[Cell], Option<&Row>)> {
+        let from = (table, Vec::new());
+        let rows = self.rows.range(from..).take_while(move |((other, _), _)| *other == table);
+        rows.map(|((_, key), row)| (key.as_slice(), row.as_ref()))
+    }
+}
+
+/// The rows that were read, with what is done to them.
+pub(super) struct WriteSet<'k> {
+    known: &'k Known,
+    read: HashMap<Named, Option<Row>>,
+    ranges: Vec<(Range, Vec<Row>)>,
+    effects: Effects,
+    learned: Vec<(Named, Stage)>,
+}
+
+impl<'k> WriteSet<'k> {
+    /// Nothing was read yet.
+    pub(super) fn new(known: &'k Known) -> Self {
+        let (read, ranges) = (HashMap::default(), Vec::new());
+        Self { known, read, ranges, effects: Effects::default(), learned: Vec::new() }
+    }
+
+    /// Takes in what was read at a key.
+    pub(super) fn add_row(&mut self, table: Table, key: Vec<Cell>, row: Option<Row>) {
+        self.read.insert((table, key), row);
+    }
+
+    /// Whether there is a row, as far as it was read.
+    pub(super) fn has_row(&self, table: Table, key: Vec<Cell>) -> bool {
+        self.read.get(&(table, key)).is_some_and(Option::is_some)
+    }
+
+    /// Takes in what was read of a range.
+    pub(super) fn add_range(&mut self, range: Range, rows: Vec<Row>) {
+        self.ranges.push((range, rows));
+    }
+
+    /// What is to be written, and which rows will be known then to be there.
+    pub(super) fn into_effects(mut self) -> (Effects, Vec<(Named, Stage)>) {
+        let written = self.effects.of(Table::Collections);
+        let begins = |(key, row): (&[Cell], Option<&Row>)| {
+            let was = self.incarnation(key);
+            (was.is_none() || was != row.map(incarnation_of)).then(|| key.to_vec())
+        };
+        self.effects.begun = written.filter_map(begins).collect();
+        (self.effects, self.learned)
+    }
+
+    // By what the collection with this key differs from others of its name, as it was read.
+    fn incarnation(&self, key: &[Cell]) -> Option<&Cell> {
+        let row = self.read.get(&(Table::Collections, key.to_vec()))?.as_ref();
+        row.map(incarnation_of)
+    }
+
+    fn found(&self, named: &Named) -> Result<Option<&Row>, Fault> {
+        if let Some(row) = self.effects.rows.get(named) {
+            return Ok(row.as_ref());
+        }
+        match self.read.get(named) {
+            Some(row) => Ok(row.as_ref()),
+            None if self.effects.clear_all => Ok(None),
+            None => Err(unplanned(named.0)),
+        }
+    }
+
+    // Another row may get what this one shows and will not show any more.
+    fn free(&mut self, named: &Named, new: Option<&Row>) {
+        let Some(at) = passed_on(named.0) else { return };
+        let shown = |row: &Row| row.0.get(at).cloned().filter(|cell| *cell != Cell::Nothing);
+        let was = self.read.get(named).and_then(Option::as_ref).and_then(shown);
+        if was.is_some() && new.is_some() && new.and_then(shown) != was {
+            self.effects.freed.insert(named.clone());
+        }
+    }
+
+    fn stage(&mut self, named: Named, row: Option<Row>) {
+        self.free(&named, row.as_ref());
+        self.effects.rows.insert(named, row);
+    }
+}
+
+impl Rows for WriteSet<'_> {
+    type Fault = Fault;
+
+    fn get(&mut self, table: Table, key: &[Cell]) -> Result<Option<Row>, Fault> {
+        let row = self.found(&(table, key.to_vec()))?.cloned();
+        Ok(row.map(|mut row| {
+            row.0.truncate(slim(table).len());
+            row
+        }))
+    }
+
+    fn range(&mut self, range: &Range) -> Result<Vec<Row>, Fault> {
+        let table = range.index.table();
+        let covers = |(planned, _): &&(Range, Vec<Row>)| planned.covers(range);
+        let read = match self.ranges.iter().find(covers) {
+            Some((_, rows)) => rows.as_slice(),
+            None if self.effects.clear_all => &[],
+            None => return Err(unplanned(table)),
+        };
+        let staged = |row: &&Row| self.effects.rows.contains_key(&(table, row.key(table).to_vec()));
+        let written = self.effects.of(table).filter_map(|(_, row)| row);
+        let mut rows: Vec<Row> = read
+            .iter()
+            .filter(|row| !staged(row))
+            .chain(written)
+            .filter(|row| range.has(row))
+            .cloned()
+            .collect();
+        rows.sort_by(|one, other| range.order(one, other));
+        rows.truncate(range.limit.unwrap_or(usize::MAX));
+        rows.iter_mut().for_each(|row| row.0.truncate(slim(table).len()));
+        Ok(rows)
+    }
+
+    fn put(&mut self, table: Table, row: Row, _: Was) -> Result<(), Fault> {
+        let key = row.key(table).to_vec();
+        self.stage((table, key), Some(row));
+        Ok(())
+    }
+
+    fn add(&mut self, table: Table, row: Row) -> Result<(), Fault> {
+        let named = (table, row.key(table).to_vec());
+        let Some(sum) = self.effects.added.get_mut(&named) else {
+            self.effects.added.insert(named, row);
+            return Ok(());
+        };
+        for (at, modulus) in counters(table) {
+            if let (Some(Cell::Whole(sum)), Some(Cell::Whole(more))) =
+                (sum.0.get_mut(*at), row.0.get(*at))
+            {
+                *sum = modulus.map_or(*sum + more, |modulus| (*sum + more) % modulus);
+            }
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, table: Table, key: &[Cell]) -> Result<(), Fault> {
+        self.stage((table, key.to_vec()), None);
+        Ok(())
+    }
+
+    fn prune(&mut self, prune: Prune) -> Result<(), Fault> {
+        self.effects.pruned.insert(prune);
+        Ok(())
+    }
+
+    fn clear(&mut self, index: Index, prefix: &[Cell]) -> Result<(), Fault> {
+        let table = index.table();
+        let all = Range::of(index, prefix.to_vec());
+        for ((other, _), row) in &mut self.read {
+            if *other == table && row.as_ref().is_some_and(|row| all.has(row)) {
+                *row = None;
+            }
+        }
+        let ranges = self.ranges.iter_mut().filter(|(range, _)| range.index.table() == table);
+        ranges.for_each(|(_, rows)| rows.retain(|row| !all.has(row)));
+        let under = |named: &Named, row: &Row| named.0 == table && all.has(row);
+        let effects = &mut self.effects;
+        // A key is enough to tell where what was removed lay, for all that is cleared by its key.
+        effects.rows.retain(|named, row| match row {
+            Some(row) => !under(named, row),
+            None => !under(named, &Row(named.1.clone())),
+        });
+        effects.freed.retain(|named| !under(named, &Row(named.1.clone())));
+        effects.added.retain(|named, row| !under(named, row));
+        effects.cleared.insert((index, prefix.to_vec()));
+        Ok(())
+    }
+
+    fn clear_all(&mut self) -> Result<(), Fault> {
+        *self = Self::new(self.known);
+        self.effects.clear_all = true;
+        Ok(())
+    }
+
+    fn begin_epoch(&mut self, epoch: &str) -> Result<(), Fault> {
+        self.effects.epoch = Some(epoch.to_owned());
+        Ok(())
+    }
+
+    fn surely_has(&mut self, table: Table, key: &[Cell], stage: Stage) -> Result<bool, Fault> {
+        let named = (table, key.to_vec());
+        let present = Cell::Bytes(stage.incarnation.to_vec());
+        let is_known =
+            self.incarnation(collection_of(key)) == Some(&present) && self.known.has(&named, stage);
+        if !is_known {
+            self.learned.push((named, stage));
+        }
+        Ok(is_known)
+    }
+}
+
+fn incarnation_of(row: &Row) -> &Cell {
+    row.0.get(2).unwrap_or(&Cell::Nothing)
+}
+
+// The rules read what they did not say that they would.
+fn unplanned(table: Table) -> Fault {
+    let why = format!("a row of {} was needed that was not read", table.name());
+    debug_assert!(false, "{why}");
+    StoreError::Unavailable(why).into()
+}

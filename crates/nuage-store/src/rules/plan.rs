@@ -1,0 +1,137 @@
+//! What must be locked and read before batches can be decided in memory.
+//!
+//! Rows of `collections` are locked in the order of their names, so that no two transactions wait
+//! for each other. Who changes a bucket or a collection also locks what lies under it: what other
+//! writers read of it then holds until they commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nuage_model::copy::{Cell, Table};
+use nuage_model::{Batch, BucketId, CollectionPath, Kind, Placement, RecordPath, Write};
+
+use crate::cells;
+use crate::rules::horizon::{compacted, merged};
+use crate::rules::place::{PROBES_MAX, shown};
+use crate::schema::{Index, Range};
+
+/// What a group of batches locks and reads.
+#[derive(Default, PartialEq, Eq, Debug)]
+pub(crate) struct Plan {
+    /// Collections whose rows are locked and read, and whether a missing one will be made.
+    pub(crate) collections: BTreeMap<CollectionPath, bool>,
+    /// Buckets, the rows of all whose collections are locked and read.
+    pub(crate) buckets: BTreeSet<BucketId>,
+    /// Everything is locked.
+    pub(crate) all: bool,
+    /// Records whose rows are read.
+    pub(crate) records: BTreeSet<RecordPath>,
+    /// Those of them that hold buckets and collections, and will be written: they are locked too.
+    pub(crate) parents: BTreeSet<RecordPath>,
+    /// Other rows that are read, by their keys.
+    pub(crate) rows: BTreeSet<(Table, Vec<Cell>)>,
+    /// Ranges that are read.
+    pub(crate) ranges: BTreeSet<Range>,
+}
+
+/// Whether a batch locks or reads more than rows that it names, and is applied by itself.
+pub(crate) fn is_wide(batch: &Batch) -> bool {
+    batch.writes.iter().any(|write| match write {
+        Write::DropBucket { .. }
+        | Write::Compact { .. }
+        | Write::Merge { .. }
+        | Write::Erase { .. }
+        | Write::ForgetViews { .. }
+        | Write::Renew { .. }
+        | Write::Flush { .. } => true,
+        Write::Put { path, .. } | Write::Delete { path, .. } => path.kind() == Kind::Bucket,
+        Write::Touch { .. }
+        | Write::DropCollection { .. }
+        | Write::SetMembers { .. }
+        | Write::KeepView { .. } => false,
+    })
+}
+
+impl Plan {
+    /// What these batches lock and read.
+    pub(crate) fn of<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Self {
+        let mut plan = Self::default();
+        for batch in batches {
+            plan.records.extend(batch.guards.iter().map(|guard| guard.path.clone()));
+            for write in &batch.writes {
+                plan.add(write);
+            }
+        }
+        plan
+    }
+
+    fn add(&mut self, write: &Write) {
+        match write {
+            Write::Put { path, placement, .. } | Write::Delete { path, placement } => {
+                self.add_record(path, true);
+                let time = match placement {
+                    Placement::Next => None,
+                    Placement::At(time) => Some(time.0),
+                    Placement::Exact { chosen, .. } => chosen.map(|time| time.0),
+                };
+                if let Some(time) = time {
+                    let last = time.saturating_add(PROBES_MAX);
+                    self.ranges.extend(shown(&path.collection, time, last));
+                }
+            }
+            Write::Erase { path } => {
+                self.add_record(path, false);
+                let prefix = cells::collection(&path.collection);
+                self.ranges.insert(Range::of(Index::Key(Table::Gone), prefix));
+            }
+            Write::Touch { collection } => self.add_collection(collection, true),
+            Write::DropCollection { collection } => self.add_collection(collection, false),
+            Write::Compact { collection, up_to } => {
+                self.add_collection(collection, false);
+                self.ranges.extend(compacted(collection, *up_to));
+            }
+            Write::Merge { collection } => {
+                self.add_collection(collection, false);
+                self.ranges.insert(merged(collection));
+            }
+            Write::KeepView { bucket, person, name, .. } => {
+                let names = [bucket.as_str(), person.as_str()].map(cells::text);
+                let key = names.into_iter().chain([Cell::Bytes(name.to_vec())]);
+                self.rows.insert((Table::Views, key.collect()));
+            }
+            Write::ForgetViews { bucket, .. } => {
+                let prefix = vec![cells::text(bucket.as_str())];
+                self.ranges.insert(Range::of(Index::Key(Table::Views), prefix));
+            }
+            Write::DropBucket { bucket } => {
+                self.buckets.insert(bucket.clone());
+            }
+            Write::SetMembers { group, .. } => {
+                self.add_collection(&CollectionPath::groups(group.bucket.clone()), false);
+                self.ranges.insert(Range::of(Index::MembersGrp, cells::group(group)));
+            }
+            Write::Renew { .. } => {}
+            Write::Flush { .. } => self.all = true,
+        }
+    }
+
+    fn add_record(&mut self, path: &RecordPath, makes: bool) {
+        self.add_collection(&path.collection, makes);
+        self.records.insert(path.clone());
+        match path.kind() {
+            Kind::Bucket => {
+                self.buckets.insert(BucketId::from(path.id.as_str()));
+                self.parents.insert(path.clone());
+            }
+            Kind::Collection => {
+                let bucket = path.collection.bucket.clone();
+                self.add_collection(&CollectionPath::new(bucket, path.id.as_str()), false);
+                self.parents.insert(path.clone());
+            }
+            Kind::Group | Kind::Account | Kind::Record | Kind::History => {}
+        }
+    }
+
+    fn add_collection(&mut self, path: &CollectionPath, makes: bool) {
+        *self.collections.entry(path.clone()).or_default() |= makes;
+    }
+}

@@ -1,0 +1,266 @@
+//! What is said once of the tables, for every database: indexes, counters, what is large; and the
+//! words in which the rules read and change rows.
+//!
+//! Tables and columns are those of [`nuage_model::copy`]. A new table is described there and here,
+//! and costs no SQL.
+
+use std::cmp::Ordering;
+
+use nuage_model::StoreError;
+use nuage_model::copy::{Cell, Column, Row, Table};
+
+/// An index, by which a range of rows is read.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) enum Index {
+    /// The key of a table.
+    Key(Table),
+    /// Records of a collection by position.
+    RecordsSeq,
+    /// Those with a time of their own, by that time.
+    RecordsTimestamp,
+    /// Records of a collection by signature.
+    RecordsSignature,
+    /// Tombstones by position: for the horizon.
+    RecordsDead,
+    /// Ended residencies by signature.
+    GoneSignature,
+    /// Principals of a signature.
+    SignaturePrincipalsSignature,
+    /// Members of a group.
+    MembersGrp,
+    /// In which buckets there are groups to look for, by bucket: to drop one.
+    DirectoryGroupsBucket,
+    /// The same of collections.
+    DirectoryCollectionsBucket,
+}
+
+/// Which rows an index has, where it does not have all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Only {
+    /// Those where this column, by its place, holds something.
+    Present(usize),
+    /// Those where this flag is set.
+    Set(usize),
+}
+
+impl Index {
+    /// Of which table.
+    pub(crate) fn table(self) -> Table {
+        match self {
+            Self::Key(table) => table,
+            Self::RecordsSeq
+            | Self::RecordsTimestamp
+            | Self::RecordsSignature
+            | Self::RecordsDead => Table::Records,
+            Self::GoneSignature => Table::Gone,
+            Self::SignaturePrincipalsSignature => Table::SignaturePrincipals,
+            Self::MembersGrp => Table::Members,
+            Self::DirectoryGroupsBucket => Table::DirectoryGroups,
+            Self::DirectoryCollectionsBucket => Table::DirectoryCollections,
+        }
+    }
+
+    /// Its name in the databases; `None` for a key.
+    pub(crate) fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Key(_) => None,
+            Self::RecordsSeq => Some("records_seq"),
+            Self::RecordsTimestamp => Some("records_timestamp"),
+            Self::RecordsSignature => Some("records_signature"),
+            Self::RecordsDead => Some("records_dead"),
+            Self::GoneSignature => Some("gone_signature"),
+            Self::SignaturePrincipalsSignature => Some("signature_principals_signature"),
+            Self::MembersGrp => Some("members_grp"),
+            Self::DirectoryGroupsBucket => Some("directory_groups_bucket"),
+            Self::DirectoryCollectionsBucket => Some("directory_collections_bucket"),
+        }
+    }
+
+    /// The places of its columns in the table.
+    pub(crate) fn columns(self) -> &'static [usize] {
+        match self {
+            Self::Key(table) => &[0, 1, 2, 3][..table.key().len()],
+            Self::RecordsSeq | Self::RecordsDead => &[0, 1, 3],
+            Self::RecordsTimestamp => &[0, 1, 4],
+            Self::RecordsSignature => &[0, 1, 5, 3],
+            Self::GoneSignature => &[0, 1, 4, 2],
+            Self::SignaturePrincipalsSignature => &[0, 1, 3, 2],
+            Self::MembersGrp => &[0, 2, 1],
+            Self::DirectoryGroupsBucket => &[1, 0],
+            Self::DirectoryCollectionsBucket => &[1, 2, 0],
+        }
+    }
+
+    /// Which rows it has.
+    pub(crate) fn only(self) -> Option<Only> {
+        match self {
+            Self::RecordsTimestamp => Some(Only::Present(4)),
+            Self::RecordsDead => Some(Only::Set(7)),
+            _ => None,
+        }
+    }
+
+    /// Whether it has this row.
+    fn has(self, row: &Row) -> bool {
+        match self.only() {
+            None => true,
+            Some(Only::Present(place)) => row.0.get(place) != Some(&Cell::Nothing),
+            Some(Only::Set(place)) => row.0.get(place) == Some(&Cell::Whole(1)),
+        }
+    }
+}
+
+/// The columns that are read of a row where its large ones are not asked for: they come last.
+pub(crate) fn slim(table: Table) -> &'static [Column] {
+    let large = match table {
+        Table::Records => 2,
+        _ => 0,
+    };
+    let columns = table.columns();
+    &columns[..columns.len() - large]
+}
+
+/// The columns of a table that only count, by their places: what is added to them needs no reading.
+/// With the modulus, where the sum has one.
+pub(crate) fn counters(table: Table) -> &'static [(usize, Option<i64>)] {
+    const DIGEST: i64 = 1 << 48;
+    match table {
+        Table::Signatures => &[(3, None), (4, Some(DIGEST))],
+        _ => &[],
+    }
+}
+
+/// The column of a table whose values no two rows share, and which may pass from one row to another
+/// within one commit.
+pub(crate) fn passed_on(table: Table) -> Option<usize> {
+    (table == Table::Records).then_some(4)
+}
+
+/// Rows that lie one after the other in an index: those whose first columns there are `prefix`, and
+/// whose next one is from `low` to `high`, in the order of the index.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct Range {
+    pub(crate) index: Index,
+    pub(crate) prefix: Vec<Cell>,
+    pub(crate) low: Option<Cell>,
+    pub(crate) high: Option<Cell>,
+    /// Most that are read.
+    pub(crate) limit: Option<usize>,
+}
+
+impl Range {
+    /// All rows with this prefix.
+    pub(crate) fn of(index: Index, prefix: Vec<Cell>) -> Self {
+        Self { index, prefix, low: None, high: None, limit: None }
+    }
+
+    /// Those up to this one.
+    pub(crate) fn up_to(self, high: i64) -> Self {
+        Self { high: Some(Cell::Whole(high)), ..self }
+    }
+
+    /// Those between, both included.
+    pub(crate) fn between(self, low: i64, high: i64) -> Self {
+        Self { low: Some(Cell::Whole(low)), high: Some(Cell::Whole(high)), ..self }
+    }
+
+    /// Whether a row is in it, whatever the limit.
+    pub(crate) fn has(&self, row: &Row) -> bool {
+        let columns = self.index.columns();
+        let starts = self.prefix.iter().zip(columns).all(|(cell, at)| row.0.get(*at) == Some(cell));
+        let next = columns.get(self.prefix.len()).and_then(|at| row.0.get(*at));
+        starts
+            && self.low.as_ref().is_none_or(|low| next >= Some(low))
+            && self.high.as_ref().is_none_or(|high| next <= Some(high))
+            && self.index.has(row)
+    }
+
+    /// Whether all rows of another one are in it.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        let low = self.low.as_ref();
+        let high = self.high.as_ref();
+        let is_whole = self.limit.is_none() || self == other;
+        is_whole
+            && self.index == other.index
+            && self.prefix == other.prefix
+            && low.is_none_or(|low| other.low.as_ref().is_some_and(|other| low <= other))
+            && high.is_none_or(|high| other.high.as_ref().is_some_and(|other| high >= other))
+    }
+
+    /// The order of the index.
+    pub(crate) fn order(&self, one: &Row, other: &Row) -> Ordering {
+        let cells = |row: &Row, at: usize| row.0.get(at).cloned();
+        let columns = self.index.columns().iter().chain(Index::Key(self.index.table()).columns());
+        columns
+            .map(|at| cells(one, *at).cmp(&cells(other, *at)))
+            .fold(Ordering::Equal, Ordering::then)
+    }
+}
+
+/// What is known of a row before it is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Was {
+    /// It is not there.
+    Absent,
+    /// It is there.
+    Present,
+    /// It may be there; then, if it has columns beside its key, they are replaced.
+    Unknown,
+}
+
+/// Rows that are removed unless there is a row in one of some ranges, once everything else that is
+/// written together is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Prune {
+    /// Which, by the first columns of an index.
+    pub(crate) index: Index,
+    pub(crate) prefix: Vec<Cell>,
+    /// What must not be there, likewise.
+    pub(crate) unless: Vec<(Index, Vec<Cell>)>,
+}
+
+/// A transaction that is open already, as the rules read and change its rows. Rows are read without
+/// their large columns.
+pub(crate) trait Rows {
+    /// Why something could not be done.
+    type Fault: From<StoreError>;
+
+    /// The row with this key.
+    fn get(&mut self, table: Table, key: &[Cell]) -> Result<Option<Row>, Self::Fault>;
+
+    /// The rows of a range.
+    fn range(&mut self, range: &Range) -> Result<Vec<Row>, Self::Fault>;
+
+    /// Writes a row.
+    fn put(&mut self, table: Table, row: Row, was: Was) -> Result<(), Self::Fault>;
+
+    /// Adds to the counters of a row; makes it if it is missing.
+    fn add(&mut self, table: Table, row: Row) -> Result<(), Self::Fault>;
+
+    /// Removes the row with this key, if it is there.
+    fn delete(&mut self, table: Table, key: &[Cell]) -> Result<(), Self::Fault>;
+
+    /// Removes what nothing needs any more.
+    fn prune(&mut self, prune: Prune) -> Result<(), Self::Fault>;
+
+    /// Removes all rows whose first columns in an index are these.
+    fn clear(&mut self, index: Index, prefix: &[Cell]) -> Result<(), Self::Fault>;
+
+    /// Removes all rows of all tables.
+    fn clear_all(&mut self) -> Result<(), Self::Fault>;
+
+    /// Names this store from now on: what was told before has nothing to do with it.
+    fn begin_epoch(&mut self, epoch: &str) -> Result<(), Self::Fault>;
+
+    /// Whether the row with this key is there. Where that would have to be asked for, no may be
+    /// said of one that is.
+    fn surely_has(&mut self, table: Table, key: &[Cell], stage: Stage)
+    -> Result<bool, Self::Fault>;
+}
+
+/// What holds for rows of a collection as long as its incarnation and its horizon stay.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub(crate) struct Stage {
+    pub(crate) incarnation: [u8; 8],
+    pub(crate) gc_seq: i64,
+}
