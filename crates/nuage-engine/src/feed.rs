@@ -37,7 +37,7 @@ use token::{Tokens, ViewName};
 use view::Views;
 
 /// Pages that are read at a time, one person's in turn with the others': a page takes some
-/// milliseconds, on SQLite where requests are answered.
+/// milliseconds of a thread.
 const PAGES: usize = 4;
 
 /// What the engine keeps for feeds.

@@ -13,13 +13,15 @@ use crate::access::readers;
 use crate::engine::read_permissions;
 use crate::{EngineError, OpenedList, Places, Session, Turn, Turns};
 
-/// Long reads at a time. A store reads with as many connections, unless told otherwise.
-const READS: usize = 4;
+/// Most long reads at a time. A store reads with as many connections, unless told otherwise.
+const READS_MAX: usize = 4;
 
 /// Turns of those who read much.
 pub(crate) fn turns(limits: &Limits) -> Turns {
+    // More than there are processors would only keep those waiting who ask for little.
+    let turns = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
     Turns::new(Places {
-        turns: READS,
+        turns: turns.min(READS_MAX),
         waiting_own: limits.waiting_work_own,
         waiting: limits.waiting_work,
     })

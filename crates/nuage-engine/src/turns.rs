@@ -153,7 +153,30 @@ impl Turns {
         requester: &Requester,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Crowded> {
-        let turn = self.wait(requester).await?;
+        Ok(self.work(self.wait(requester).await?, work).await)
+    }
+
+    /// The same for what must be done once it was begun: waits however much waits already.
+    pub async fn finish<T: Send + 'static>(
+        &self,
+        requester: &Requester,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        let turn = loop {
+            let turn = self.line.queue(requester);
+            self.line.serve();
+            if let Ok(turn) = turn.await {
+                break turn;
+            }
+        };
+        self.work(turn, work).await
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        turn: Turn,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
         let (reply, answer) = oneshot::channel();
         let left = Left::default();
         let seen = Arc::clone(&left.0);
@@ -170,7 +193,7 @@ impl Turns {
         let threads = self.threads.get_or_init(|| start_threads(self.line.places.turns));
         let _ = threads.send(Box::new(job));
         match answer.await.expect("a thread answers as long as somebody waits") {
-            Ok(result) => Ok(result),
+            Ok(result) => result,
             Err(panic) => resume_unwind(panic),
         }
     }
@@ -244,13 +267,19 @@ impl Line {
                 return Err(Crowded::Requester);
             }
         }
+        drop(state);
+        Ok(self.queue(requester))
+    }
+
+    fn queue(&self, requester: &Requester) -> oneshot::Receiver<Turn> {
+        let mut state = self.state();
         let (sender, receiver) = oneshot::channel();
         if !state.waiting.contains_key(requester) {
             state.order.push_back(requester.clone());
         }
         state.waiting.entry(requester.clone()).or_default().push_back(sender);
         state.waiting_count += 1;
-        Ok(receiver)
+        receiver
     }
 
     /// Gives the turns that are free.

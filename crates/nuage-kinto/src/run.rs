@@ -10,7 +10,6 @@ use http::Method;
 use nuage_engine::{Attempts, CommitError, Crowded, EngineError, Requester, Resolved, Session};
 use nuage_http::{Body, Held, SMALL_BYTES};
 use nuage_model::{Kind, Principal, StoreError};
-use tokio::sync::Semaphore;
 
 use crate::Kinto;
 use crate::batch;
@@ -34,35 +33,34 @@ enum Answers {
 
 /// Answers that are larger are made on another thread.
 const LARGE_BYTES: usize = 256 * 1024;
-/// Large answers that are made at a time.
-static LARGE: Semaphore = Semaphore::const_new(2);
 
 impl Kinto {
     /// Runs a request to its end. `held` is the room that was taken for the answer, to be kept
     /// with its last form.
     pub(crate) async fn run(&self, call: &Call, held: &mut Vec<Held>) -> nuage_http::Response {
         let response = match self.attempt(call, held).await {
-            Ok((Answers::One(reply), resolved)) => {
+            Ok((Answers::One(reply), resolved, requester)) => {
                 let reply = match *reply {
                     Reply::Feed(ask) => return self.feed(*ask, held).await,
                     reply => reply,
                 };
                 let kind = call.endpoint.kind();
-                let mut response =
-                    elsewhere(reply.bytes(), move || reply.render(kind, &resolved)).await;
+                let bytes = reply.bytes();
+                let make = move || reply.render(kind, &resolved);
+                let mut response = self.render(&requester, bytes, make).await;
                 self.dress(call, &mut response).await;
                 response
             }
-            Ok((Answers::Batch(replies), resolved)) => {
+            Ok((Answers::Batch(replies), resolved, requester)) => {
                 let bytes = replies.iter().map(|(.., reply)| reply.bytes()).sum();
-                elsewhere(bytes, move || {
+                let make = move || {
                     let parts = replies.into_iter();
                     let parts = parts.map(|(path, method, kind, reply)| {
                         (path, method, reply.render(kind, &resolved))
                     });
                     batch::render(bytes, parts)
-                })
-                .await
+                };
+                self.render(&requester, bytes, make).await
             }
             Err(error) => {
                 held.clear();
@@ -72,12 +70,12 @@ impl Kinto {
         response.map(Body::Whole)
     }
 
-    /// Answers before anything is rendered, with the room that was taken for them.
+    /// Answers before anything is rendered, with the room that was taken for them, and for whom.
     async fn attempt(
         &self,
         call: &Call,
         held: &mut Vec<Held>,
-    ) -> Result<(Answers, Resolved), Error> {
+    ) -> Result<(Answers, Resolved, Requester), Error> {
         let user = self.identify(call).await?;
         let mut attempts = match (&call.endpoint, &call.method) {
             (Endpoint::Object(path), &(Method::PUT | Method::PATCH | Method::DELETE)) => {
@@ -116,10 +114,11 @@ impl Kinto {
             if let Answers::One(reply) = &answers
                 && (reply.is_abort() || session.is_empty())
             {
-                return Ok((answers, Resolved::default()));
+                return Ok((answers, Resolved::default(), session.requester()));
             }
+            let requester = session.requester();
             match session.commit().await {
-                Ok(resolved) => return Ok((answers, resolved)),
+                Ok(resolved) => return Ok((answers, resolved, requester)),
                 Err(CommitError::Store(error)) => return Err(self.failure(error)),
                 Err(CommitError::Conflict(paths)) => {
                     let attempts_max = self.engine.settings().limits.write_attempts;
@@ -239,6 +238,20 @@ impl Kinto {
         }
     }
 
+    /// Makes an answer of so many bytes: a large one elsewhere, so that the threads that serve keep
+    /// their share of the processors.
+    async fn render<T: Send + 'static>(
+        &self,
+        requester: &Requester,
+        bytes: usize,
+        make: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        if bytes <= LARGE_BYTES {
+            return make();
+        }
+        self.engine.turns().finish(requester, make).await
+    }
+
     /// Does something with so many bytes: here if they are few, and elsewhere otherwise, when it is
     /// the turn of whoever asks.
     pub(crate) async fn in_turn<T: Send + 'static>(
@@ -313,24 +326,4 @@ impl Kinto {
 /// Who holds room for answers: a person, or an address when nobody is known.
 pub(crate) fn holder(user: Option<&Principal>, peer: IpAddr) -> String {
     user.map_or_else(|| peer.to_string(), |user| user.as_str().to_owned())
-}
-
-/// Makes an answer: a large one on a thread that may take its time, a few at a time, so that the
-/// threads that serve keep their share of the processors.
-async fn elsewhere<T: Send + 'static>(
-    bytes: usize,
-    make: impl FnOnce() -> T + Send + 'static,
-) -> T {
-    if bytes <= LARGE_BYTES {
-        return make();
-    }
-    let place = LARGE.acquire().await.expect("the semaphore is never closed");
-    let make = move || {
-        let _place = place;
-        make()
-    };
-    match tokio::task::spawn_blocking(make).await {
-        Ok(made) => made,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }

@@ -9,6 +9,7 @@ use nuage_model::{
     Ask, Batch, Kind, Opening, Principal, RecordPath, Seq, Snapshot, Standing, StoreError,
 };
 use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
 
 use crate::access::Right;
 use crate::authorize::{may_create_directly, reaches};
@@ -36,10 +37,23 @@ impl Engine {
         query: &FeedQuery,
         token: Option<&str>,
     ) -> Result<FeedPage, EngineError> {
+        let person = Caller::new(query.user.clone(), std::iter::empty()).author();
+        let (engine, query) = (Arc::clone(self), query.clone());
+        let token = token.map(str::to_owned);
+        let runtime = Handle::current();
+        let read = move || runtime.block_on(engine.page_of_feed(&query, token.as_deref()));
+        self.feeds().turns.run(&Requester::Person(person), read).await?
+    }
+
+    // Reads where a store may keep its thread: some read of SQLite takes milliseconds.
+    async fn page_of_feed(
+        self: &Arc<Self>,
+        query: &FeedQuery,
+        token: Option<&str>,
+    ) -> Result<FeedPage, EngineError> {
         let caller = Caller::new(query.user.clone(), std::iter::empty());
         let person = caller.author();
         let owner = Owner { person: &person, collection: &query.collection };
-        let _turn = self.feeds().turns.wait(&Requester::Person(person.clone())).await?;
         let token = token.and_then(|token| self.feeds().tokens.open(token, &owner));
         let groups_max = self.settings().limits.groups_of_person;
         let ask = Ask {

@@ -16,7 +16,7 @@ use hyper::body::{Body as _, Incoming};
 
 use crate::client::Network;
 use crate::request_id::X_REQUEST_ID;
-use crate::serve::outgoing::{Live, Outgoing, Told};
+use crate::serve::outgoing::{Live, Outgoing, Rest, Told};
 use crate::serve::{Link, Server};
 use crate::shares::{Holder, Share};
 use crate::watch::Phase;
@@ -79,7 +79,7 @@ pub(super) async fn answer(
             watch.wait();
             told.bytes = body.len() as u64;
             told.tell();
-            Outgoing::Whole(Some(body))
+            Outgoing::Whole(Rest::new(body))
         }
         Body::Stream(stream) => {
             let live = Live::new(stream, Arc::clone(&link), told, stream_share);

@@ -14,6 +14,10 @@ use crate::serve::Link;
 use crate::serve::answer::{ACCESS, Known, said};
 use crate::shares::Share;
 
+/// How much of an answer is handed to the connection at a time: copying it takes less than a tenth
+/// of a millisecond, after which others get their turn.
+const SLICE_BYTES: usize = 128 * 1024;
+
 /// A stream ended before its end: the connection goes, and the reader knows.
 #[derive(Debug, thiserror::Error)]
 #[error("the stream of an answer broke")]
@@ -21,8 +25,8 @@ pub(super) struct Broken;
 
 /// What is sent.
 pub(super) enum Outgoing {
-    /// All of it, until it is taken.
-    Whole(Option<Bytes>),
+    /// What is left of all of it.
+    Whole(Rest),
     /// What is made while it is sent.
     Stream(Box<Live>),
 }
@@ -36,25 +40,48 @@ impl Body for Outgoing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self.get_mut() {
-            Self::Whole(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            Self::Whole(rest) => rest.poll_slice(cx).map(|slice| Some(Ok(Frame::data(slice?)))),
             Self::Stream(live) => live.poll_piece(cx).map(|piece| Some(piece?.map(Frame::data))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(body) => body.as_ref().is_none_or(Bytes::is_empty),
+            Self::Whole(rest) => rest.bytes.is_empty(),
             Self::Stream(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(body) => {
-                SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64))
-            }
+            Self::Whole(rest) => SizeHint::with_exact(rest.bytes.len() as u64),
             Self::Stream(_) => SizeHint::default(),
         }
+    }
+}
+
+/// What is left of an answer that is there in full.
+pub(super) struct Rest {
+    bytes: Bytes,
+    has_rested: bool,
+}
+
+impl Rest {
+    pub(super) fn new(bytes: Bytes) -> Self {
+        Self { bytes, has_rested: true }
+    }
+
+    fn poll_slice(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.bytes.is_empty() {
+            return Poll::Ready(None);
+        }
+        self.has_rested = !self.has_rested;
+        if self.has_rested {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let count = SLICE_BYTES.min(self.bytes.len());
+        Poll::Ready(Some(self.bytes.split_to(count)))
     }
 }
 
