@@ -1,9 +1,12 @@
 //! What a plan of the database must not be, whatever its statistics say.
 
+use nuage_model::copy::{Cell, Column, Form, Table};
 use nuage_testkit::postgres::Database;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
+use crate::postgres::statements::{self, Statements, first};
 use crate::postgres::{feed, places, query, scan};
+use crate::schema::{Index, Range};
 use crate::{Address, Options};
 
 /// So many collections of a few records that each is expected to have one; and one that has many.
@@ -172,6 +175,94 @@ async fn plans_of_feeds_follow_the_wanted_index_whatever_the_statistics() {
                 let is_range = line.contains("(signature <=") || line.contains("(principal <=");
                 let is_whole = line.contains("(signature >=");
                 assert!(!is_range || is_whole || line.contains("ROW("), "{line}\n{context}");
+            }
+        }
+    }
+}
+
+/// Statements of the writer that look rows up, what they are asked with, and the indexes that they
+/// may go along.
+fn of_the_writer() -> Vec<(String, String, Vec<String>)> {
+    let name = |index: Index| {
+        let key = || format!("{}_pkey", index.table().name());
+        index.name().map_or_else(key, str::to_owned)
+    };
+    let array = |column: &Column| match column.form {
+        Form::Text => "ARRAY['b7']",
+        Form::Bytes => "ARRAY['\\x00'::bytea]",
+        Form::Whole | Form::WholeOrNothing => "ARRAY[7::bigint]",
+        Form::Flag => "ARRAY[true]",
+    };
+    let values = |columns: &[Column]| columns.iter().map(array).collect::<Vec<_>>().join(", ");
+    let mut all = Vec::new();
+    // Indexes that hold all columns of a key serve it as well as the key.
+    let others = [
+        Index::SignaturePrincipalsSignature,
+        Index::MembersGrp,
+        Index::DirectoryGroupsBucket,
+        Index::DirectoryCollectionsBucket,
+    ];
+    for table in Table::ALL {
+        let of = Statements::for_table(table);
+        let others = others.iter().filter(|index| index.table() == table);
+        let wanted: Vec<String> =
+            [Index::Key(table)].iter().chain(others).map(|i| name(*i)).collect();
+        for sql in [&of.get, &of.get_to_change, &of.get_to_keep, &of.delete, &of.free] {
+            if !sql.is_empty() {
+                all.push((sql.clone(), values(table.key()), wanted.clone()));
+            }
+        }
+    }
+    let cell = || Cell::Text(String::new());
+    let of_collection = |index| Range::of(index, vec![cell(), cell()]);
+    for range in [
+        of_collection(Index::RecordsSeq).between(1, 2),
+        of_collection(Index::RecordsTimestamp).between(1, 2),
+        of_collection(Index::RecordsDead).up_to(1),
+        of_collection(Index::Key(Table::Gone)).up_to(1),
+        of_collection(Index::Key(Table::Gone)),
+        of_collection(Index::MembersGrp),
+        Range::of(Index::Key(Table::Views), vec![cell()]),
+    ] {
+        let bounds = [&range.low, &range.high].into_iter().flatten().map(|_| "ARRAY[7::bigint]");
+        let prefix = first(range.index, range.prefix.len());
+        let given = std::iter::once(values(&prefix)).chain(bounds.map(str::to_owned));
+        let given = given.chain(["ARRAY[10::bigint]".to_owned()]).collect::<Vec<_>>().join(", ");
+        // Tombstones are among all that happened.
+        let mut wanted = vec![name(range.index)];
+        wanted.extend((range.index == Index::RecordsDead).then(|| name(Index::RecordsSeq)));
+        all.push((statements::range(&range), given, wanted));
+    }
+    let unused = [(Index::RecordsSignature, 3), (Index::GoneSignature, 3)];
+    for (index, count, unless) in [
+        (Index::Key(Table::Signatures), 3, &unused[..]),
+        (Index::SignaturePrincipalsSignature, 3, &unused[..]),
+        (Index::Key(Table::DirectoryGroups), 2, &[(Index::Key(Table::Members), 2)][..]),
+    ] {
+        let mut columns = first(index, count);
+        columns.extend(unless.iter().flat_map(|(index, count)| first(*index, *count)));
+        let needed = unless.iter().map(|(index, _)| *index);
+        let wanted = [index].into_iter().chain(needed);
+        let others = others.iter().filter(|other| other.table() == index.table());
+        let wanted = wanted.chain(others.copied()).map(name).collect();
+        all.push((statements::prune(index, count, unless), values(&columns), wanted));
+    }
+    all
+}
+
+#[tokio::test]
+async fn plans_of_writers_follow_the_wanted_index_whatever_the_statistics() {
+    for content in [MANY_SMALL, ONE_LARGE, ALL_CHOSEN] {
+        let (_database, client) = filled(content).await;
+        client.batch_execute(AS_SESSIONS).await.expect("they are settings");
+        for (sql, values, wanted) in of_the_writer() {
+            let plan = plan(&client, &sql, &values, Mode::Generic).await;
+            let context = format!("{sql}\n{plan}");
+            for never in ["Seq Scan", "Gather", "Hash", "Bitmap", "Sort  ("] {
+                assert!(!plan.contains(never), "{never}\n{context}");
+            }
+            for used in used(&plan) {
+                assert!(wanted.iter().any(|wanted| wanted == used), "{used}\n{context}");
             }
         }
     }
