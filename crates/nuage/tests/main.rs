@@ -18,6 +18,7 @@ mod lost_database;
 mod lost_pages;
 mod moves;
 mod nested_groups;
+mod older_forms;
 mod one_judgement;
 mod programs;
 mod rough_ends;
