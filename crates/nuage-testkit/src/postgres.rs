@@ -307,11 +307,6 @@ impl Database {
             panic!("{}: {said}", file.display());
         }
     }
-
-    /// Another database, which holds what this one holds now. Nobody may use this one meanwhile.
-    pub fn duplicate(&self) -> Self {
-        Self::create(&self.maintenance, &format!("TEMPLATE {}", self.name))
-    }
 }
 
 impl Drop for Database {

@@ -20,6 +20,7 @@ mod moves;
 mod nested_groups;
 mod older_forms;
 mod one_judgement;
+mod planted_damage;
 mod programs;
 mod rough_ends;
 mod several_processes;
