@@ -35,6 +35,7 @@ pub(crate) use hub::Hub;
 use mutants::Mutant;
 use token::{Tokens, ViewName};
 use view::Views;
+pub(crate) use view::is_named;
 
 /// Pages that are read at a time, one person's in turn with the others': a page takes some
 /// milliseconds of a thread.

@@ -17,6 +17,9 @@ pub(crate) const FINDINGS_MAX: usize = 100;
 
 /// Questions in words that every database knows.
 pub(crate) const RULES: &[&str] = &[
+    "SELECT 'the store has no name, by which devices know it'
+     WHERE NOT EXISTS (SELECT 1 FROM meta WHERE key = 'store' AND length(value) = 32
+        AND trim(value, '0123456789abcdef') = '')",
     // Counters and positions of a collection.
     "SELECT 'collection ' || c.bucket || '/' || c.collection || ' counts ' || c.live ||
         ' live records and ' || c.tombstones || ' tombstones, but has ' ||
@@ -55,6 +58,13 @@ pub(crate) const RULES: &[&str] = &[
     "SELECT 'collection ' || bucket || '/' || collection || ' has its horizon at ' || gc_seq ||
         ', beyond its head ' || seq
      FROM collections WHERE gc_seq > seq",
+    // What was only locked is at 0, and dropped.
+    "SELECT 'collection ' || bucket || '/' || collection || ' is at ' || seq ||
+        ', with its horizon at ' || gc_seq || ', which is no position'
+     FROM collections WHERE seq NOT BETWEEN 0 AND 9007199254740991 OR (seq = 0 AND NOT dropped)
+        OR gc_seq < 0",
+    "SELECT 'collection ' || bucket || '/' || collection || ' is neither there nor dropped'
+     FROM collections WHERE CAST(dropped AS integer) NOT IN (0, 1)",
     "SELECT 'records of ' || bucket || '/' || collection || ' share the position ' || seq
      FROM records GROUP BY bucket, collection, seq HAVING count(*) > 1",
     "SELECT 'records of ' || bucket || '/' || collection || ' share the time ' ||
@@ -63,6 +73,16 @@ pub(crate) const RULES: &[&str] = &[
     "SELECT 'record ' || bucket || '/' || collection || '/' || id || ' shows the time ' ||
         timestamp || ', which is not before its position ' || seq
      FROM records WHERE timestamp >= seq",
+    // A tombstone that was brought by an import entered nothing.
+    "SELECT 'record ' || bucket || '/' || collection || '/' || id || ' is at ' || seq ||
+        ', entered at ' || entered || ', which is no position'
+     FROM records WHERE seq < 1 OR entered < 0 OR (entered = 0 AND NOT dead)",
+    "SELECT 'record ' || bucket || '/' || collection || '/' || id ||
+        ' is neither alive nor a tombstone'
+     FROM records WHERE CAST(dead AS integer) NOT IN (0, 1)",
+    "SELECT 'record ' || bucket || '/' || collection || '/' || id ||
+        ' was deleted, but still has a body or permissions'
+     FROM records WHERE dead AND (body <> '{}' OR permissions <> '{}')",
     // Orphans.
     "SELECT 'records of ' || r.bucket || '/' || r.collection || ' (' || count(*) ||
         ') lie in a collection that does not exist'
@@ -81,6 +101,11 @@ pub(crate) const RULES: &[&str] = &[
      FROM collections c LEFT JOIN records r
      ON r.bucket = '' AND r.collection = '_buckets' AND r.id = c.bucket AND NOT r.dead
      WHERE NOT c.dropped AND c.live + c.tombstones > 0 AND c.bucket <> '' AND r.id IS NULL",
+    "SELECT 'signatures of ' || s.bucket || '/' || s.collection || ' (' || count(*) ||
+        ') are kept for a collection that does not exist'
+     FROM signatures s LEFT JOIN collections c
+     ON c.bucket = s.bucket AND c.collection = s.collection AND NOT c.dropped
+     WHERE c.seq IS NULL GROUP BY s.bucket, s.collection",
     "SELECT 'principal ' || p.principal || ' may read records of ' || p.bucket || '/' ||
         p.collection || ', but the directory does not say so'
      FROM signature_principals p LEFT JOIN directory_collections d
@@ -93,6 +118,14 @@ pub(crate) const RULES: &[&str] = &[
     "SELECT 'record ' || bucket || '/' || collection || '/' || id || ' left a signature at ' ||
         seq || ' that it entered no earlier, at ' || entered
      FROM gone WHERE entered >= seq",
+    "SELECT 'record ' || bucket || '/' || collection || '/' || id || ' left a signature at ' ||
+        seq || ' that it entered at ' || entered || ', which is no position'
+     FROM gone WHERE entered < 0",
+    "SELECT 'record ' || g.bucket || '/' || g.collection || '/' || g.id ||
+        ' left a signature at ' || g.seq || ', but there is no such record'
+     FROM gone g LEFT JOIN records r
+     ON r.bucket = g.bucket AND r.collection = g.collection AND r.id = g.id
+     WHERE r.id IS NULL",
     "SELECT 'record ' || g.bucket || '/' || g.collection || '/' || g.id ||
         ' left a signature at ' || g.seq || ', after it had entered the next at ' || r.entered
      FROM gone g JOIN records r
@@ -121,13 +154,31 @@ pub(crate) const RULES: &[&str] = &[
      FROM members m LEFT JOIN records r
      ON r.bucket = m.bucket AND r.collection = '_groups' AND r.id = m.grp AND NOT r.dead
      WHERE r.id IS NULL GROUP BY m.bucket, m.grp",
+    // Views.
+    "SELECT 'a view of ' || person || ' in ' || bucket || ' was used at ' || used ||
+        ', which is no time'
+     FROM views WHERE used < 0",
 ];
 
-/// Questions about signatures, given what to write before and after a binary column to have it in
+/// Questions about signatures and other binary values, given what to write before and after a binary column to have it in
 /// hexadecimal digits.
 macro_rules! signature_rules {
     ($hex:literal, $end:literal) => {
         &[
+            // Positions have less than 54 bits.
+            concat!(
+                "SELECT 'collection ' || bucket || '/' || collection || ' has the incarnation ' ||
+        ",
+                $hex,
+                "incarnation",
+                $end,
+                " || ', which is no position'
+     FROM collections WHERE length(incarnation) <> 8 OR ",
+                $hex,
+                "incarnation",
+                $end,
+                " NOT LIKE '00%'",
+            ),
             concat!(
                 "SELECT 'signature ' || ",
                 $hex,
@@ -197,7 +248,7 @@ pub(crate) fn wrong_texts(
     Some(Finding(format!("record {bucket}/{collection}/{id} has {wrong}")))
 }
 
-/// Whether the members of a group are other ones than its own record lists, where it does.
+/// Whether the members of a group are other ones than its own record lists.
 pub(crate) fn wrong_members(
     bucket: &str,
     group: &str,
@@ -205,8 +256,8 @@ pub(crate) fn wrong_members(
     members: &BTreeSet<String>,
 ) -> Option<Finding> {
     let Ok(Value::Object(body)) = serde_json::from_str(body) else { return None };
-    let Some(Value::Array(listed)) = body.get("members") else { return None };
-    let listed: BTreeSet<&str> = listed.iter().filter_map(Value::as_str).collect();
+    let listed = body.get("members").and_then(Value::as_array).into_iter().flatten();
+    let listed: BTreeSet<&str> = listed.filter_map(Value::as_str).collect();
     let is_same = listed.iter().copied().eq(members.iter().map(String::as_str));
     (!is_same).then(|| {
         Finding(format!("group {bucket}/{group} lists other members than are kept for it"))

@@ -296,6 +296,17 @@ impl Database {
     pub fn try_execute(&self, sql: &str) -> Result<String, String> {
         Programs::find().psql(&self.url, sql)
     }
+
+    /// Runs the statements of a file in it, such as those of a dump.
+    ///
+    /// # Panics
+    ///
+    /// With what the server says, if it refuses.
+    pub fn load(&self, file: &Path) {
+        if let Err(said) = Programs::find().psql_file(&self.url, file) {
+            panic!("{}: {said}", file.display());
+        }
+    }
 }
 
 impl Drop for Database {

@@ -101,7 +101,7 @@ async fn verify(storage: &StorageSettings, file: &Path) -> Result<Vec<Finding>> 
 }
 
 async fn findings_in(store: &dyn Store) -> Result<Vec<Finding>> {
-    let findings = store.check().await;
+    let findings = check::findings(store).await;
     store.close().await;
     Ok(findings?)
 }

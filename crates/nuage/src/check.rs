@@ -1,7 +1,7 @@
 //! `nuage check`: what is wrong in the data, in sentences.
 
 use anyhow::Result;
-use nuage_model::Finding;
+use nuage_model::{Finding, Store, StoreError};
 
 use crate::config::Settings;
 use crate::data;
@@ -12,9 +12,26 @@ use crate::out::{complain, say};
 pub(crate) async fn perform(settings: &Settings, json: bool) -> Result<()> {
     data::expect_database(&settings.storage)?;
     let (store, _) = data::open_to_read(&settings.storage).await?;
-    let findings = store.check().await;
+    let findings = findings(store.as_ref()).await;
     store.close().await;
     tell(&findings?, &settings.storage.place.to_string(), json)
+}
+
+/// Everything that is wrong, as far as it can be read.
+pub(crate) async fn findings(store: &dyn Store) -> Result<Vec<Finding>, StoreError> {
+    let mut findings = Vec::new();
+    for found in [store.check().await, nuage_engine::check(store).await] {
+        match found {
+            Ok(found) => findings.extend(found),
+            // Most likely it was told already.
+            Err(StoreError::Corrupt(_)) if !findings.is_empty() => {}
+            Err(StoreError::Corrupt(why)) => {
+                findings.push(Finding(format!("not everything can be read: {why}")));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(findings)
 }
 
 /// Tells what was found. Findings are a failure.

@@ -177,7 +177,7 @@ async fn copy(from: &Side, to: &Side, resume: Resume) -> Result<Done> {
     copying.run(&mut progress).await.map_err(told)?;
     progress.end();
     let digests = compare(from, to, total).await?;
-    let findings = to.store.check().await.map_err(|error| to.failed(&error))?;
+    let findings = check::findings(&*to.store).await.map_err(|error| to.failed(&error))?;
     // Faults of the source are faults of the copy: it is whole nevertheless.
     finish(&*to.store).await.map_err(told)?;
     Ok(Done { to: to.place.to_string(), digests, findings })

@@ -254,10 +254,11 @@ async fn write(store: &dyn Store, writes: Vec<Write>) {
 }
 
 fn put(path: &RecordPath) -> Write {
+    let reader = format!("account:{}", path.id.as_str().len());
     Write::Put {
         body: Body::from(format!(r#"{{"id":"{}","text":"{}"}}"#, path.id, "x".repeat(200))),
-        permissions: "{}".to_owned(),
-        readers: Readers::new([format!("account:{}", path.id.as_str().len()).into()].into()),
+        permissions: json!({"read": [&reader]}).to_string(),
+        readers: Readers::new([reader.into()].into()),
         path: path.clone(),
         placement: Placement::Next,
     }

@@ -81,6 +81,11 @@ fn name_of(groups: &[Principal]) -> ViewName {
     ViewName::Groups(name)
 }
 
+/// Whether this is the name of these groups, as it is kept.
+pub(crate) fn is_named(groups: &[Principal], name: &[u8]) -> bool {
+    matches!(name_of(groups), ViewName::Groups(expected) if expected == name)
+}
+
 /// The groups that names stand for, as far as they were used lately.
 pub(super) struct Views(Mutex<Bounded<Key, Known>>);
 

@@ -70,11 +70,20 @@ impl Programs {
 
     /// What statements print, or what the server says to them.
     pub(super) fn psql(&self, url: &str, sql: &str) -> Result<String, String> {
+        let mut command = self.psql_command(url);
+        said(command.args(["-c", sql]).stdin(Stdio::null()))
+    }
+
+    /// What the statements of a file print, which may be more than fits into a command line.
+    pub(super) fn psql_file(&self, url: &str, file: &Path) -> Result<String, String> {
+        let mut command = self.psql_command(url);
+        said(command.arg("-f").arg(file).stdin(Stdio::null()))
+    }
+
+    fn psql_command(&self, url: &str) -> Command {
         let mut command = Command::new(self.folder.join("psql"));
-        command.args(["-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql]);
-        let done = command.stdin(Stdio::null()).output().expect("psql can be started");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-        if done.status.success() { Ok(text(&done.stdout)) } else { Err(text(&done.stderr)) }
+        command.args(["-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-d", url]);
+        command
     }
 }
 
@@ -114,6 +123,12 @@ fn unprivileged() -> Option<(u32, u32)> {
 
 fn number(program: &str, arguments: &[&str]) -> Option<u32> {
     output(Command::new(program).args(arguments))?.trim().parse().ok()
+}
+
+fn said(command: &mut Command) -> Result<String, String> {
+    let done = command.output().expect("psql can be started");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    if done.status.success() { Ok(text(&done.stdout)) } else { Err(text(&done.stderr)) }
 }
 
 fn output(command: &mut Command) -> Option<String> {

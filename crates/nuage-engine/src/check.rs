@@ -1,0 +1,77 @@
+//! What is wrong in a store as only the engine can know: whom permissions let read, and which
+//! groups a name stands for.
+//!
+//! Lists and feeds go by what the store keeps of both, and never look at the permissions again. So
+//! somebody sees too much or too little where they differ. All else is for the store to find.
+
+use nuage_model::copy::{Cell, PageSize, Row, Table};
+use nuage_model::{CollectionPath, Finding, Permissions, Principal, Readers, Store, StoreError};
+
+use crate::access::readers;
+use crate::feed::is_named;
+
+/// Findings told of one table; broken data can be broken in every row.
+const FINDINGS_MAX: usize = 100;
+
+/// All findings, as of one moment.
+///
+/// # Errors
+///
+/// What the store could not read.
+pub async fn check(store: &dyn Store) -> Result<Vec<Finding>, StoreError> {
+    type Judge = fn(&Row) -> Option<Finding>;
+    let judges: [(Table, Judge); 2] = [(Table::Records, wrong_readers), (Table::Views, wrong_name)];
+    let mut dump = store.rows().dump().await?;
+    let mut findings = Vec::new();
+    for (table, judge) in judges {
+        let told_max = findings.len() + FINDINGS_MAX;
+        let mut after: Option<Vec<Cell>> = None;
+        while findings.len() < told_max {
+            let rows = dump.page(table, after.as_deref(), PageSize::USUAL).await?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.key(table).to_vec());
+            findings.extend(rows.iter().filter_map(judge));
+        }
+        findings.truncate(told_max);
+    }
+    Ok(findings)
+}
+
+fn wrong_readers(row: &Row) -> Option<Finding> {
+    use Cell::{Bytes, Text, Whole};
+    let [
+        Text(bucket),
+        Text(collection),
+        Text(id),
+        _,
+        _,
+        Bytes(signature),
+        _,
+        Whole(0),
+        Text(permissions),
+        _,
+    ] = row.0.as_slice()
+    else {
+        return None;
+    };
+    let path = CollectionPath::new(bucket.as_str(), collection.as_str()).record(id.as_str());
+    let permissions = Permissions::from_text(permissions).ok()?;
+    let expected = Readers::new(readers(path.kind(), &permissions)).signature();
+    (signature[..] != expected.0).then(|| {
+        Finding(format!(
+            "record {bucket}/{collection}/{id} is listed for others than its permissions let read"
+        ))
+    })
+}
+
+fn wrong_name(row: &Row) -> Option<Finding> {
+    use Cell::{Bytes, Text};
+    let [Text(bucket), Text(person), Bytes(name), Text(groups), _] = row.0.as_slice() else {
+        return None;
+    };
+    let groups: Vec<String> = serde_json::from_str(groups).ok()?;
+    let groups: Vec<Principal> = groups.into_iter().map(Principal::from).collect();
+    (!is_named(&groups, name)).then(|| {
+        Finding(format!("a view of {person} in {bucket} has the name of other groups than it has"))
+    })
+}
