@@ -75,15 +75,63 @@ impl Cluster {
         template::copy(programs, &folder.join("data"));
         let server = Mutex::new(None);
         let address = free_address();
-        let mut cluster = Self { programs, folder, address, durability, server, watchdog };
+        Self { programs, folder, address, durability, server, watchdog }.started()
+    }
+
+    /// A standby of this one, which follows it and only lets read until it is promoted.
+    ///
+    /// # Panics
+    ///
+    /// If this one does not run.
+    pub fn standby(&self) -> Self {
+        let programs = self.programs;
+        let folder = tempfile::Builder::new().prefix("nuage-postgres-").tempdir();
+        let folder = folder.expect("the system has a folder for temporary files").keep();
+        programs.give(&folder);
+        let watchdog = watch_over(&folder);
+        let mut copy = programs.command("pg_basebackup");
+        copy.args(["--checkpoint=fast", "--no-sync", "--write-recovery-conf", "--dbname"]);
+        copy.arg(self.url(OWNER)).arg("--pgdata").arg(folder.join("data"));
+        let done = copy.stdin(Stdio::null()).output().expect("pg_basebackup can be started");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let (server, address) = (Mutex::new(None), free_address());
+        let durability = self.durability;
+        Self { programs, folder, address, durability, server, watchdog }.started()
+    }
+
+    /// Makes a standby a primary, and waits until it is.
+    pub fn promote(&self) {
+        const PROMOTE: &str = "SELECT pg_promote(true, 60)";
+        let promoted = self.programs.psql(&self.url(OWNER), PROMOTE);
+        assert_eq!(promoted.as_deref(), Ok("t"), "the standby was not promoted");
+    }
+
+    /// Stops all its processes where they are: connections stay, and nothing is answered. It ends
+    /// with [`Cluster::thaw`].
+    pub fn freeze(&self) {
+        // The first process makes no others from then on.
+        signal("STOP", &self.processes()[..1]);
+        signal("STOP", &self.processes());
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        signal("CONT", &self.processes());
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        processes_of(self.server().as_ref().expect("the server runs"))
+    }
+
+    fn started(mut self) -> Self {
         for _ in 1..STARTS {
-            if cluster.try_start().is_ok() {
-                return cluster;
+            if self.try_start().is_ok() {
+                return self;
             }
-            cluster.address = free_address();
+            self.address = free_address();
         }
-        cluster.start();
-        cluster
+        self.start();
+        self
     }
 
     /// Where it listens.
@@ -122,6 +170,8 @@ impl Cluster {
     /// Stops it and waits until it has.
     pub fn stop(&self, how: Stop) {
         let Some(mut server) = self.server().take() else { return };
+        // It may be frozen.
+        signal("CONT", &processes_of(&server));
         signal(if how == Stop::Fast { "INT" } else { "QUIT" }, &[server.id()]);
         if wait(&mut server).is_none() {
             server.kill().expect("a process of ours can be killed");
@@ -202,6 +252,16 @@ impl Drop for Cluster {
         // It only removes the folder now.
         let _ = self.watchdog.wait();
     }
+}
+
+// The first process of a server, then those that it made.
+fn processes_of(server: &Child) -> Vec<u32> {
+    let first = server.id();
+    // One that ended has none.
+    let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children"));
+    let children = children.unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+    std::iter::once(first).chain(children).collect()
 }
 
 fn settings(durability: Durability) -> Vec<&'static str> {
@@ -288,6 +348,26 @@ impl Database {
         self.try_execute(sql).unwrap_or_else(|said| panic!("{sql}: {said}"))
     }
 
+    /// Begins a transaction in a session of its own, runs a statement in it and leaves it open: what
+    /// it locked is locked until the holder is dropped.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses.
+    pub fn hold(&self, sql: &str) -> Holder {
+        Holder(Programs::find().session(&self.url, &format!("BEGIN; {sql};")))
+    }
+
+    /// How many sessions have waited for a lock for longer than this.
+    pub fn waiting(&self, longer: Duration) -> usize {
+        let sql = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+             AND wait_event_type = 'Lock' AND state_change < now() - interval '{} ms'",
+            longer.as_millis()
+        );
+        self.execute(&sql).parse().expect("a count is a number")
+    }
+
     /// The same, where it may fail.
     ///
     /// # Errors
@@ -295,6 +375,18 @@ impl Database {
     /// What the server says.
     pub fn try_execute(&self, sql: &str) -> Result<String, String> {
         Programs::find().psql(&self.url, sql)
+    }
+}
+
+/// An open transaction. It is rolled back with this.
+#[derive(Debug)]
+pub struct Holder(Child);
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        // It ends with its input.
+        let _ = self.0.wait();
     }
 }
 

@@ -14,15 +14,22 @@ use crate::Address;
 use crate::postgres::errors::{chain, has_none_left};
 use crate::postgres::{tls, url};
 
-/// What every session is told, unless the URL says otherwise. Plans do not depend on the values
-/// that are asked for, so a statement is planned once for each connection, and it follows the index
-/// that has the order it asks for rather than sort what another index is thought to give. A plan
-/// that sorts nevertheless counts as costly beyond all measure and would be compiled, for half a
-/// second, before it sorts a handful of rows: nothing is compiled. Who waits for a lock, or holds
-/// one and is not heard of, gives up in time.
+/// What every session is told, whatever the role or the database says, unless the URL says
+/// otherwise. Plans do not depend on the values that are asked for, so a statement is planned once
+/// for each connection, and it follows the index that has the order it asks for rather than sort
+/// what another index is thought to give. A plan that sorts nevertheless counts as costly beyond
+/// all measure and would be compiled, for half a second, before it sorts a handful of rows: nothing
+/// is compiled. Who waits for a lock, or holds one and is not heard of, gives up in time; other
+/// waits are bounded here and not by the server.
 const SESSION: &str = "-c plan_cache_mode=force_generic_plan -c enable_sort=off \
      -c enable_incremental_sort=off -c enable_bitmapscan=off -c jit=off -c lock_timeout=5000 \
-     -c idle_in_transaction_session_timeout=10000";
+     -c idle_in_transaction_session_timeout=10000 -c statement_timeout=0 -c idle_session_timeout=0";
+
+/// What must be so, whatever the URL says as well: a statement that waited for a lock sees what was
+/// committed meanwhile, writes are possible, texts in statements are read as written, and rows
+/// that a policy hides are an error rather than missing.
+const RULES: &str = "-c default_transaction_isolation=read\\ committed \
+     -c default_transaction_read_only=off -c standard_conforming_strings=on -c row_security=off";
 
 /// How long the servers of a URL may take together to let us in.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -50,10 +57,27 @@ impl Target {
         }
         // The last one of two settings counts.
         config.options(match config.get_options() {
-            Some(options) => format!("{SESSION} {options}"),
-            None => SESSION.to_owned(),
+            Some(options) => format!("{SESSION} {options} {RULES}"),
+            None => format!("{SESSION} {RULES}"),
         });
         Ok(Self { config, tls: tls::connector(&choice)? })
+    }
+
+    /// The same, whose sessions have this setting from now on, whatever becomes of the role.
+    pub(super) fn with(mut self, setting: &str, value: &str) -> Self {
+        let mut options = self.config.get_options().unwrap_or_default().to_owned();
+        options.push_str(" -c ");
+        options.push_str(setting);
+        options.push('=');
+        for character in value.chars() {
+            // White space separates options.
+            if character.is_ascii_whitespace() || character == '\\' {
+                options.push('\\');
+            }
+            options.push(character);
+        }
+        self.config.options(options);
+        self
     }
 
     /// A connection of its own, driven by a task until it ends.
@@ -144,6 +168,13 @@ impl Target {
             let why = format!(
                 "the user {user} may not connect to {database} on {servers}: let its owner run \
                  `GRANT CONNECT ON DATABASE {database} TO {user}`"
+            );
+            return StoreError::Unsupported(why);
+        }
+        if *state == SqlState::UNDEFINED_OBJECT {
+            let why = format!(
+                "{servers} does not know a setting of Nuage or of the URL ({said}): correct the \
+                 options of the URL, or upgrade PostgreSQL to 14 or later"
             );
             return StoreError::Unsupported(why);
         }

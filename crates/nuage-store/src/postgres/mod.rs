@@ -54,12 +54,20 @@ use crate::postgres::guess::Seen;
 use crate::postgres::hints::Hints;
 use crate::postgres::lane::{Answer, Job, Lane};
 use crate::postgres::pool::Pool;
+use crate::postgres::start::Prepared;
 use crate::pulse::Pulse;
 use crate::{Options, Synchronous};
 
-/// How a transaction that writes begins.
-const BEGIN_FULL: &str = "BEGIN";
-const BEGIN_NORMAL: &str = "BEGIN; SET LOCAL synchronous_commit = off";
+/// How a transaction that writes begins, whatever the session would do by itself: it sees what was
+/// committed while it waited for a lock.
+macro_rules! begin {
+    ($more:literal) => {
+        concat!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", $more)
+    };
+}
+const BEGIN_FULL: &str = begin!("");
+const BEGIN_STRICT: &str = begin!("; SET LOCAL synchronous_commit = on");
+const BEGIN_NORMAL: &str = begin!("; SET LOCAL synchronous_commit = off");
 /// How long closing waits for the writes that were asked for.
 const CLOSING: Duration = Duration::from_secs(30);
 
@@ -78,12 +86,14 @@ pub(crate) struct PostgresStore {
 impl PostgresStore {
     /// Checks the server, brings the tables to this version's form, and starts the lanes.
     pub(crate) async fn connect(target: &Target, options: &Options) -> Result<Self, StoreError> {
-        start::prepare(target).await?;
+        let Prepared { target, is_lax } = start::prepare(target).await?;
+        let target = &target;
         let lanes = options.writers.max(1);
         let writers = Arc::new(Pool::new(target, lanes)?);
         let hints = Arc::new(Hints::new(options.trust_ms));
         let seen = Arc::new(Seen::default());
         let begin = match options.synchronous {
+            Synchronous::Full if is_lax => BEGIN_STRICT,
             Synchronous::Full => BEGIN_FULL,
             Synchronous::Normal => BEGIN_NORMAL,
         };

@@ -1,7 +1,9 @@
-//! What must be right before a database is used: version, encoding, rights, and that it is ours.
+//! What must be right before a database is used: version, encoding, rights, settings, and that it
+//! is ours.
 //!
 //! The collation of the database does not matter: every column of ours is compared byte by byte
-//! (`COLLATE "C"`). Nothing here relies on the session, so that a pooler may be in between.
+//! (`COLLATE "C"`). Nor do settings of the role or the database that a session can set for itself:
+//! it does. Of those that only the server has, some are told.
 
 use nuage_model::StoreError;
 use tokio_postgres::{Client, Row};
@@ -16,18 +18,54 @@ const SERVER_VERSION_MIN: i32 = 140_000;
 
 const ASK: &str = "SELECT current_setting('server_version_num')::int, \
      current_setting('server_version'), current_setting('server_encoding'), \
-     current_setting('transaction_read_only')::bool, current_schema()::text";
+     current_setting('transaction_read_only')::bool OR pg_is_in_recovery(), \
+     current_schema()::text, current_setting('synchronous_commit'), \
+     current_setting('fsync')::bool, current_setting('full_page_writes')::bool";
+
+/// A database that may be used.
+pub(super) struct Prepared {
+    /// How to reach it, with sessions that look for tables where they were found and promise what
+    /// they promised at the start.
+    pub(super) target: Target,
+    /// Sessions promise nothing of a commit unless they are told to.
+    pub(super) is_lax: bool,
+}
 
 /// Checks the server and brings the tables to this version's form, or says in a sentence why not.
-pub(super) async fn prepare(target: &Target) -> Result<(), Fault> {
+pub(super) async fn prepare(target: &Target) -> Result<Prepared, Fault> {
     let mut client = target.connect().await?;
     let row = client.query_typed(ASK, &[]).await?;
     let Some(row) = row.first() else {
         return Err(StoreError::Unavailable("the server says nothing of itself".to_owned()).into());
     };
     let schema = check_server(target, row)?;
+    let commit: &str = row.try_get(5)?;
+    let (flushes, whole_pages): (bool, bool) = (row.try_get(6)?, row.try_get(7)?);
+    tell_risks(target, flushes, whole_pages);
+    let is_lax = commit == "off";
+    let path = format!("\"{}\"", schema.replace('"', "\"\""));
+    let commit = if is_lax { "on" } else { commit };
+    let lasting = target.clone().with("search_path", &path).with("synchronous_commit", commit);
     migrations::migrate(&mut client, target, &schema).await?;
-    check_rights(&client, target, &schema).await
+    check_rights(&client, target, &schema).await?;
+    Ok(Prepared { target: lasting, is_lax })
+}
+
+/// Nothing is wrong while the machine runs, and a test or a disk of its own kind may want it so.
+fn tell_risks(target: &Target, flushes: bool, whole_pages: bool) {
+    let servers = target.servers();
+    if !flushes {
+        tracing::warn!(
+            "{servers} runs with fsync = off: a loss of power may destroy the database and what \
+             was acknowledged. Switch it on, unless the data can be lost"
+        );
+    }
+    if !whole_pages {
+        tracing::warn!(
+            "{servers} runs with full_page_writes = off: a loss of power may damage the database. \
+             Switch it on, unless its file system writes pages whole"
+        );
+    }
 }
 
 /// The schema that tables are looked for in, if the server will do.
@@ -70,15 +108,30 @@ const RIGHTS: &str = "SELECT c.relname::text FROM pg_class c \
        AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')) \
      AND c.relname = ANY ($2) ORDER BY 1 LIMIT 1";
 
+/// Policies would hide rows from us, which is worse than to have none.
+const HIDDEN: &str = "SELECT c.relname::text FROM pg_class c \
+     JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND c.relname = ANY ($2) \
+     AND row_security_active(c.oid) ORDER BY 1 LIMIT 1";
+
 async fn check_rights(client: &Client, target: &Target, schema: &str) -> Result<(), Fault> {
     use tokio_postgres::types::Type;
     let tables = migrations::TABLES.as_slice();
     let typed: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
         [(&schema, Type::TEXT), (&tables, Type::TEXT_ARRAY)];
+    let user = target.user();
+    if let Some(row) = client.query_typed(HIDDEN, &typed).await?.first() {
+        let table: String = row.try_get(0)?;
+        return refuse(format!(
+            "policies may hide rows of the table {schema}.{table} from the user {user}: let its \
+             owner run `ALTER TABLE {schema}.{table} DISABLE ROW LEVEL SECURITY`, or `ALTER ROLE \
+             {user} BYPASSRLS`"
+        ));
+    }
     let Some(row) = client.query_typed(RIGHTS, &typed).await?.into_iter().next() else {
         return Ok(());
     };
-    let (table, user): (String, &str) = (row.try_get(0)?, target.user());
+    let table: String = row.try_get(0)?;
     refuse(format!(
         "the user {user} may not read and write the table {schema}.{table}: let its owner run \
          `GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {user}`"

@@ -1,9 +1,10 @@
 //! Where PostgreSQL's programs are, and as whom they run: its server refuses to run as root.
 
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 /// Where Debian and its relatives put the programs, one folder for each version.
@@ -66,6 +67,21 @@ impl Programs {
         let version = said.split_whitespace().nth(2).unwrap_or("unknown");
         let user = self.user.map_or_else(|| number("id", &["-u"]), |(user, _)| Some(user));
         format!("{version}-{}", user.unwrap_or_default())
+    }
+
+    /// A session that has run these statements and stays until its input is closed.
+    pub(super) fn session(&self, url: &str, sql: &str) -> Child {
+        const DONE: &str = "the statements are done";
+        let mut command = Command::new(self.folder.join("psql"));
+        command.args(["-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-d", url]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut session = command.spawn().expect("psql can be started");
+        let input = session.stdin.as_mut().expect("it was piped");
+        writeln!(input, "{sql}\n\\echo {DONE}").expect("psql reads its input");
+        let output = BufReader::new(session.stdout.take().expect("it was piped"));
+        let is_done = output.lines().map_while(Result::ok).any(|line| line == DONE);
+        assert!(is_done, "{sql}: the server refuses");
+        session
     }
 
     /// What statements print, or what the server says to them.

@@ -4,6 +4,7 @@ mod damage;
 mod few_connections;
 mod full_disk;
 mod links;
+mod odd_settings;
 mod read_only;
 mod replaced;
 
