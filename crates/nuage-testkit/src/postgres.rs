@@ -106,17 +106,13 @@ impl Cluster {
         assert_eq!(promoted.as_deref(), Ok("t"), "the standby was not promoted");
     }
 
-    /// Stops all its processes where they are: connections stay, and nothing is answered. It ends
-    /// with [`Cluster::thaw`].
-    pub fn freeze(&self) {
+    /// Stops all its processes where they are, until this is dropped: connections stay, the system
+    /// takes new ones, and nothing is answered.
+    pub fn freeze(&self) -> Frozen<'_> {
         // The first process makes no others from then on.
         signal("STOP", &self.processes()[..1]);
         signal("STOP", &self.processes());
-    }
-
-    /// Lets it go on.
-    pub fn thaw(&self) {
-        signal("CONT", &self.processes());
+        Frozen(self)
     }
 
     fn processes(&self) -> Vec<u32> {
@@ -170,8 +166,6 @@ impl Cluster {
     /// Stops it and waits until it has.
     pub fn stop(&self, how: Stop) {
         let Some(mut server) = self.server().take() else { return };
-        // It may be frozen.
-        signal("CONT", &processes_of(&server));
         signal(if how == Stop::Fast { "INT" } else { "QUIT" }, &[server.id()]);
         if wait(&mut server).is_none() {
             server.kill().expect("a process of ours can be killed");
@@ -251,6 +245,16 @@ impl Drop for Cluster {
         drop(self.watchdog.stdin.take());
         // It only removes the folder now.
         let _ = self.watchdog.wait();
+    }
+}
+
+/// A server that does nothing. It goes on when this is dropped.
+#[derive(Debug)]
+pub struct Frozen<'c>(&'c Cluster);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        signal("CONT", &self.0.processes());
     }
 }
 

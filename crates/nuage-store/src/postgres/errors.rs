@@ -10,6 +10,8 @@ use tokio_postgres::error::SqlState;
 pub(super) enum Fault {
     /// The database could not, the connection broke, or a row is not what it must be.
     Postgres(tokio_postgres::Error),
+    /// The server was given up.
+    Silent,
     /// We would not.
     Store(StoreError),
 }
@@ -30,6 +32,9 @@ impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Store(error) => error,
+            Fault::Silent => {
+                StoreError::Unavailable("the database does not answer anybody".to_owned())
+            }
             Fault::Postgres(error) => tell(&error),
         }
     }
@@ -51,13 +56,14 @@ impl Fault {
 
     /// Whether the connection is of no more use: it broke, or the server ended it.
     pub(super) fn spoils_connection(&self) -> bool {
-        let Self::Postgres(error) = self else { return false };
+        let Self::Postgres(error) = self else { return matches!(self, Self::Silent) };
         match error.code() {
             // Class 57 is operator intervention, 08 the connection, XX the server itself. A server
-            // that only lets read is no longer the primary: another connection may reach that.
-            Some(state) => {
-                ["57P", "08", "XX", "25006"].iter().any(|class| state.code().starts_with(class))
-            }
+            // that only lets read is no longer the primary, and 0A is what it says to a transaction
+            // that means to write: another connection may reach the primary.
+            Some(state) => ["57P", "08", "XX", "25006", "0A000"]
+                .iter()
+                .any(|class| state.code().starts_with(class)),
             None => true,
         }
     }

@@ -136,9 +136,12 @@ impl Hints {
 
     // `missed`: whether something may have been said since the start that was not heard.
     async fn converse(&self, target: &Target, missed: bool) -> Result<(), Fault> {
-        let mut config = target.config.clone();
-        config.application_name("nuage listener");
-        let (client, mut connection) = config.connect(target.tls.clone()).await?;
+        let servers = target.servers().with(|config| {
+            config.application_name("nuage listener");
+        });
+        let (client, mut connection) =
+            servers.open().await.map_err(|refusals| target.explain(&refusals))?;
+        let turned = servers.turned();
         let (heard, mut hints) = mpsc::unbounded_channel();
         // The connection moves only while it is polled.
         let driver = tokio::spawn(async move {
@@ -162,6 +165,10 @@ impl Hints {
         tokio::select! {
             () = self.hear_all(&mut hints) => driver.ended().await,
             told = self.tell_all(&client) => told,
+            () = turned => {
+                let why = "it is to a server that is left alone".to_owned();
+                Err(nuage_model::StoreError::Unavailable(why).into())
+            }
         }
     }
 

@@ -252,11 +252,16 @@ impl Lane {
     // One transaction, whatever happens in it.
     async fn attempt(&mut self, tasks: &[Task]) -> Result<Vec<Answer>, Failed> {
         let client = self.pool.get().await.map_err(Failed::Broken)?;
-        let tried = tokio::time::timeout(PATIENCE, self.transact(&client, tasks)).await;
-        let tried = tried.unwrap_or_else(|_| {
-            let why = "the database did not answer in time".to_owned();
-            Err(Failed::Perhaps(StoreError::Unavailable(why).into()))
-        });
+        let pool = Arc::clone(&self.pool);
+        let transacting = tokio::time::timeout(PATIENCE, self.transact(&client, tasks));
+        let tried = match pool.servers().heard(transacting).await {
+            Some(Ok(tried)) => tried,
+            Some(Err(_)) => {
+                let why = "the database did not answer in time".to_owned();
+                Err(Failed::Perhaps(StoreError::Unavailable(why).into()))
+            }
+            None => Err(Failed::Perhaps(Fault::Silent)),
+        };
         let is_usable = match &tried {
             Ok(_) => true,
             // After a failed commit there is nothing left to roll back, and no harm in it.

@@ -25,6 +25,7 @@ mod read;
 mod reader;
 mod rows;
 mod scan;
+mod servers;
 mod start;
 #[cfg(test)]
 mod tests;

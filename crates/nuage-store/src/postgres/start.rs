@@ -45,7 +45,7 @@ pub(super) async fn prepare(target: &Target) -> Result<Prepared, Fault> {
     let is_lax = commit == "off";
     let path = format!("\"{}\"", schema.replace('"', "\"\""));
     let commit = if is_lax { "on" } else { commit };
-    let lasting = target.clone().with("search_path", &path).with("synchronous_commit", commit);
+    let lasting = target.with("search_path", &path).with("synchronous_commit", commit);
     migrations::migrate(&mut client, target, &schema).await?;
     check_rights(&client, target, &schema).await?;
     Ok(Prepared { target: lasting, is_lax })
@@ -53,7 +53,7 @@ pub(super) async fn prepare(target: &Target) -> Result<Prepared, Fault> {
 
 /// Nothing is wrong while the machine runs, and a test or a disk of its own kind may want it so.
 fn tell_risks(target: &Target, flushes: bool, whole_pages: bool) {
-    let servers = target.servers();
+    let servers = target.names();
     if !flushes {
         tracing::warn!(
             "{servers} runs with fsync = off: a loss of power may destroy the database and what \
@@ -73,7 +73,7 @@ fn check_server(target: &Target, row: &Row) -> Result<String, Fault> {
     let (number, version): (i32, &str) = (row.try_get(0)?, row.try_get(1)?);
     let (encoding, read_only): (&str, bool) = (row.try_get(2)?, row.try_get(3)?);
     let schema: Option<String> = row.try_get(4)?;
-    let (servers, database, user) = (target.servers(), target.database(), target.user());
+    let (servers, database, user) = (target.names(), target.database(), target.user());
     if number < SERVER_VERSION_MIN {
         return refuse(format!(
             "{servers} runs PostgreSQL {version}, and Nuage needs {} or later: upgrade it",

@@ -1,6 +1,7 @@
 //! Full disks, files that vanish, damage and databases with few connections.
 
 mod damage;
+mod failover;
 mod few_connections;
 mod full_disk;
 mod links;

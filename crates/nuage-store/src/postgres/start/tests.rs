@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::net::TcpListener;
 use std::sync::{Mutex, OnceLock};
 
 use nuage_model::StoreError;
@@ -173,6 +174,23 @@ async fn a_standby_is_refused() {
     let standby = primary.standby();
     let said = refusal(&target(&standby.url("postgres"))).await;
     assert_says(&said, &["only lets read", "primary server"]);
+
+    // Of several, it is told what each of them did.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = listener.local_addr().unwrap();
+    let (standby, nobody) = (standby.address(), nuage_testkit::server::free_address());
+    let url = format!("postgres://postgres@{silent},{standby},{nobody}/postgres?connect_timeout=2");
+    let said = refusal(&target(&url)).await;
+    assert_says(
+        &said,
+        &[
+            &format!("{silent} takes connections and does not answer"),
+            &format!("{standby} only lets read"),
+            &format!("{nobody} cannot be reached"),
+        ],
+    );
+    assert!(said.1);
+    drop(listener);
 }
 
 /// What somebody may have set for a role, for good reasons of their own.
