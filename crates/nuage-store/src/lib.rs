@@ -14,6 +14,7 @@ mod postgres;
 mod pulse;
 mod rules;
 mod sqlite;
+mod waiting;
 
 use std::path::Path;
 use std::sync::Arc;

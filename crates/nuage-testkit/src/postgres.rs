@@ -248,6 +248,62 @@ impl Drop for Cluster {
     }
 }
 
+/// A pgbouncer in front of a server. It ends with this.
+#[derive(Debug)]
+pub struct Pooler {
+    address: SocketAddr,
+    keeper: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Pooler {
+    /// Starts one that gives a session to each `session`, `transaction` or `statement`.
+    ///
+    /// # Panics
+    ///
+    /// With a sentence that says what to install, if it is not there.
+    pub fn new(cluster: &Cluster, mode: &str) -> Self {
+        // It ends when our end of its standard input is closed, which the system does when we die.
+        const SCRIPT: &str = r#""$1" -q "$2" & read -r _; kill "$!"; wait"#;
+        let pgbouncer = programs::pgbouncer().unwrap_or_else(|missing| panic!("{missing}"));
+        let folder = tempfile::Builder::new().prefix("nuage-pooler-").tempdir();
+        let folder = folder.expect("the system has a folder for temporary files");
+        cluster.programs.give(folder.path());
+        let (address, server) = (free_address(), cluster.address.port());
+        let settings = format!(
+            "[databases]\n* = host=127.0.0.1 port={server} user={OWNER}\n[pgbouncer]\n\
+             listen_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir =\nauth_type = any\n\
+             pool_mode = {mode}\nignore_startup_parameters = options\n",
+            address.port()
+        );
+        let file = folder.path().join("pgbouncer.ini");
+        std::fs::write(&file, settings).expect("a file of ours can be written");
+        let mut command = cluster.programs.unprivileged(Path::new("sh"));
+        command.args(["-c", SCRIPT, "pooler"]).arg(pgbouncer).arg(file);
+        command.process_group(0).stdin(Stdio::piped());
+        let keeper = command.spawn().expect("a shell can be started");
+        let deadline = Instant::now() + START;
+        while std::net::TcpStream::connect(address).is_err() {
+            assert!(Instant::now() < deadline, "pgbouncer did not start");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Self { address, keeper, _folder: folder }
+    }
+
+    /// The URL of a database behind it.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://{OWNER}@{}/{database}", self.address)
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        // It has ended then.
+        let _ = self.keeper.wait();
+    }
+}
+
 /// A server that does nothing. It goes on when this is dropped.
 #[derive(Debug)]
 pub struct Frozen<'c>(&'c Cluster);
@@ -412,13 +468,14 @@ pub fn database() -> Database {
     }
 }
 
-/// Whether PostgreSQL's programs are on this machine.
+/// Whether PostgreSQL's programs and pgbouncer are on this machine.
 ///
 /// # Errors
 ///
 /// What to install.
 pub fn is_installed() -> Result<(), &'static str> {
-    Programs::look().map(|_| ())
+    Programs::look()?;
+    programs::pgbouncer().map(|_| ())
 }
 
 // The same URL with another database in it.

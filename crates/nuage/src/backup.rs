@@ -112,7 +112,7 @@ async fn check_file(storage: &StorageSettings, file: &Path) -> Result<Vec<Findin
 /// What devices were told after the copy was made never happened: they are to begin afresh.
 async fn renew(storage: &StorageSettings, file: &Path) -> Result<()> {
     let store = data::open_file(file, &storage.options).await?;
-    let batch = Batch { now: now(), guards: Vec::new(), writes: vec![Write::Renew] };
+    let batch = Batch { author: None, now: now(), guards: Vec::new(), writes: vec![Write::Renew] };
     let renewed = store.apply(batch).await;
     store.close().await;
     renewed.map(drop).map_err(|error| anyhow!("{} cannot be renewed: {error}.", file.display()))

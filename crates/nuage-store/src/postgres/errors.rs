@@ -54,6 +54,12 @@ impl Fault {
         )
     }
 
+    /// Whether somebody else kept a lock for too long.
+    pub(super) fn is_locked(&self) -> bool {
+        let Self::Postgres(error) = self else { return false };
+        error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+    }
+
     /// Whether the connection is of no more use: it broke, or the server ended it.
     pub(super) fn spoils_connection(&self) -> bool {
         let Self::Postgres(error) = self else { return matches!(self, Self::Silent) };
@@ -61,7 +67,7 @@ impl Fault {
             // Class 57 is operator intervention, 08 the connection, XX the server itself. A server
             // that only lets read is no longer the primary, and 0A is what it says to a transaction
             // that means to write: another connection may reach the primary.
-            Some(state) => ["57P", "08", "XX", "25006", "0A000"]
+            Some(state) => ["57P", "08", "XX", "25006", "0A000", "26", "42P05"]
                 .iter()
                 .any(|class| state.code().starts_with(class)),
             None => true,
@@ -74,6 +80,14 @@ pub(super) fn has_none_left(error: &tokio_postgres::Error) -> bool {
     error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
 }
 
+/// Whether a prepared statement is not there, or is another: a pooler gave us another session.
+pub(super) fn mixes_sessions(error: &tokio_postgres::Error) -> bool {
+    matches!(
+        error.code(),
+        Some(&SqlState::INVALID_SQL_STATEMENT_NAME | &SqlState::DUPLICATE_PSTATEMENT)
+    )
+}
+
 fn tell(error: &tokio_postgres::Error) -> StoreError {
     let Some(state) = error.code() else {
         return StoreError::Unavailable(chain(error));
@@ -81,6 +95,12 @@ fn tell(error: &tokio_postgres::Error) -> StoreError {
     let said = chain(error);
     if *state == SqlState::QUERY_CANCELED {
         return StoreError::TooSlow;
+    }
+    if mixes_sessions(error) {
+        return StoreError::Unavailable(format!(
+            "a pooler, such as pgbouncer, forgets prepared statements ({said}): set pool_mode = \
+             session there"
+        ));
     }
     // Rights may be given back, and nothing is wrong with the data.
     if *state == SqlState::INSUFFICIENT_PRIVILEGE {

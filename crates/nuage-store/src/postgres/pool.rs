@@ -1,5 +1,7 @@
 //! Connections: a bounded number, made when needed, each with its prepared statements.
 //!
+//! They are closed when nobody needed them for a while, but for one, which is made at the start.
+//!
 //! The server may have fewer than are wanted. Then whoever needs one waits for one that is there, as
 //! long as a request may, and the pool wants fewer for a while. A pool that has none at all gets one
 //! of the other's.
@@ -39,6 +41,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// After this long, one connection more is tried again.
 const GROW: Duration = Duration::from_secs(10);
+/// A connection that nobody used for so long is closed, but for so many.
+const IDLE: Duration = Duration::from_secs(10);
+const FLOOR: usize = 1;
 /// How often a lack of connections is told.
 const TELL: Duration = Duration::from_secs(600);
 /// How often it is told which of several servers said what.
@@ -226,6 +231,27 @@ impl Pool {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Opens the connection that is kept whatever happens, if the server has one.
+    pub(super) async fn begin(&self) {
+        // Without it, the first request waits for one.
+        let _ = self.get().await;
+    }
+
+    /// Gives connections back that nobody needed for a while, as long as the pool is there. Other
+    /// processes may need them.
+    pub(super) async fn give_back(pool: Weak<Self>) {
+        loop {
+            tokio::time::sleep(IDLE / 4).await;
+            let Some(pool) = pool.upgrade() else { return };
+            let mut more = pool.connections.status().size.saturating_sub(FLOOR);
+            pool.connections.retain(|_, metrics| {
+                let is_idle = more > 0 && metrics.last_used() >= IDLE;
+                more -= usize::from(is_idle);
+                !is_idle
+            });
         }
     }
 

@@ -45,7 +45,12 @@ impl Programs {
 
     /// One of them, as the user that may run it.
     pub(super) fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(self.folder.join(name));
+        self.unprivileged(&self.folder.join(name))
+    }
+
+    /// Any other program, as the same user.
+    pub(super) fn unprivileged(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command.current_dir("/");
         if let Some((user, group)) = self.user {
             command.uid(user).gid(group);
@@ -92,6 +97,15 @@ impl Programs {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
         if done.status.success() { Ok(text(&done.stdout)) } else { Err(text(&done.stderr)) }
     }
+}
+
+/// Where pgbouncer is.
+pub(super) fn pgbouncer() -> Result<PathBuf, &'static str> {
+    const MISSING: &str = "these tests need pgbouncer; on Debian: apt-get install pgbouncer";
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    let mut programs = folders.map(|folder| folder.join("pgbouncer"));
+    programs.find(|program| program.is_file()).ok_or(MISSING)
 }
 
 /// Sends a signal to processes of ours. Those that are gone already do not matter.

@@ -4,6 +4,8 @@ mod damage;
 mod failover;
 mod few_connections;
 mod full_disk;
+mod heavy_batches;
+mod held_locks;
 mod links;
 mod odd_settings;
 mod read_only;
