@@ -26,9 +26,10 @@ const SESSION: &str = "-c plan_cache_mode=force_generic_plan -c enable_sort=off 
 
 /// What must be so, whatever the URL says as well: a statement that waited for a lock sees what was
 /// committed meanwhile, writes are possible, texts in statements are read as written, and rows
-/// that a policy hides are an error rather than missing.
+/// that a policy hides are an error rather than missing. The last one shows that all arrive.
 const RULES: &str = "-c default_transaction_isolation=read\\ committed \
-     -c default_transaction_read_only=off -c standard_conforming_strings=on -c row_security=off";
+     -c default_transaction_read_only=off -c standard_conforming_strings=on -c row_security=off \
+     -c nuage.options=on";
 
 /// How long, and how often, a server is asked again that has no connection left.
 const ROOM: Duration = Duration::from_secs(5);

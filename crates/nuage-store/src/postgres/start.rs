@@ -5,11 +5,13 @@
 //! (`COLLATE "C"`). Nor do settings of the role or the database that a session can set for itself:
 //! it does. Of those that only the server has, some are told.
 
+use std::time::Duration;
+
 use nuage_model::StoreError;
 use tokio_postgres::{Client, Row};
 
 use crate::postgres::connect::Target;
-use crate::postgres::errors::Fault;
+use crate::postgres::errors::{Fault, mixes_sessions};
 use crate::postgres::migrations;
 
 /// The oldest server that is accepted, as it numbers itself: its makers repaired it within this
@@ -20,7 +22,8 @@ const ASK: &str = "SELECT current_setting('server_version_num')::int, \
      current_setting('server_version'), current_setting('server_encoding'), \
      current_setting('transaction_read_only')::bool OR pg_is_in_recovery(), \
      current_schema()::text, current_setting('synchronous_commit'), \
-     current_setting('fsync')::bool, current_setting('full_page_writes')::bool";
+     current_setting('fsync')::bool, current_setting('full_page_writes')::bool, \
+     current_setting('nuage.options', true) IS NOT NULL";
 
 /// A database that may be used.
 pub(super) struct Prepared {
@@ -39,6 +42,9 @@ pub(super) async fn prepare(target: &Target) -> Result<Prepared, Fault> {
         return Err(StoreError::Unavailable("the server says nothing of itself".to_owned()).into());
     };
     let schema = check_server(target, row)?;
+    if !row.try_get::<_, bool>(8)? {
+        check_pooler(&client, target).await?;
+    }
     let commit: &str = row.try_get(5)?;
     let (flushes, whole_pages): (bool, bool) = (row.try_get(6)?, row.try_get(7)?);
     tell_risks(target, flushes, whole_pages);
@@ -49,6 +55,44 @@ pub(super) async fn prepare(target: &Target) -> Result<Prepared, Fault> {
     migrations::migrate(&mut client, target, &schema).await?;
     check_rights(&client, target, &schema).await?;
     Ok(Prepared { target: lasting, is_lax })
+}
+
+/// Options that do not arrive show that there is a pooler. One that gives each transaction another
+/// session must know which statements were prepared.
+async fn check_pooler(client: &Client, target: &Target) -> Result<(), Fault> {
+    let servers = target.names();
+    tracing::warn!(
+        "{servers} is a pooler that keeps Nuage's settings from the database: give them to the \
+         role, as docs/scale.md says"
+    );
+    let mixes = || {
+        refuse(format!(
+            "{servers} is a pooler, such as pgbouncer, that gives each transaction another session \
+             and forgets prepared statements: set pool_mode = session there, or, with pgbouncer \
+             1.21 or later, max_prepared_statements = 200"
+        ))
+    };
+    let Some(prepared) = answer(client.prepare("SELECT 1")).await else { return Ok(()) };
+    let statement = match prepared {
+        Err(error) if mixes_sessions(&error) => return mixes(),
+        prepared => prepared?,
+    };
+    // This one takes the session that was just left.
+    let other = target.connect().await?;
+    let Some(begun) = answer(other.batch_execute("BEGIN; SELECT 1")).await else { return Ok(()) };
+    begun?;
+    let executed = answer(client.query(&statement, &[])).await;
+    drop(other);
+    match executed {
+        Some(Err(error)) if mixes_sessions(&error) => mixes(),
+        Some(executed) => executed.map(drop).map_err(Fault::from),
+        None => Ok(()),
+    }
+}
+
+/// What is answered in time: a pooler may have a single session for all.
+async fn answer<T>(asked: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(Duration::from_secs(5), asked).await.ok()
 }
 
 /// Nothing is wrong while the machine runs, and a test or a disk of its own kind may want it so.

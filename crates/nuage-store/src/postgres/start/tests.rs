@@ -7,7 +7,7 @@ use std::sync::{Mutex, OnceLock};
 
 use nuage_model::StoreError;
 use nuage_testkit::contract::contract;
-use nuage_testkit::postgres::{Cluster, Database, Durability, database};
+use nuage_testkit::postgres::{Cluster, Database, Durability, Pooler, database};
 
 use crate::Address;
 use crate::postgres::connect::Target;
@@ -310,4 +310,16 @@ async fn a_server_that_does_not_encrypt_is_told() {
     let url = format!("{}?sslmode=require", cluster().url("postgres"));
     let said = refusal(&target(&url)).await;
     assert_says(&said, &["does not encrypt", "postgresql.conf"]);
+}
+
+#[tokio::test]
+async fn a_pooler_that_forgets_statements_is_refused() {
+    let database = cluster().database();
+    let pooler = Pooler::new(cluster(), "transaction");
+    let said = refusal(&target(&pooler.url(database.name()))).await;
+    assert_says(&said, &["pgbouncer", "pool_mode = session", "max_prepared_statements"]);
+    assert!(!said.1);
+    let pooler = Pooler::new(cluster(), "session");
+    let target = target(&pooler.url(database.name()));
+    prepare(&target).await.unwrap();
 }
