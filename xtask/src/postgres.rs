@@ -34,7 +34,13 @@ fn set_up() -> Result<()> {
         bail!("{missing}");
     }
     must(Command::new("apt-get").args(["update", "--quiet"])).context(missing)?;
-    let install = ["install", "--yes", "--quiet", "--no-install-recommends", "postgresql"];
-    must(Command::new("apt-get").args(install).env("DEBIAN_FRONTEND", "noninteractive"))
-        .context(missing)
+    let install = ["install", "--yes", "--quiet", "--no-install-recommends"];
+    let packages = ["postgresql", "pgbouncer"];
+    must(
+        Command::new("apt-get")
+            .args(install)
+            .args(packages)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
+    .context(missing)
 }

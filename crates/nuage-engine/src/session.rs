@@ -312,7 +312,8 @@ impl Session {
         let is_parent =
             |guard: &&Guard| matches!(guard.path.kind(), Kind::Bucket | Kind::Collection);
         let parents: Vec<Guard> = guards.iter().filter(is_parent).cloned().collect();
-        let batch = Batch { now: self.now, guards, writes: self.writes };
+        let author = self.caller.user().cloned();
+        let batch = Batch { author, now: self.now, guards, writes: self.writes };
         match self.engine.apply(batch, self.locks).await {
             Ok(outcomes) => Ok(Resolved { outcomes, bodies }),
             Err(ApplyError::Conflict) => {

@@ -13,6 +13,8 @@ use crate::{
 /// Guards and writes that are applied together.
 #[derive(Clone, Debug)]
 pub struct Batch {
+    /// Who waits for it, if that is known. Those who wait are served in turn.
+    pub author: Option<Principal>,
     /// The present time, from which new positions are taken.
     pub now: Timestamp,
     /// All must hold at the moment of applying, before any of the writes.

@@ -26,7 +26,7 @@ impl Address {
     /// What is wrong with the URL or the files that it names, without a full stop.
     pub fn place(&self) -> Result<String, String> {
         let target = Target::of(self)?;
-        Ok(format!("{}/{}", target.servers(), target.database()))
+        Ok(format!("{}/{}", target.names(), target.database()))
     }
 
     /// The URL with whatever may be a password in it masked, also where the URL is wrong.

@@ -16,6 +16,7 @@ mod pulse;
 mod rules;
 mod schema;
 mod sqlite;
+mod waiting;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -75,15 +75,59 @@ impl Cluster {
         template::copy(programs, &folder.join("data"));
         let server = Mutex::new(None);
         let address = free_address();
-        let mut cluster = Self { programs, folder, address, durability, server, watchdog };
+        Self { programs, folder, address, durability, server, watchdog }.started()
+    }
+
+    /// A standby of this one, which follows it and only lets read until it is promoted.
+    ///
+    /// # Panics
+    ///
+    /// If this one does not run.
+    pub fn standby(&self) -> Self {
+        let programs = self.programs;
+        let folder = tempfile::Builder::new().prefix("nuage-postgres-").tempdir();
+        let folder = folder.expect("the system has a folder for temporary files").keep();
+        programs.give(&folder);
+        let watchdog = watch_over(&folder);
+        let mut copy = programs.command("pg_basebackup");
+        copy.args(["--checkpoint=fast", "--no-sync", "--write-recovery-conf", "--dbname"]);
+        copy.arg(self.url(OWNER)).arg("--pgdata").arg(folder.join("data"));
+        let done = copy.stdin(Stdio::null()).output().expect("pg_basebackup can be started");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let (server, address) = (Mutex::new(None), free_address());
+        let durability = self.durability;
+        Self { programs, folder, address, durability, server, watchdog }.started()
+    }
+
+    /// Makes a standby a primary, and waits until it is.
+    pub fn promote(&self) {
+        const PROMOTE: &str = "SELECT pg_promote(true, 60)";
+        let promoted = self.programs.psql(&self.url(OWNER), PROMOTE);
+        assert_eq!(promoted.as_deref(), Ok("t"), "the standby was not promoted");
+    }
+
+    /// Stops all its processes where they are, until this is dropped: connections stay, the system
+    /// takes new ones, and nothing is answered.
+    pub fn freeze(&self) -> Frozen<'_> {
+        // The first process makes no others from then on.
+        signal("STOP", &self.processes()[..1]);
+        signal("STOP", &self.processes());
+        Frozen(self)
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        processes_of(self.server().as_ref().expect("the server runs"))
+    }
+
+    fn started(mut self) -> Self {
         for _ in 1..STARTS {
-            if cluster.try_start().is_ok() {
-                return cluster;
+            if self.try_start().is_ok() {
+                return self;
             }
-            cluster.address = free_address();
+            self.address = free_address();
         }
-        cluster.start();
-        cluster
+        self.start();
+        self
     }
 
     /// Where it listens.
@@ -204,6 +248,82 @@ impl Drop for Cluster {
     }
 }
 
+/// A pgbouncer in front of a server. It ends with this.
+#[derive(Debug)]
+pub struct Pooler {
+    address: SocketAddr,
+    keeper: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Pooler {
+    /// Starts one that gives a session to each `session`, `transaction` or `statement`.
+    ///
+    /// # Panics
+    ///
+    /// With a sentence that says what to install, if it is not there.
+    pub fn new(cluster: &Cluster, mode: &str) -> Self {
+        // It ends when our end of its standard input is closed, which the system does when we die.
+        const SCRIPT: &str = r#""$1" -q "$2" & read -r _; kill "$!"; wait"#;
+        let pgbouncer = programs::pgbouncer().unwrap_or_else(|missing| panic!("{missing}"));
+        let folder = tempfile::Builder::new().prefix("nuage-pooler-").tempdir();
+        let folder = folder.expect("the system has a folder for temporary files");
+        cluster.programs.give(folder.path());
+        let (address, server) = (free_address(), cluster.address.port());
+        let settings = format!(
+            "[databases]\n* = host=127.0.0.1 port={server} user={OWNER}\n[pgbouncer]\n\
+             listen_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir =\nauth_type = any\n\
+             pool_mode = {mode}\nignore_startup_parameters = options\n",
+            address.port()
+        );
+        let file = folder.path().join("pgbouncer.ini");
+        std::fs::write(&file, settings).expect("a file of ours can be written");
+        let mut command = cluster.programs.unprivileged(Path::new("sh"));
+        command.args(["-c", SCRIPT, "pooler"]).arg(pgbouncer).arg(file);
+        command.process_group(0).stdin(Stdio::piped());
+        let keeper = command.spawn().expect("a shell can be started");
+        let deadline = Instant::now() + START;
+        while std::net::TcpStream::connect(address).is_err() {
+            assert!(Instant::now() < deadline, "pgbouncer did not start");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Self { address, keeper, _folder: folder }
+    }
+
+    /// The URL of a database behind it.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://{OWNER}@{}/{database}", self.address)
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        // It has ended then.
+        let _ = self.keeper.wait();
+    }
+}
+
+/// A server that does nothing. It goes on when this is dropped.
+#[derive(Debug)]
+pub struct Frozen<'c>(&'c Cluster);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        signal("CONT", &self.0.processes());
+    }
+}
+
+// The first process of a server, then those that it made.
+fn processes_of(server: &Child) -> Vec<u32> {
+    let first = server.id();
+    // One that ended has none.
+    let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children"));
+    let children = children.unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+    std::iter::once(first).chain(children).collect()
+}
+
 fn settings(durability: Durability) -> Vec<&'static str> {
     let mut settings = vec![
         "listen_addresses=127.0.0.1",
@@ -288,6 +408,26 @@ impl Database {
         self.try_execute(sql).unwrap_or_else(|said| panic!("{sql}: {said}"))
     }
 
+    /// Begins a transaction in a session of its own, runs a statement in it and leaves it open: what
+    /// it locked is locked until the holder is dropped.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses.
+    pub fn hold(&self, sql: &str) -> Holder {
+        Holder(Programs::find().session(&self.url, &format!("BEGIN; {sql};")))
+    }
+
+    /// How many sessions have waited for a lock for longer than this.
+    pub fn waiting(&self, longer: Duration) -> usize {
+        let sql = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+             AND wait_event_type = 'Lock' AND state_change < now() - interval '{} ms'",
+            longer.as_millis()
+        );
+        self.execute(&sql).parse().expect("a count is a number")
+    }
+
     /// The same, where it may fail.
     ///
     /// # Errors
@@ -309,6 +449,18 @@ impl Database {
     }
 }
 
+/// An open transaction. It is rolled back with this.
+#[derive(Debug)]
+pub struct Holder(Child);
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        // It ends with its input.
+        let _ = self.0.wait();
+    }
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
         // The server may be gone, and the database with it.
@@ -327,13 +479,14 @@ pub fn database() -> Database {
     }
 }
 
-/// Whether PostgreSQL's programs are on this machine.
+/// Whether PostgreSQL's programs and pgbouncer are on this machine.
 ///
 /// # Errors
 ///
 /// What to install.
 pub fn is_installed() -> Result<(), &'static str> {
-    Programs::look().map(|_| ())
+    Programs::look()?;
+    programs::pgbouncer().map(|_| ())
 }
 
 // The same URL with another database in it.

@@ -114,7 +114,12 @@ async fn check_file(storage: &StorageSettings, file: &Path) -> Result<Vec<Findin
 async fn renew(storage: &StorageSettings, file: &Path) -> Result<()> {
     let store = data::open_file(file, &storage.options).await?;
     let epoch = Uuid::new_v4().simple().to_string();
-    let batch = Batch { now: now(), guards: Vec::new(), writes: vec![Write::Renew { epoch }] };
+    let batch = Batch {
+        author: None,
+        now: now(),
+        guards: Vec::new(),
+        writes: vec![Write::Renew { epoch }],
+    };
     let renewed = store.apply(batch).await;
     store.close().await;
     renewed.map(drop).map_err(|error| anyhow!("{} cannot be renewed: {error}.", file.display()))

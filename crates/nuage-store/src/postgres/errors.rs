@@ -10,6 +10,8 @@ use tokio_postgres::error::SqlState;
 pub(super) enum Fault {
     /// The database could not, the connection broke, or a row is not what it must be.
     Postgres(tokio_postgres::Error),
+    /// The server was given up.
+    Silent,
     /// We would not.
     Store(StoreError),
 }
@@ -30,6 +32,9 @@ impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Store(error) => error,
+            Fault::Silent => {
+                StoreError::Unavailable("the database does not answer anybody".to_owned())
+            }
             Fault::Postgres(error) => tell(&error),
         }
     }
@@ -49,15 +54,22 @@ impl Fault {
         )
     }
 
+    /// Whether somebody else kept a lock for too long.
+    pub(super) fn is_locked(&self) -> bool {
+        let Self::Postgres(error) = self else { return false };
+        error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+    }
+
     /// Whether the connection is of no more use: it broke, or the server ended it.
     pub(super) fn spoils_connection(&self) -> bool {
-        let Self::Postgres(error) = self else { return false };
+        let Self::Postgres(error) = self else { return matches!(self, Self::Silent) };
         match error.code() {
             // Class 57 is operator intervention, 08 the connection, XX the server itself. A server
-            // that only lets read is no longer the primary: another connection may reach that.
-            Some(state) => {
-                ["57P", "08", "XX", "25006"].iter().any(|class| state.code().starts_with(class))
-            }
+            // that only lets read is no longer the primary, and 0A is what it says to a transaction
+            // that means to write: another connection may reach the primary.
+            Some(state) => ["57P", "08", "XX", "25006", "0A000", "26", "42P05"]
+                .iter()
+                .any(|class| state.code().starts_with(class)),
             None => true,
         }
     }
@@ -68,6 +80,14 @@ pub(super) fn has_none_left(error: &tokio_postgres::Error) -> bool {
     error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
 }
 
+/// Whether a prepared statement is not there, or is another: a pooler gave us another session.
+pub(super) fn mixes_sessions(error: &tokio_postgres::Error) -> bool {
+    matches!(
+        error.code(),
+        Some(&SqlState::INVALID_SQL_STATEMENT_NAME | &SqlState::DUPLICATE_PSTATEMENT)
+    )
+}
+
 fn tell(error: &tokio_postgres::Error) -> StoreError {
     let Some(state) = error.code() else {
         return StoreError::Unavailable(chain(error));
@@ -75,6 +95,12 @@ fn tell(error: &tokio_postgres::Error) -> StoreError {
     let said = chain(error);
     if *state == SqlState::QUERY_CANCELED {
         return StoreError::TooSlow;
+    }
+    if mixes_sessions(error) {
+        return StoreError::Unavailable(format!(
+            "a pooler, such as pgbouncer, forgets prepared statements ({said}): set pool_mode = \
+             session there"
+        ));
     }
     // Rights may be given back, and nothing is wrong with the data.
     if *state == SqlState::INSUFFICIENT_PRIVILEGE {

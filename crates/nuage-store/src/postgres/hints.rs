@@ -9,12 +9,13 @@
 mod news;
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::poll_fn;
 use nuage_model::{CollectionPath, Hint, Kind, Listener};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, Client};
@@ -28,6 +29,9 @@ const COLLECT: Duration = Duration::from_millis(20);
 /// How long to wait before the connection is made again; and how long at most.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Hints that wait to be heard; what comes beyond means that anything may have changed. Each has
+/// 8 kB at most.
+const HEARD_MAX: usize = 256;
 /// How long the server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -136,16 +140,21 @@ impl Hints {
 
     // `missed`: whether something may have been said since the start that was not heard.
     async fn converse(&self, target: &Target, missed: bool) -> Result<(), Fault> {
-        let mut config = target.config.clone();
-        config.application_name("nuage listener");
-        let (client, mut connection) = config.connect(target.tls.clone()).await?;
-        let (heard, mut hints) = mpsc::unbounded_channel();
+        let servers = target.servers().with(|config| {
+            config.application_name("nuage listener");
+        });
+        let (client, mut connection) =
+            servers.open().await.map_err(|refusals| target.explain(&refusals))?;
+        let turned = servers.turned();
+        let (heard, mut hints) = mpsc::channel(HEARD_MAX);
+        let overflow = Arc::new(AtomicBool::new(false));
+        let overflown = Arc::clone(&overflow);
         // The connection moves only while it is polled.
         let driver = tokio::spawn(async move {
             while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
                 match message {
                     Ok(AsyncMessage::Notification(hint)) => {
-                        if heard.send(hint.payload().to_owned()).is_err() {
+                        if !note(&heard, &overflown, hint.payload()) {
                             break;
                         }
                     }
@@ -160,14 +169,21 @@ impl Hints {
         // Whoever listens already does so from now on.
         self.hear(News { rights: missed, everything: true, ..News::default() });
         tokio::select! {
-            () = self.hear_all(&mut hints) => driver.ended().await,
+            () = self.hear_all(&mut hints, &overflow) => driver.ended().await,
             told = self.tell_all(&client) => told,
+            () = turned => {
+                let why = "it is to a server that is left alone".to_owned();
+                Err(nuage_model::StoreError::Unavailable(why).into())
+            }
         }
     }
 
     // Until the connection ends.
-    async fn hear_all(&self, hints: &mut mpsc::UnboundedReceiver<String>) {
+    async fn hear_all(&self, hints: &mut mpsc::Receiver<String>, overflow: &AtomicBool) {
         while let Some(text) = hints.recv().await {
+            if overflow.swap(false, Ordering::SeqCst) {
+                self.hear(News { rights: true, everything: true, ..News::default() });
+            }
             if let Some(news) = News::of_text(&text, &self.process) {
                 self.hear(news);
             }
@@ -201,6 +217,19 @@ impl Hints {
 
     fn news(&self) -> MutexGuard<'_, News> {
         self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps a hint until it is heard, or notes that there were more than are kept. Says whether
+/// anybody listens.
+fn note(heard: &mpsc::Sender<String>, overflow: &AtomicBool, text: &str) -> bool {
+    match heard.try_send(text.to_owned()) {
+        Ok(()) => true,
+        Err(TrySendError::Full(_)) => {
+            overflow.store(true, Ordering::SeqCst);
+            true
+        }
+        Err(TrySendError::Closed(_)) => false,
     }
 }
 
@@ -251,3 +280,6 @@ impl Drop for Guarded {
         self.0.abort();
     }
 }
+
+#[cfg(test)]
+mod tests;

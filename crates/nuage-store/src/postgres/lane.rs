@@ -1,345 +1,205 @@
 //! A lane: one task that writes to its share of the buckets, in groups.
 //!
-//! It takes what waits in its queue and applies it in one transaction, so that many writers of one
-//! collection wait for one commit. The transaction takes one round trip where this process knows
-//! what it will find, else two. Batches do not see each other's failures: a failed guard turns down
-//! its batch alone, and when anything else fails the group is rolled back and each batch is tried
-//! by itself. What other processes were in the way of is tried again. Once a commit was sent and
-//! no answer came, nobody knows whether it happened: that is told as unavailable, and nothing is
-//! tried again.
+//! It takes what waits in its queue, in turn by person, and applies it in one transaction, so that
+//! many writers of one collection wait for one commit. Batches do not see each other's failures: a
+//! failed guard turns down its batch alone, and when anything else fails the group is rolled back
+//! and each batch is tried by itself. The lane waits for nobody: what is heavy, and what somebody
+//! else has locked, is set aside.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::Object;
 use futures_util::FutureExt;
-use nuage_model::copy::Table;
-use nuage_model::{ApplyError, Batch, CollectionPath, Guard, Kind, Outcome, StoreError, Write};
+use nuage_model::{ApplyError, Batch, CollectionPath, Outcome, StoreError};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
-use crate::cells;
-use crate::postgres::errors::Fault;
-use crate::postgres::guess::{self, Seen, Sequences};
-use crate::postgres::hints::Hints;
-use crate::postgres::pool::Pool;
-use crate::postgres::write_set::{Effects, Known, Named, WriteSet};
-use crate::postgres::{read, write};
-use crate::rules::{Ledger, Old, Plan, Sequence, Transaction, is_wide};
-use crate::schema::Stage;
+use crate::postgres::aside::{Aside, Reason};
+use crate::postgres::group::{Failed, Tools, Writer};
+use crate::rules::{Plan, is_wide};
+use crate::waiting::{Waiting, is_heavy, person, weight};
 
 /// Batches in one transaction.
-const GROUP_BATCHES_MAX: usize = 256;
-/// Writes after which no further batch joins a group.
-const GROUP_WRITES_MAX: usize = 2_048;
-/// How often a transaction is begun anew because others were in the way.
-const ATTEMPTS_MAX: u32 = 10;
-/// How long a transaction may take before the connection is given up.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const GROUP_BATCHES_MAX: usize = 256;
+/// Batches that are taken from the queue before any is applied.
+const WAITING_MAX: usize = 1_024;
+/// How long a lane waits for a lock: longer than the transactions of other processes take.
+const LOCK: Duration = Duration::from_millis(500);
 /// When batches are tried one by one, the rest is given up after so many failures in a row.
 const FAILURES_MAX: usize = 3;
-
-const TRY_TO_WRITE: &str = "UPDATE meta SET value = value WHERE key = 'store'";
 
 /// What a batch comes to.
 pub(super) type Answer = Result<Vec<Outcome>, ApplyError>;
 
+/// A batch to apply.
+pub(super) struct Task {
+    pub(super) batch: Batch,
+    pub(super) reply: oneshot::Sender<Answer>,
+    /// When it was asked for.
+    pub(super) begun: Instant,
+}
+
+impl Task {
+    /// Tells what came of it. Whoever asked may have stopped waiting; it is written nevertheless.
+    pub(super) fn answer(self, answer: Answer) {
+        let _ = self.reply.send(answer);
+    }
+
+    /// The collections that it locks, in order.
+    pub(super) fn places(&self) -> Vec<CollectionPath> {
+        Plan::of([&self.batch]).collections.into_keys().collect()
+    }
+}
+
 /// What may be asked of a lane.
 pub(super) enum Job {
-    /// To apply a batch, or without one to show that it can write.
-    Apply(Option<Batch>, oneshot::Sender<Answer>),
+    /// To apply a batch.
+    Apply(Task),
     /// To finish what came before and end.
     Close(oneshot::Sender<()>),
 }
 
-type Task = (Option<Batch>, oneshot::Sender<Answer>);
-
 /// What a lane works with.
 pub(super) struct Lane {
-    pool: Arc<Pool>,
-    hints: Arc<Hints>,
-    begin: &'static str,
-    seen: Arc<Seen>,
-    sequences: Sequences,
-    known: Known,
-}
-
-/// What a group comes to: an answer for each batch, and what is to be written.
-struct Decided {
-    answers: Vec<Answer>,
-    effects: Effects,
-    learned: Vec<(Named, Stage)>,
-}
-
-/// Why a group was not applied, as far as is known.
-enum Failed {
-    /// Nothing was written.
-    Surely(Fault),
-    /// Nothing was written, and the connection was broken or could not be made: another may work.
-    Broken(Fault),
-    /// The commit was sent.
-    Perhaps(Fault),
-}
-
-impl Failed {
-    fn fault(self) -> Fault {
-        let (Self::Surely(fault) | Self::Broken(fault) | Self::Perhaps(fault)) = self;
-        fault
-    }
-}
-
-impl From<Fault> for Failed {
-    fn from(fault: Fault) -> Self {
-        if fault.spoils_connection() { Self::Broken(fault) } else { Self::Surely(fault) }
-    }
+    writer: Writer,
+    aside: Arc<Aside>,
+    waiting: Waiting<Task>,
+    closing: Option<oneshot::Sender<()>>,
 }
 
 impl Lane {
-    /// A lane that begins its transactions with these words.
-    pub(super) fn new(
-        pool: Arc<Pool>,
-        hints: Arc<Hints>,
-        seen: Arc<Seen>,
-        begin: &'static str,
-    ) -> Self {
-        let (sequences, known) = (Sequences::default(), Known::default());
-        Self { pool, hints, begin, seen, sequences, known }
+    /// A lane that sets aside there what it does not wait for.
+    pub(super) fn new(tools: &Tools, aside: Arc<Aside>) -> Self {
+        let writer = Writer::new(tools, LOCK);
+        Self { writer, aside, waiting: Waiting::default(), closing: None }
     }
 
     /// Works until it is asked to close, or nobody is left to ask.
     pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         while AssertUnwindSafe(self.work(&mut jobs)).catch_unwind().await.is_err() {
             tracing::error!("a writer failed in a way that nobody expected, and goes on");
-            self.known = Known::default();
-            self.sequences.forget();
+            self.writer.forget();
+        }
+        if let Some(reply) = self.closing {
+            // Whoever asked may have stopped waiting.
+            let _ = reply.send(());
         }
     }
 
     async fn work(&mut self, jobs: &mut mpsc::Receiver<Job>) {
-        let mut next = None;
         loop {
-            let job = match next.take() {
-                Some(job) => job,
-                None => match jobs.recv().await {
-                    Some(job) => job,
+            if self.waiting.is_empty() && self.closing.is_none() {
+                match jobs.recv().await {
+                    Some(job) => self.take(job),
                     None => return,
-                },
-            };
-            match job {
-                Job::Close(reply) => {
-                    // Whoever asked may have stopped waiting.
-                    let _ = reply.send(());
-                    return;
                 }
-                Job::Apply(batch, reply) => {
-                    let mut group = vec![(batch, reply)];
-                    next = gather(&mut group, jobs);
-                    self.settle(group).await;
+            }
+            while self.waiting.len() < WAITING_MAX
+                && let Ok(job) = jobs.try_recv()
+            {
+                self.take(job);
+            }
+            let group = self.waiting.group(GROUP_BATCHES_MAX, |_, _| true);
+            if group.is_empty() && self.closing.is_some() {
+                return;
+            }
+            let group = self.without_held(group);
+            if !group.is_empty() {
+                self.settle(group).await;
+            }
+        }
+    }
+
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Close(reply) => self.closing = Some(reply),
+            Job::Apply(task) => {
+                let weight = weight(&task.batch);
+                match is_heavy(weight) || is_wide(&task.batch) {
+                    true => self.aside.add(task, Reason::Heavy),
+                    false => self.waiting.push(person(&task.batch), weight, task),
                 }
             }
         }
     }
 
+    // What would wait for those that are set aside is set aside too.
+    fn without_held(&self, group: Vec<Task>) -> Vec<Task> {
+        if self.aside.holds_nothing() {
+            return group;
+        }
+        let (held, free): (Vec<Task>, Vec<Task>) =
+            group.into_iter().partition(|task| self.aside.holds(&task.places()));
+        held.into_iter().for_each(|task| self.aside.add(task, Reason::Locked(None)));
+        free
+    }
+
     // Applies the tasks and answers them.
     async fn settle(&mut self, tasks: Vec<Task>) {
-        match self.attempts(&tasks).await {
+        let failed = match self.writer.apply(&tasks).await {
             Ok(answers) => {
-                for ((_, reply), answer) in tasks.into_iter().zip(answers) {
-                    // Whoever asked may have stopped waiting; it is written nevertheless.
-                    let _ = reply.send(answer);
-                }
+                return tasks.into_iter().zip(answers).for_each(|(task, got)| task.answer(got));
             }
-            Err(Failed::Surely(_)) if tasks.len() > 1 => self.settle_singly(tasks).await,
-            Err(failed) => {
+            Err(failed) => failed,
+        };
+        match failed {
+            Failed::Surely(fault) if fault.is_locked() => {
+                let free = self.set_aside(tasks).await;
+                self.settle_singly(free).await;
+            }
+            Failed::Surely(_) if tasks.len() > 1 => self.settle_singly(tasks).await,
+            failed => {
                 let error = StoreError::from(failed.fault());
-                for (_, reply) in tasks {
-                    let _ = reply.send(Err(error.clone().into()));
+                tasks.into_iter().for_each(|task| task.answer(Err(error.clone().into())));
+            }
+        }
+    }
+
+    // Those of which it is seen that somebody has locked their collections; gives the others.
+    async fn set_aside(&mut self, tasks: Vec<Task>) -> Vec<Task> {
+        let places: Vec<Vec<CollectionPath>> = tasks.iter().map(Task::places).collect();
+        let mut all: Vec<&CollectionPath> = places.iter().flatten().collect();
+        all.sort_unstable();
+        all.dedup();
+        // If that cannot be found out, each is tried.
+        let locked = self.writer.locked(&all).await.unwrap_or_default();
+        let mut free = Vec::new();
+        for (task, places) in tasks.into_iter().zip(&places) {
+            let held: Vec<_> = places.iter().filter(|path| locked.contains(*path)).collect();
+            match held.is_empty() {
+                true => free.push(task),
+                false => {
+                    let held = held.into_iter().cloned().collect();
+                    self.aside.add(task, Reason::Locked(Some(held)));
                 }
             }
         }
+        free
     }
 
     async fn settle_singly(&mut self, tasks: Vec<Task>) {
         let mut failures = 0;
         for task in tasks {
+            // One before it may have been set aside.
+            let Some(task) = self.without_held(vec![task]).pop() else { continue };
             let task = [task];
-            let result = match self.attempts(&task).await {
+            let applied = self.writer.apply(&task).await;
+            let [task] = task;
+            let answer = match applied {
                 Ok(mut answers) => answers.pop().unwrap_or(Ok(Vec::new())),
+                Err(Failed::Surely(fault)) if fault.is_locked() => {
+                    self.aside.add(task, Reason::Locked(None));
+                    continue;
+                }
                 Err(failed) => Err(StoreError::from(failed.fault()).into()),
             };
-            let has_failed = matches!(result, Err(ApplyError::Store(_)));
+            let has_failed = matches!(answer, Err(ApplyError::Store(_)));
             failures = if has_failed { failures + 1 } else { 0 };
-            let [(_, reply)] = task;
-            let _ = reply.send(result);
+            task.answer(answer);
             if failures == FAILURES_MAX {
                 break; // The other senders are dropped, which reads as unavailable.
             }
         }
     }
-
-    async fn attempts(&mut self, tasks: &[Task]) -> Result<Vec<Answer>, Failed> {
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            let failed = match self.attempt(tasks).await {
-                Ok(answers) => return Ok(answers),
-                Err(failed) => failed,
-            };
-            let (fault, again) = match &failed {
-                Failed::Surely(fault) => (fault, fault.is_collision() && attempt < ATTEMPTS_MAX),
-                Failed::Broken(fault) => (fault, attempt < 2),
-                Failed::Perhaps(fault) => (fault, false),
-            };
-            if !again {
-                tracing::error!(error = ?fault, batches = tasks.len(), "could not write");
-                return Err(failed);
-            }
-            if fault.is_collision() {
-                tracing::debug!(error = ?fault, "others were in the way");
-                tokio::time::sleep(pause(attempt)).await;
-            }
-        }
-    }
-
-    // One transaction, whatever happens in it.
-    async fn attempt(&mut self, tasks: &[Task]) -> Result<Vec<Answer>, Failed> {
-        let client = self.pool.get().await.map_err(Failed::Broken)?;
-        let tried = tokio::time::timeout(PATIENCE, self.transact(&client, tasks)).await;
-        let tried = tried.unwrap_or_else(|_| {
-            let why = "the database did not answer in time".to_owned();
-            Err(Failed::Perhaps(StoreError::Unavailable(why).into()))
-        });
-        let is_usable = match &tried {
-            Ok(_) => true,
-            // After a failed commit there is nothing left to roll back, and no harm in it.
-            Err(Failed::Surely(_)) => {
-                let rolled_back = tokio::time::timeout(PATIENCE, client.batch_execute("ROLLBACK"));
-                matches!(rolled_back.await, Ok(Ok(())))
-            }
-            Err(Failed::Broken(_) | Failed::Perhaps(_)) => {
-                self.sequences.forget();
-                false
-            }
-        };
-        if !is_usable {
-            drop(client.take());
-        }
-        tried
-    }
-
-    async fn transact(&mut self, client: &Object, tasks: &[Task]) -> Result<Vec<Answer>, Failed> {
-        let batches = || tasks.iter().filter_map(|(batch, _)| batch.as_ref());
-        if tasks.iter().any(|(batch, _)| batch.is_none()) {
-            client.batch_execute(TRY_TO_WRITE).await.map_err(Fault::from)?;
-        }
-        let plan = Plan::of(batches());
-        self.known.trust(self.hints.moves());
-        let guessed = guess::guess(&plan, batches(), &self.seen, &mut self.sequences, &self.known);
-        if let Some((guess, rows)) = guessed {
-            let decided = decide(rows, tasks)?;
-            // A guard that fails may do so only by what was guessed.
-            if decided.answers.iter().all(Answer::is_ok) {
-                let fits = guess::commit(client, self.begin, &guess, &decided.effects).await;
-                if fits.map_err(at_commit)? {
-                    return Ok(self.done(tasks, decided));
-                }
-                self.sequences.doubt(&plan);
-            }
-        }
-        let guards: Vec<&Guard> = batches().flat_map(|batch| &batch.guards).collect();
-        let rows = read::begin(client, self.begin, &plan, &guards, &self.known).await?;
-        let decided = decide(rows, tasks)?;
-        write::commit(client, &decided.effects).await.map_err(at_commit)?;
-        Ok(self.done(tasks, decided))
-    }
-
-    // Takes note of what was committed.
-    fn done(&mut self, tasks: &[Task], decided: Decided) -> Vec<Answer> {
-        let Decided { answers, effects, learned } = decided;
-        self.known.learn(learned, &effects.begun);
-        let applied = tasks.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
-        let rights = applied.filter_map(|((batch, _), _)| batch.as_ref()).any(changes_rights);
-        // What was written was made from such rows.
-        let sequences = effects.of(Table::Collections).filter_map(|(_, row)| row);
-        let sequences = sequences
-            .filter_map(|row| Some((Sequence::path_of(row).ok()?, Sequence::of_row(row).ok()?)));
-        let sequences: Vec<(CollectionPath, Sequence)> = sequences.collect();
-        if effects.clear_all {
-            self.hints.tell_everything();
-        }
-        self.hints.tell(rights, sequences.iter().map(|(path, _)| path));
-        self.sequences.learn(sequences);
-        let records = effects.of(Table::Records);
-        self.seen.learn(records.filter_map(|(key, row)| {
-            Some((cells::path_of(key).ok()?, row.map(Old::of_row).transpose().ok()?))
-        }));
-        answers
-    }
-}
-
-fn decide(rows: WriteSet<'_>, tasks: &[Task]) -> Result<Decided, Fault> {
-    let mut ledger = Ledger::default();
-    let mut transaction = Transaction::new(rows, &mut ledger);
-    let mut answers = Vec::with_capacity(tasks.len());
-    for (batch, _) in tasks {
-        answers.push(match batch {
-            None => Ok(Vec::new()),
-            Some(batch) if !transaction.guards_hold(&batch.guards)? => Err(ApplyError::Conflict),
-            Some(batch) => Ok(transaction.write(batch)?),
-        });
-    }
-    let (rows, _) = transaction.finish()?;
-    let (effects, learned) = rows.into_effects();
-    Ok(Decided { answers, effects, learned })
-}
-
-fn at_commit(fault: Fault) -> Failed {
-    if fault.spoils_connection() { Failed::Perhaps(fault) } else { Failed::Surely(fault) }
-}
-
-// Adds to a group what waits and may join it; gives what came but may not.
-fn gather(group: &mut Vec<Task>, jobs: &mut mpsc::Receiver<Job>) -> Option<Job> {
-    let size = |batch: &Option<Batch>| batch.as_ref().map_or(1, |batch| batch.writes.len());
-    let is_wide = |batch: &Option<Batch>| batch.as_ref().is_some_and(is_wide);
-    let mut writes: usize = group.iter().map(|(batch, _)| size(batch)).sum();
-    if group.iter().any(|(batch, _)| is_wide(batch)) {
-        return None;
-    }
-    while group.len() < GROUP_BATCHES_MAX && writes < GROUP_WRITES_MAX {
-        match jobs.try_recv() {
-            Ok(Job::Apply(batch, reply)) if !is_wide(&batch) => {
-                writes += size(&batch);
-                group.push((batch, reply));
-            }
-            Ok(other) => return Some(other),
-            Err(_) => break,
-        }
-    }
-    None
-}
-
-// Longer with each attempt, and never the same for two who were in each other's way.
-fn pause(attempt: u32) -> Duration {
-    use std::hash::{BuildHasher, RandomState};
-    let most_us = 1_000_u64 << attempt.min(7);
-    Duration::from_micros(RandomState::new().hash_one(attempt) % most_us)
-}
-
-/// Whether other processes may have to forget something of whom is allowed what.
-fn changes_rights(batch: &Batch) -> bool {
-    batch.writes.iter().any(|write| match write {
-        Write::Put { path, .. } | Write::Delete { path, .. } | Write::Erase { path } => {
-            matches!(path.kind(), Kind::Bucket | Kind::Collection | Kind::Group | Kind::Account)
-        }
-        Write::DropBucket { .. }
-        | Write::SetMembers { .. }
-        | Write::Renew { .. }
-        | Write::Flush { .. } => true,
-        Write::Touch { .. }
-        | Write::DropCollection { .. }
-        | Write::Compact { .. }
-        | Write::Merge { .. }
-        | Write::KeepView { .. }
-        | Write::ForgetViews { .. } => false,
-    })
 }

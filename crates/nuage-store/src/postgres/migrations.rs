@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use nuage_model::{DIGEST_MODULUS, RecordId, StoreError, Timestamp, digest};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, GenericClient, Transaction};
+use tokio_postgres::{Client, GenericClient, IsolationLevel, Transaction};
 
 use crate::postgres::connect::Target;
 use crate::postgres::errors::Fault;
@@ -94,7 +94,10 @@ pub(super) async fn migrate(
 }
 
 async fn migrate_locked(client: &mut Client, target: &Target, schema: &str) -> Result<(), Fault> {
-    let transaction = client.transaction().await?;
+    // Whoever waits for the lock sees what was done meanwhile.
+    let level = IsolationLevel::ReadCommitted;
+    let transaction = client.build_transaction().isolation_level(level).read_only(false);
+    let transaction = transaction.start().await?;
     transaction.batch_execute(LOCK).await?;
     let applied = match form(&transaction, target, schema).await? {
         Form::Empty => 0,

@@ -6,12 +6,15 @@
 //! keeps it for one statement or one transaction only, so that a pooler may be in between; only
 //! hints need one that stays.
 
+mod aside;
+mod beat;
 mod cells;
 mod check;
 mod connect;
 mod copy;
 mod errors;
 mod feed;
+mod group;
 mod guess;
 mod hints;
 mod keep;
@@ -24,6 +27,7 @@ mod read;
 mod reader;
 mod rows;
 mod scan;
+mod servers;
 mod start;
 mod statements;
 #[cfg(test)]
@@ -44,32 +48,48 @@ use foldhash::fast::FixedState;
 use nuage_model::{
     ApplyError, Ask, Batch, Bodies, BucketId, CollectionPath, Finding, GroupPath, Head, Kind,
     Listener, Opening, Outcome, Page, Pending, Principal, Query, Record, RecordPath, Rows, Seq,
-    Snapshot, Store, StoreError, Tally, Timestamp, Total, Write,
+    Snapshot, Store, StoreError, Tally, Timestamp, Total,
 };
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use crate::postgres::aside::Aside;
 pub(crate) use crate::postgres::connect::Target;
+use crate::postgres::group::Tools;
 use crate::postgres::guess::Seen;
 use crate::postgres::hints::Hints;
-use crate::postgres::lane::{Answer, Job, Lane};
+use crate::postgres::lane::{Answer, Job, Lane, Task};
 use crate::postgres::pool::Pool;
+use crate::postgres::start::Prepared;
 use crate::pulse::Pulse;
+use crate::waiting::bucket_of;
 use crate::{Options, Synchronous};
 
-/// How a transaction that writes begins.
-const BEGIN_FULL: &str = "BEGIN";
-const BEGIN_NORMAL: &str = "BEGIN; SET LOCAL synchronous_commit = off";
+/// How a transaction that writes begins, whatever the session would do by itself: it sees what was
+/// committed while it waited for a lock.
+macro_rules! begin {
+    ($more:literal) => {
+        concat!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", $more)
+    };
+}
+const BEGIN_FULL: &str = begin!("");
+const BEGIN_STRICT: &str = begin!("; SET LOCAL synchronous_commit = on");
+const BEGIN_NORMAL: &str = begin!("; SET LOCAL synchronous_commit = off");
 /// How long closing waits for the writes that were asked for.
 const CLOSING: Duration = Duration::from_secs(30);
+/// How many tasks apply what lanes set aside.
+const ASIDE: usize = 3;
 
 /// A store in a PostgreSQL database.
 pub(crate) struct PostgresStore {
     pool: Arc<Pool>,
     list_ms: u64,
     lanes: Vec<mpsc::Sender<Job>>,
+    aside: Arc<Aside>,
     writers: Arc<Pool>,
+    begin: &'static str,
     hints: Arc<Hints>,
     seen: Arc<Seen>,
     pulse: Pulse,
@@ -79,38 +99,54 @@ pub(crate) struct PostgresStore {
 impl PostgresStore {
     /// Checks the server, brings the tables to this version's form, and starts the lanes.
     pub(crate) async fn connect(target: &Target, options: &Options) -> Result<Self, StoreError> {
-        start::prepare(target).await?;
+        let Prepared { target, is_lax } = start::prepare(target).await?;
+        let target = &target;
         let lanes = options.writers.max(1);
+        let pool = Arc::new(Pool::new(target, options.connections)?);
         let writers = Arc::new(Pool::new(target, lanes)?);
+        Pool::pair(&pool, &writers);
+        for pool in [&pool, &writers] {
+            pool.begin().await;
+            tokio::spawn(Pool::give_back(Arc::downgrade(pool)));
+        }
         let hints = Arc::new(Hints::new(options.trust_ms));
         let seen = Arc::new(Seen::default());
         let begin = match options.synchronous {
+            Synchronous::Full if is_lax => BEGIN_STRICT,
             Synchronous::Full => BEGIN_FULL,
             Synchronous::Normal => BEGIN_NORMAL,
         };
+        let aside = Arc::new(Aside::new(options.queued_writes));
+        let tools = Tools {
+            pool: Arc::clone(&writers),
+            hints: Arc::clone(&hints),
+            seen: Arc::clone(&seen),
+            begin,
+        };
+        for _ in 0..(options.connections / 2).clamp(1, ASIDE) {
+            let tools = Tools { pool: Arc::clone(&pool), ..tools.clone() };
+            tokio::spawn(Arc::clone(&aside).run(tools));
+        }
         let queued = (options.queued_writes / lanes).max(1);
         let lanes = (0..lanes).map(|_| {
             let (jobs, queue) = mpsc::channel(queued);
-            let lane =
-                Lane::new(Arc::clone(&writers), Arc::clone(&hints), Arc::clone(&seen), begin);
-            tokio::spawn(lane.run(queue));
+            tokio::spawn(Lane::new(&tools, Arc::clone(&aside)).run(queue));
             jobs
         });
         let lanes = lanes.collect();
         tokio::spawn(Arc::clone(&hints).run(target.clone()));
-        let pool = Arc::new(Pool::new(target, options.connections)?);
-        Pool::pair(&pool, &writers);
         let (list_ms, closed) = (options.list_ms, AtomicBool::new(false));
         let pulse = Pulse::default();
-        Ok(Self { pool, list_ms, lanes, writers, hints, seen, pulse, closed })
+        Ok(Self { pool, list_ms, lanes, aside, writers, begin, hints, seen, pulse, closed })
     }
 
-    async fn submit(&self, lane: usize, batch: Option<Batch>) -> Answer {
+    async fn submit(&self, lane: usize, batch: Batch) -> Answer {
         if self.closed.load(Ordering::Relaxed) {
             return Err(StoreError::Closed.into());
         }
         let (reply, answer) = oneshot::channel();
-        match self.lanes[lane].try_send(Job::Apply(batch, reply)) {
+        let begun = Instant::now();
+        match self.lanes[lane].try_send(Job::Apply(Task { batch, reply, begun })) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
                 let why = "too many writes wait for the database".to_owned();
@@ -130,25 +166,6 @@ impl PostgresStore {
         let hash = FixedState::default().hash_one(bucket.map_or("", BucketId::as_str));
         usize::try_from(hash % self.lanes.len() as u64).unwrap_or(0)
     }
-}
-
-/// The bucket of a write, unless it is the root's.
-fn bucket_of(write: &Write) -> Option<&BucketId> {
-    let bucket = match write {
-        Write::Put { path, .. } | Write::Delete { path, .. } | Write::Erase { path } => {
-            &path.collection.bucket
-        }
-        Write::Touch { collection }
-        | Write::DropCollection { collection }
-        | Write::Compact { collection, .. }
-        | Write::Merge { collection } => &collection.bucket,
-        Write::DropBucket { bucket }
-        | Write::KeepView { bucket, .. }
-        | Write::ForgetViews { bucket, .. } => bucket,
-        Write::SetMembers { group, .. } => &group.bucket,
-        Write::Renew { .. } | Write::Flush { .. } => return None,
-    };
-    Some(bucket).filter(|bucket| !bucket.as_str().is_empty())
 }
 
 impl Store for PostgresStore {
@@ -284,7 +301,7 @@ impl Store for PostgresStore {
 
     fn apply(&self, batch: Batch) -> Pending<'_, Result<Vec<Outcome>, ApplyError>> {
         let lane = self.lane_of(&batch);
-        Box::pin(self.submit(lane, Some(batch)))
+        Box::pin(self.submit(lane, batch))
     }
 
     fn foreign_writes(&self) -> u64 {
@@ -298,7 +315,7 @@ impl Store for PostgresStore {
     fn ping(&self) -> Pending<'_, Result<(), StoreError>> {
         Box::pin(async move {
             query::head(&self.pool, &CollectionPath::buckets()).await?;
-            self.pulse.beat(self.submit(0, None)).await
+            self.pulse.beat(beat::beat(&self.writers, self.begin)).await
         })
     }
 
@@ -342,6 +359,9 @@ impl Store for PostgresStore {
                 if tokio::time::timeout(CLOSING, ended).await.is_err() {
                     tracing::warn!("a writer did not end in time");
                 }
+            }
+            if !self.aside.close(CLOSING).await {
+                tracing::warn!("what was set aside was not written in time");
             }
             self.hints.stop();
             self.pool.close();

@@ -1,5 +1,7 @@
 //! Connections: a bounded number, made when needed, each with its prepared statements.
 //!
+//! They are closed when nobody needed them for a while, but for one, which is made at the start.
+//!
 //! The server may have fewer than are wanted. Then whoever needs one waits for one that is there, as
 //! long as a request may, and the pool wants fewer for a while. A pool that has none at all gets one
 //! of the other's.
@@ -8,20 +10,24 @@
 mod tests;
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{
-    ClientWrapper, Manager, ManagerConfig, Object, Pool as Deadpool, PoolError, RecyclingMethod,
-    Runtime,
+    ClientWrapper, Connect, Manager, ManagerConfig, Object, Pool as Deadpool, PoolError,
+    RecyclingMethod, Runtime,
 };
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use nuage_model::StoreError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, TryAcquireError};
+use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::postgres::connect::Target;
 use crate::postgres::errors::{Fault, chain, has_none_left};
+use crate::postgres::servers::Servers;
 
 /// How long a connection is waited for before the database is told to be busy.
 const WAIT: Duration = Duration::from_secs(5);
@@ -35,8 +41,13 @@ const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// After this long, one connection more is tried again.
 const GROW: Duration = Duration::from_secs(10);
+/// A connection that nobody used for so long is closed, but for so many.
+const IDLE: Duration = Duration::from_secs(10);
+const FLOOR: usize = 1;
 /// How often a lack of connections is told.
 const TELL: Duration = Duration::from_secs(600);
+/// How often it is told which of several servers said what.
+const TELL_REFUSALS: Duration = Duration::from_secs(10);
 
 /// The connections of a process for one purpose.
 pub(super) struct Pool {
@@ -47,7 +58,9 @@ pub(super) struct Pool {
     lack: Mutex<Lack>,
     /// The pool for the other purpose, once it is known.
     other: OnceLock<Weak<Pool>>,
-    tls: MakeRustlsConnect,
+    servers: Servers,
+    /// Of the servers, when connections were last forgotten.
+    turn: AtomicU64,
     /// Half of the connections, at least one: the others are left to short reads.
     slots: Semaphore,
     planned: Mutex<Instant>,
@@ -64,28 +77,73 @@ struct Lack {
 
 /// A connection on loan.
 pub(super) struct Lent {
-    object: Object,
+    object: Option<Object>,
     _turn: OwnedSemaphorePermit,
+    servers: Servers,
+    /// Of the servers, when it was lent.
+    since: u64,
 }
+
+const IS_HELD: &str = "only what takes the loan itself takes its connection";
 
 impl Lent {
     /// Takes it out of the pool, for good.
-    pub(super) fn take(self) -> ClientWrapper {
-        Object::take(self.object)
+    pub(super) fn take(mut self) -> ClientWrapper {
+        Object::take(self.object.take().expect(IS_HELD))
     }
 }
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // It may be to a server that is left alone by now.
+        if self.servers.turn() != self.since
+            && let Some(object) = self.object.take()
+        {
+            drop(Object::take(object));
+        }
+    }
+}
+
+/// How the pool makes a connection.
+struct Connecting {
+    target: Target,
+    told: Mutex<Option<Instant>>,
+}
+
+impl Connect for Connecting {
+    fn connect(&self, _: &tokio_postgres::Config) -> BoxFuture<'_, Connected> {
+        Box::pin(async {
+            let mut refusals = match self.target.servers().open().await {
+                Ok((client, connection)) => {
+                    return Ok((client, tokio::spawn(connection.map(drop))));
+                }
+                Err(refusals) => refusals,
+            };
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if refusals.len() > 1 && told.is_none_or(|told| told.elapsed() >= TELL_REFUSALS) {
+                *told = Some(Instant::now());
+                tracing::warn!("{}", self.target.explain(&refusals));
+            }
+            // Whoever has no room is the one that would let us in.
+            let full = refusals.iter().position(|(_, error)| has_none_left(error));
+            Err(refusals.swap_remove(full.unwrap_or(0)).1)
+        })
+    }
+}
+
+type Connected = Result<(tokio_postgres::Client, JoinHandle<()>), tokio_postgres::Error>;
 
 impl Deref for Lent {
     type Target = Object;
 
     fn deref(&self) -> &Object {
-        &self.object
+        self.object.as_ref().expect(IS_HELD)
     }
 }
 
 impl DerefMut for Lent {
     fn deref_mut(&mut self) -> &mut Object {
-        &mut self.object
+        self.object.as_mut().expect(IS_HELD)
     }
 }
 
@@ -94,11 +152,11 @@ impl Pool {
     pub(super) fn new(target: &Target, connections: usize) -> Result<Self, StoreError> {
         let most = connections.max(1);
         let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(target.config.clone(), target.tls.clone(), config);
+        let connect = Connecting { target: target.clone(), told: Mutex::default() };
+        let manager = Manager::from_connect(tokio_postgres::Config::new(), connect, config);
         let pool = Deadpool::builder(manager)
             .max_size(most)
             .wait_timeout(Some(WAIT))
-            .create_timeout(Some(WAIT))
             .recycle_timeout(Some(WAIT))
             .runtime(Runtime::Tokio1)
             .build();
@@ -108,7 +166,8 @@ impl Pool {
             most,
             lack: Mutex::new(Lack::default()),
             other: OnceLock::new(),
-            tls: target.tls.clone(),
+            turn: AtomicU64::new(target.servers().turn()),
+            servers: target.servers().clone(),
             slots: Semaphore::new((connections / 2).max(1)),
             planned: Mutex::new(Instant::now()),
         })
@@ -118,6 +177,10 @@ impl Pool {
     /// [`deadpool_postgres::ClientWrapper::prepare_cached`].
     pub(super) async fn get(&self) -> Result<Lent, Fault> {
         self.plan_anew();
+        let turn = self.servers.turn();
+        if self.turn.swap(turn, Ordering::Relaxed) != turn {
+            self.forget_idle();
+        }
         let deadline = tokio::time::Instant::now() + WAIT;
         let mut pause = PAUSE_MIN;
         // Of the other pool: nobody there takes what was given up for us.
@@ -142,7 +205,13 @@ impl Pool {
                     if let Some((pool, turn)) = ceded {
                         pool.withhold(turn);
                     }
-                    return Ok(Lent { object, _turn: turn });
+                    let servers = self.servers.clone();
+                    return Ok(Lent {
+                        object: Some(object),
+                        _turn: turn,
+                        since: servers.turn(),
+                        servers,
+                    });
                 }
                 Err(PoolError::Backend(error)) if has_none_left(&error) => Fault::from(error),
                 Err(PoolError::Backend(error)) => return Err(error.into()),
@@ -162,6 +231,27 @@ impl Pool {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Opens the connection that is kept whatever happens, if the server has one.
+    pub(super) async fn begin(&self) {
+        // Without it, the first request waits for one.
+        let _ = self.get().await;
+    }
+
+    /// Gives connections back that nobody needed for a while, as long as the pool is there. Other
+    /// processes may need them.
+    pub(super) async fn give_back(pool: Weak<Self>) {
+        loop {
+            tokio::time::sleep(IDLE / 4).await;
+            let Some(pool) = pool.upgrade() else { return };
+            let mut more = pool.connections.status().size.saturating_sub(FLOOR);
+            pool.connections.retain(|_, metrics| {
+                let is_idle = more > 0 && metrics.last_used() >= IDLE;
+                more -= usize::from(is_idle);
+                !is_idle
+            });
         }
     }
 
@@ -228,9 +318,9 @@ impl Pool {
         }
     }
 
-    /// How the connections are encrypted.
-    pub(super) fn tls(&self) -> MakeRustlsConnect {
-        self.tls.clone()
+    /// Where the connections lead to.
+    pub(super) fn servers(&self) -> &Servers {
+        &self.servers
     }
 
     /// Closes the connections that nobody holds: one of them was found broken, and the others

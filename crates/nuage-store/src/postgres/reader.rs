@@ -75,13 +75,15 @@ impl Pool {
                 owes_rows: AtomicBool::new(false),
                 at_moment: AtomicBool::new(false),
             };
-            let fault = match tokio::time::timeout(within, read.read(&reader)).await {
-                Ok(Ok(answer)) => return Ok((reader, answer)),
-                Ok(Err(fault)) => fault,
-                Err(_) => {
+            let reading = tokio::time::timeout(within, read.read(&reader));
+            let fault = match self.servers().heard(reading).await {
+                Some(Ok(Ok(answer))) => return Ok((reader, answer)),
+                Some(Ok(Err(fault))) => fault,
+                Some(Err(_)) => {
                     reader.stop();
                     return Err(StoreError::TooSlow.into());
                 }
+                None => Fault::Silent,
             };
             if !fault.spoils_connection() {
                 return Err(fault);
@@ -157,7 +159,7 @@ impl Reader<'_> {
     pub(super) fn stop(mut self) {
         let Some(client) = self.client.take() else { return };
         let client = client.take();
-        let (token, tls) = (client.cancel_token(), self.pool.tls());
+        let (token, tls) = (client.cancel_token(), self.pool.servers().tls());
         tokio::spawn(async move {
             // Whether it was stopped shows nowhere but in the load of the server.
             let _ = tokio::time::timeout(CANCEL, token.cancel_query(tls)).await;

@@ -42,7 +42,7 @@ fn put(path: &RecordPath, body: String) -> Batch {
         readers: Readers::new(Default::default()),
         placement: Placement::Next,
     };
-    Batch { now: NOW, guards: Vec::new(), writes: vec![write] }
+    Batch { author: None, now: NOW, guards: Vec::new(), writes: vec![write] }
 }
 
 fn accounts(n: usize) -> RecordPath {
@@ -89,7 +89,10 @@ async fn a_full_disk_loses_nothing_and_passes() {
     // It reads on, and writes what fits.
     assert_sound(&store, written).await;
     let erase = Write::Erase { path: accounts(1) };
-    store.apply(Batch { now: NOW, guards: Vec::new(), writes: vec![erase] }).await.unwrap();
+    store
+        .apply(Batch { author: None, now: NOW, guards: Vec::new(), writes: vec![erase] })
+        .await
+        .unwrap();
     store.apply(put(&accounts(0), r#"{"fits":1}"#.to_owned())).await.unwrap();
     store.apply(put(&accounts(1), small())).await.unwrap();
     // The disk is cleared.

@@ -1,7 +1,7 @@
 //! The one thread that writes.
 //!
-//! It takes what waits in the queue, applies it in one transaction with one flush of the disk,
-//! and acknowledges afterwards. Batches do not see each other's failures: a failed guard turns
+//! It takes what waits in the queue, in turn by person, applies it in one transaction with one flush
+//! of the disk, and acknowledges afterwards. What is heavy is applied by itself. Batches do not see each other's failures: a failed guard turns
 //! down its batch alone, and when anything else fails the group is rolled back and each batch
 //! is tried by itself. The thread outlives every failure; it opens the file anew if it must.
 
@@ -27,11 +27,12 @@ use crate::sqlite::identity::Identity;
 use crate::sqlite::open;
 use crate::sqlite::room::{self, Growth, Room};
 use crate::sqlite::tables::Open;
+use crate::waiting::{Waiting, person, weight};
 
 /// Batches in one transaction: enough that the flush costs little, few enough to stay short.
 const GROUP_BATCHES_MAX: usize = 512;
-/// Writes after which no further batch joins a group.
-const GROUP_WRITES_MAX: usize = 4_096;
+/// Batches that are taken from the queue before any is applied.
+const WAITING_MAX: usize = 4_096;
 /// How often an idle writer looks for writes of other processes, in milliseconds.
 const IDLE_MS: u64 = 100;
 /// When batches are tried one by one, the rest is given up after so many failures in a row.
@@ -150,25 +151,35 @@ impl Writer {
     }
 
     fn work(&mut self, jobs: &Receiver<Job>) {
-        let mut tasks = Vec::new();
+        let mut waiting = Waiting::default();
         loop {
-            let mut next = match jobs.recv_timeout(Duration::from_millis(IDLE_MS)) {
-                Ok(job) => Some(job),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.rest();
-                    continue;
-                }
-                Err(RecvTimeoutError::Disconnected) => return self.end(),
+            let mut next = match waiting.is_empty() {
+                false => jobs.try_recv().ok(),
+                true => match jobs.recv_timeout(Duration::from_millis(IDLE_MS)) {
+                    Ok(job) => Some(job),
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.rest();
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => return self.end(),
+                },
             };
-            let mut writes = 0;
             while let Some(Job::Apply(batch, reply)) = next {
-                writes += batch.as_ref().map_or(1, |batch| batch.writes.len());
-                tasks.push((batch, reply));
-                let full = tasks.len() >= GROUP_BATCHES_MAX || writes >= GROUP_WRITES_MAX;
-                next = if full { None } else { jobs.try_recv().ok() };
+                let (person, weight) =
+                    batch.as_ref().map_or((0, 1), |batch| (person(batch), weight(batch)));
+                waiting.push(person, weight, (batch, reply));
+                let is_full = waiting.len() >= WAITING_MAX;
+                next = if is_full { None } else { jobs.try_recv().ok() };
             }
-            if !tasks.is_empty() {
-                self.settle(std::mem::take(&mut tasks));
+            let is_closing = matches!(next, Some(Job::Close(_)));
+            loop {
+                let tasks = waiting.group(GROUP_BATCHES_MAX, |_, _| true);
+                if !tasks.is_empty() {
+                    self.settle(tasks);
+                }
+                if !is_closing || waiting.is_empty() {
+                    break;
+                }
             }
             match next {
                 Some(Job::Close(reply)) => {

@@ -13,7 +13,12 @@ async fn it_fails_after_so_many_calls_until_it_recovers(backend: Backend) {
     let place = Place::new(backend);
     let store = FaultStore::new(place.open().await);
     let path = RecordPath::account("a");
-    let batch = Batch { now: Timestamp(1), guards: Vec::new(), writes: vec![crate::put(&path)] };
+    let batch = Batch {
+        author: None,
+        now: Timestamp(1),
+        guards: Vec::new(),
+        writes: vec![crate::put(&path)],
+    };
     store.fail_after(2);
     store.apply(batch.clone()).await.unwrap();
     let head = store.head(&CollectionPath::accounts()).await.unwrap();

@@ -56,12 +56,18 @@ pub(crate) async fn fill(store: &dyn Store, seed: u64) {
         let collections = CollectionPath::collections(bucket.into());
         let mut writes = vec![crate::put(&RecordPath::bucket(bucket.into()))];
         writes.extend(["x", "y"].map(|name| crate::put(&collections.record(name))));
-        store.apply(Batch { now: Timestamp(now), guards: Vec::new(), writes }).await.unwrap();
+        store
+            .apply(Batch { author: None, now: Timestamp(now), guards: Vec::new(), writes })
+            .await
+            .unwrap();
     }
     for _ in 0..BATCHES {
         now += random.below(3_000) as i64;
         let writes = (0..=random.below(4)).map(|_| write(&mut random, now)).collect();
-        store.apply(Batch { now: Timestamp(now), guards: Vec::new(), writes }).await.unwrap();
+        store
+            .apply(Batch { author: None, now: Timestamp(now), guards: Vec::new(), writes })
+            .await
+            .unwrap();
     }
     let group = GroupPath { bucket: "one".into(), group: "g".into() };
     let members = vec![Principal::from(PEOPLE[0])];
@@ -79,7 +85,10 @@ pub(crate) async fn fill(store: &dyn Store, seed: u64) {
         view("one", members.clone()),
         Write::SetMembers { group, members },
     ];
-    store.apply(Batch { now: Timestamp(now), guards: Vec::new(), writes }).await.unwrap();
+    store
+        .apply(Batch { author: None, now: Timestamp(now), guards: Vec::new(), writes })
+        .await
+        .unwrap();
 }
 
 fn write(random: &mut Random, now: i64) -> Write {

@@ -82,7 +82,10 @@ impl History {
         let lie = self.random.chance(10);
         let live_at = if lie { Some(Seq(live_at.map_or(1, |seq| seq.0 + 1))) } else { live_at };
         let guards = vec![Guard { path, live_at }];
-        let applied = self.store.apply(Batch { now: Timestamp(self.now), guards, writes }).await;
+        let applied = self
+            .store
+            .apply(Batch { author: None, now: Timestamp(self.now), guards, writes })
+            .await;
         match applied {
             Err(ApplyError::Conflict) if lie => self.models = models,
             Ok(outcomes) if !lie => assert_eq!(outcomes, expected),

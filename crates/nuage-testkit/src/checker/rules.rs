@@ -54,7 +54,11 @@ pub(super) fn judge_batches(events: &[Event], ledger: &Ledger, faults: &mut Faul
             let inside = ledger.count(*collection, *last) - ledger.count(*collection, *first - 1);
             if inside != times.len() {
                 faults.push(Rule::HalfBatch, || {
-                    format!("others wrote between {first} and {last} of collection {collection}")
+                    let answered = if batch[0].is_answered { "answered" } else { "unanswered" };
+                    format!(
+                        "others wrote between {first} and {last} of collection {collection}, amid \
+                         an {answered} batch"
+                    )
                 });
             }
             let next = heads[*collection].partition_point(|head| head < first);

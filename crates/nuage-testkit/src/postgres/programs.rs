@@ -1,9 +1,10 @@
 //! Where PostgreSQL's programs are, and as whom they run: its server refuses to run as root.
 
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 /// Where Debian and its relatives put the programs, one folder for each version.
@@ -44,7 +45,12 @@ impl Programs {
 
     /// One of them, as the user that may run it.
     pub(super) fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(self.folder.join(name));
+        self.unprivileged(&self.folder.join(name))
+    }
+
+    /// Any other program, as the same user.
+    pub(super) fn unprivileged(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command.current_dir("/");
         if let Some((user, group)) = self.user {
             command.uid(user).gid(group);
@@ -68,6 +74,21 @@ impl Programs {
         format!("{version}-{}", user.unwrap_or_default())
     }
 
+    /// A session that has run these statements and stays until its input is closed.
+    pub(super) fn session(&self, url: &str, sql: &str) -> Child {
+        const DONE: &str = "the statements are done";
+        let mut command = Command::new(self.folder.join("psql"));
+        command.args(["-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-d", url]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut session = command.spawn().expect("psql can be started");
+        let input = session.stdin.as_mut().expect("it was piped");
+        writeln!(input, "{sql}\n\\echo {DONE}").expect("psql reads its input");
+        let output = BufReader::new(session.stdout.take().expect("it was piped"));
+        let is_done = output.lines().map_while(Result::ok).any(|line| line == DONE);
+        assert!(is_done, "{sql}: the server refuses");
+        session
+    }
+
     /// What statements print, or what the server says to them.
     pub(super) fn psql(&self, url: &str, sql: &str) -> Result<String, String> {
         let mut command = self.psql_command(url);
@@ -85,6 +106,15 @@ impl Programs {
         command.args(["-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-d", url]);
         command
     }
+}
+
+/// Where pgbouncer is.
+pub(super) fn pgbouncer() -> Result<PathBuf, &'static str> {
+    const MISSING: &str = "these tests need pgbouncer; on Debian: apt-get install pgbouncer";
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    let mut programs = folders.map(|folder| folder.join("pgbouncer"));
+    programs.find(|program| program.is_file()).ok_or(MISSING)
 }
 
 /// Sends a signal to processes of ours. Those that are gone already do not matter.

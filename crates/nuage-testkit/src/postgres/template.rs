@@ -11,6 +11,7 @@ use crate::postgres::programs::Programs;
 const ACCESS: &str = "\
 local all postgres trust
 host all postgres 127.0.0.1/32 trust
+host replication postgres 127.0.0.1/32 trust
 local all all scram-sha-256
 host all all 127.0.0.1/32 scram-sha-256
 ";
@@ -18,6 +19,11 @@ host all all 127.0.0.1/32 scram-sha-256
 /// Copies it to a folder that does not exist yet. Processes that do this at the same time make it
 /// once.
 pub(super) fn copy(programs: &Programs, to: &Path) {
+    fetch(programs, to);
+    std::fs::write(to.join("pg_hba.conf"), ACCESS).expect("a file of ours can be written");
+}
+
+fn fetch(programs: &Programs, to: &Path) {
     let shelf = shelf();
     std::fs::create_dir_all(&shelf).expect("the folder of built files can be written");
     let lock = File::create(shelf.join("lock")).expect("the folder of built files can be written");
@@ -41,7 +47,6 @@ fn make(programs: &Programs, folder: &Path) {
     command.args(["--no-sync", "--no-instructions", "--wal-segsize=4", "-D"]).arg(folder);
     let done = command.stdin(Stdio::null()).output().expect("initdb can be started");
     assert!(done.status.success(), "initdb: {}", String::from_utf8_lossy(&done.stderr));
-    std::fs::write(folder.join("pg_hba.conf"), ACCESS).expect("a file of ours can be written");
 }
 
 fn duplicate(from: &Path, to: &Path) {

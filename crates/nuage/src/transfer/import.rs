@@ -296,7 +296,7 @@ impl Writer<'_> {
         if writes.is_empty() {
             return Ok(());
         }
-        let batch = Batch { now: now(), guards: Vec::new(), writes };
+        let batch = Batch { author: None, now: now(), guards: Vec::new(), writes };
         match self.store.apply(batch).await {
             Ok(_) => Ok(()),
             Err(ApplyError::Store(error)) => Err(error.into()),

@@ -30,7 +30,7 @@ fn put(path: RecordPath, body: &str, permissions: &str, placement: Placement) ->
 }
 
 async fn apply(store: &dyn Store, writes: Vec<Write>) {
-    let batch = Batch { now: Timestamp(1_000_000), guards: Vec::new(), writes };
+    let batch = Batch { author: None, now: Timestamp(1_000_000), guards: Vec::new(), writes };
     store.apply(batch).await.unwrap();
 }
 

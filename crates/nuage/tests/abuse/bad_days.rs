@@ -1,9 +1,13 @@
 //! Full disks, files that vanish, damage and databases with few connections.
 
 mod damage;
+mod failover;
 mod few_connections;
 mod full_disk;
+mod heavy_batches;
+mod held_locks;
 mod links;
+mod odd_settings;
 mod read_only;
 mod replaced;
 

@@ -2,15 +2,17 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::sync::OnceLock;
+use std::net::TcpListener;
+use std::sync::{Mutex, OnceLock};
 
 use nuage_model::StoreError;
-use nuage_testkit::postgres::{Cluster, Database, Durability, database};
+use nuage_testkit::contract::contract;
+use nuage_testkit::postgres::{Cluster, Database, Durability, Pooler, database};
 
 use crate::Address;
 use crate::postgres::connect::Target;
 use crate::postgres::keep::keep;
-use crate::postgres::start::prepare;
+use crate::postgres::start::{Prepared, prepare};
 
 fn target(url: &str) -> Target {
     Target::of(&Address { url: url.to_owned(), password: None }).unwrap()
@@ -19,7 +21,7 @@ fn target(url: &str) -> Target {
 /// Why it is not used, and whether that may change by itself.
 async fn refusal(target: &Target) -> (String, bool) {
     match prepare(target).await.map_err(StoreError::from) {
-        Ok(()) => panic!("it is used"),
+        Ok(_) => panic!("it is used"),
         Err(StoreError::Unsupported(why)) => (why, false),
         Err(StoreError::Unavailable(why)) => (why, true),
         Err(error) => panic!("{error}"),
@@ -168,11 +170,109 @@ async fn rights_that_are_missing_are_named() {
 
 #[tokio::test]
 async fn a_standby_is_refused() {
-    let database = cluster().database();
-    let name = database.name();
-    database.execute(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on"));
-    let said = refusal(&target(database.url())).await;
+    let primary = Cluster::new(Durability::Fast);
+    let standby = primary.standby();
+    let said = refusal(&target(&standby.url("postgres"))).await;
     assert_says(&said, &["only lets read", "primary server"]);
+
+    // Of several, it is told what each of them did.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = listener.local_addr().unwrap();
+    let (standby, nobody) = (standby.address(), nuage_testkit::server::free_address());
+    let url = format!("postgres://postgres@{silent},{standby},{nobody}/postgres?connect_timeout=2");
+    let said = refusal(&target(&url)).await;
+    assert_says(
+        &said,
+        &[
+            &format!("{silent} takes connections and does not answer"),
+            &format!("{standby} only lets read"),
+            &format!("{nobody} cannot be reached"),
+        ],
+    );
+    assert!(said.1);
+    drop(listener);
+}
+
+/// What somebody may have set for a role, for good reasons of their own.
+const HOSTILE: [&str; 16] = [
+    "default_transaction_isolation = 'serializable'",
+    "default_transaction_read_only = on",
+    "default_transaction_deferrable = on",
+    "statement_timeout = 1",
+    "lock_timeout = 1",
+    "idle_in_transaction_session_timeout = 1",
+    "idle_session_timeout = 1",
+    "client_encoding = 'LATIN1'",
+    "datestyle = 'SQL, DMY'",
+    "bytea_output = 'escape'",
+    "standard_conforming_strings = off",
+    "row_security = off",
+    "session_replication_role = 'replica'",
+    "plan_cache_mode = 'force_custom_plan'",
+    "jit_above_cost = 0",
+    "synchronous_commit = off",
+];
+
+#[tokio::test]
+async fn settings_of_a_role_change_nothing() {
+    let database = cluster().database();
+    database.execute("CREATE ROLE odd LOGIN PASSWORD 'secret'");
+    for setting in HOSTILE {
+        database.execute(&format!("ALTER ROLE odd SET {setting}"));
+    }
+    let databases = Mutex::new(Vec::new());
+    contract(async || {
+        let database = cluster().database();
+        database.execute("GRANT ALL ON SCHEMA public TO odd");
+        let odd = as_user(&database, "odd", "secret");
+        databases.lock().unwrap().push(database);
+        crate::connect(&odd, crate::Options::default()).await.unwrap()
+    })
+    .await;
+    drop(databases);
+    database.execute("GRANT ALL ON SCHEMA public TO odd");
+    let odd = as_user(&database, "odd", "secret");
+    let Prepared { target, is_lax } = prepare(&Target::of(&odd).unwrap()).await.unwrap();
+    assert!(is_lax);
+    let client = target.connect().await.unwrap();
+    let asked = ["synchronous_commit", "search_path", "transaction_isolation", "row_security"];
+    let mut found = Vec::new();
+    for name in asked {
+        let row = client.query_one(&format!("SHOW {name}"), &[]).await.unwrap();
+        found.push(row.get::<_, String>(0));
+    }
+    assert_eq!(found, ["on", "\"public\"", "read committed", "off"]);
+    database.execute("DROP OWNED BY odd; DROP ROLE odd");
+}
+
+#[tokio::test]
+async fn a_path_that_changes_later_leads_nobody_astray() {
+    let database = cluster().database();
+    database.execute(
+        "CREATE ROLE mover LOGIN PASSWORD 'secret'; CREATE SCHEMA \"An \"\"odd\"\" name\" \
+         AUTHORIZATION mover; ALTER ROLE mover SET search_path = nowhere, 'An \"odd\" name'",
+    );
+    let mover = Target::of(&as_user(&database, "mover", "secret")).unwrap();
+    let Prepared { target, .. } = prepare(&mover).await.unwrap();
+    database.execute("ALTER ROLE mover SET search_path = nowhere");
+    let client = target.connect().await.unwrap();
+    client.query("SELECT * FROM records", &[]).await.unwrap();
+    database.execute("DROP OWNED BY mover; DROP ROLE mover");
+}
+
+#[tokio::test]
+async fn policies_that_hide_rows_are_refused() {
+    let database = cluster().database();
+    prepare(&target(database.url())).await.unwrap();
+    database.execute(
+        "CREATE ROLE watched LOGIN PASSWORD 'secret'; GRANT ALL ON ALL TABLES IN SCHEMA public TO \
+         watched; ALTER TABLE gone ENABLE ROW LEVEL SECURITY",
+    );
+    let watched = Target::of(&as_user(&database, "watched", "secret")).unwrap();
+    let said = refusal(&watched).await;
+    assert_says(&said, &["policies", "public.gone", "DISABLE ROW LEVEL SECURITY"]);
+    assert!(!said.1);
+    database.execute("DROP OWNED BY watched; DROP ROLE watched");
 }
 
 #[tokio::test]
@@ -210,4 +310,16 @@ async fn a_server_that_does_not_encrypt_is_told() {
     let url = format!("{}?sslmode=require", cluster().url("postgres"));
     let said = refusal(&target(&url)).await;
     assert_says(&said, &["does not encrypt", "postgresql.conf"]);
+}
+
+#[tokio::test]
+async fn a_pooler_that_forgets_statements_is_refused() {
+    let database = cluster().database();
+    let pooler = Pooler::new(cluster(), "transaction");
+    let said = refusal(&target(&pooler.url(database.name()))).await;
+    assert_says(&said, &["pgbouncer", "pool_mode = session", "max_prepared_statements"]);
+    assert!(!said.1);
+    let pooler = Pooler::new(cluster(), "session");
+    let target = target(&pooler.url(database.name()));
+    prepare(&target).await.unwrap();
 }

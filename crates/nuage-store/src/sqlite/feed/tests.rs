@@ -34,7 +34,7 @@ fn put(path: &RecordPath) -> Batch {
         readers: Readers::new(Default::default()),
         placement: Placement::Next,
     };
-    Batch { now: Timestamp(1_000), guards: Vec::new(), writes: vec![write] }
+    Batch { author: None, now: Timestamp(1_000), guards: Vec::new(), writes: vec![write] }
 }
 
 fn ask() -> Ask {
