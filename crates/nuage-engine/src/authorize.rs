@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use nuage_model::{
-    Bodies, CollectionPath, Kind, Page, Permissions, Principal, Query, Record, RecordPath, Scope,
-    StoreError,
+    Bodies, CollectionPath, Guard, Kind, Page, Permissions, Principal, Query, Record, RecordPath,
+    Scope, StoreError,
 };
 
 use crate::access::{Intent, ListIntent, Right, granted_verbs, inherited, own};
@@ -111,6 +111,32 @@ pub(crate) struct Judged<'a> {
 impl Session {
     /// Judges what the caller intends with one record, and reads it.
     pub async fn open(&mut self, path: RecordPath, intent: Intent) -> Result<Opened, EngineError> {
+        match self.open_as_known(path.clone(), intent).await {
+            Err(EngineError::Forbidden) if self.has_moved(path.collection.owner()).await? => {
+                self.open_as_known(path, intent).await
+            }
+            opened => opened,
+        }
+    }
+
+    // Whether the records above a place are not as they are remembered. Nobody is refused by what is
+    // only remembered: somebody may have been given a right in another process, and how long a
+    // refusal takes must not tell what is remembered, and so exists.
+    async fn has_moved(&mut self, owner: Option<RecordPath>) -> Result<bool, StoreError> {
+        let Chain::Whole(above) = self.climb(owner).await? else { return Ok(false) };
+        let seen = |(path, parent): (RecordPath, Arc<Parent>)| Guard {
+            live_at: Some(parent.record.seq),
+            path,
+        };
+        let above: Vec<Guard> = above.into_iter().map(seen).collect();
+        self.engine.forget_changed(&above).await
+    }
+
+    async fn open_as_known(
+        &mut self,
+        path: RecordPath,
+        intent: Intent,
+    ) -> Result<Opened, EngineError> {
         let kind = path.kind();
         let above = self.chain(path.collection.owner(), kind, intent_right(intent)).await?;
         // How long it takes tells how large a record is: only to those who may read it.
@@ -173,6 +199,19 @@ impl Session {
     /// Judges what the caller intends with a list. Without the right to the whole of it, the
     /// caller is shown what is shared by permissions on the records themselves.
     pub async fn open_list(
+        &mut self,
+        collection: CollectionPath,
+        intent: ListIntent,
+    ) -> Result<OpenedList, EngineError> {
+        match self.open_list_as_known(collection.clone(), intent).await {
+            Err(EngineError::Forbidden) if self.has_moved(collection.owner()).await? => {
+                self.open_list_as_known(collection, intent).await
+            }
+            opened => opened,
+        }
+    }
+
+    async fn open_list_as_known(
         &mut self,
         collection: CollectionPath,
         intent: ListIntent,

@@ -253,17 +253,22 @@ impl Engine {
     }
 
     /// Forgets those buckets and collections that are not as a refused change took them to be:
-    /// another process changed them, and its hint may still be on its way.
-    pub(crate) async fn forget_changed(&self, parents: &[Guard]) -> Result<(), StoreError> {
+    /// another process changed them, and its hint may still be on its way. Says whether there are any.
+    pub(crate) async fn forget_changed(&self, parents: &[Guard]) -> Result<bool, StoreError> {
+        if parents.is_empty() {
+            return Ok(false);
+        }
         let paths: Vec<RecordPath> = parents.iter().map(|guard| guard.path.clone()).collect();
-        let found = self.store.get(&paths, Bodies::All).await?;
+        let found = self.store.get(&paths, Bodies::Small).await?;
+        let mut any = false;
         for (Guard { path, live_at }, record) in parents.iter().zip(found) {
             let seen = record.filter(Record::is_live).map(|record| record.seq);
             if seen != *live_at {
                 self.forget_parent(path);
+                any = true;
             }
         }
-        Ok(())
+        Ok(any)
     }
 
     fn forget(&self, changed: &[Changed]) {

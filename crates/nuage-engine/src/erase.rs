@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use nuage_model::{Kind, Principal, Query, RecordPath, Scope, StoreError};
+use nuage_model::{
+    Direction, Field, Kind, Principal, Query, RecordPath, Scope, Sort, StoreError, View,
+};
 use serde_json::Value;
 
 use crate::engine::read_permissions;
@@ -27,14 +29,15 @@ impl Engine {
             }
             let mut query = Query::all(collection.clone(), STEP);
             query.scope = Scope::Readers(whom.to_vec());
+            query.sort = vec![Sort { field: Field::Id, direction: Direction::Ascending }];
+            // What cannot be changed is passed, so that it ends.
             loop {
                 let page = self.store().list(&query).await?;
                 for record in &page.records {
                     self.erase_from(&collection.record(record.id.clone()), principal).await?;
                 }
-                if !page.more {
-                    break;
-                }
+                let Some(last) = page.records.last().filter(|_| page.more) else { break };
+                query.after = Some(query.position(&View::new(last)));
             }
         }
         for group in self.store().groups_of(&whom).await? {

@@ -193,7 +193,7 @@ impl Session {
 
     /// Empties everything.
     pub fn flush(&mut self) {
-        let epoch = self.engine.new_id();
+        let epoch = self.engine.new_id().replace('-', "");
         self.stage(Write::Flush { epoch });
     }
 

@@ -123,12 +123,12 @@ pub enum Write {
     /// Begins a new epoch: what devices were told before counts no more, and they begin afresh.
     /// For data that went back in time, as after restoring a copy.
     Renew {
-        /// Its name, which no other one has.
+        /// Its name, which no other one has: 32 hexadecimal digits.
         epoch: String,
     },
     /// Removes everything, directories and sequences included, and begins a new epoch.
     Flush {
-        /// Its name, which no other one has.
+        /// Its name, which no other one has: 32 hexadecimal digits.
         epoch: String,
     },
 }

@@ -69,6 +69,7 @@ const CASES: &[(&str, Case)] = cases![
     asking::collections_are_found_by_their_readers,
     asking::collections_are_listed_in_order_and_tallied,
     asking::large_bodies_can_be_left_out,
+    asking::who_has_many_signatures_sees_what_names_them,
     asking::names_with_a_character_0_are_of_nothing,
     compaction::the_horizon_takes_what_lies_behind_it,
     compaction::a_horizon_never_goes_back,

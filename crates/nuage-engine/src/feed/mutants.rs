@@ -63,3 +63,26 @@ pub(crate) const fn is(_: Mutant) -> bool {
 pub async fn with<F: Future>(mutant: Mutant, future: F) -> F::Output {
     PRESENT.scope(mutant, future).await
 }
+
+/// The rule that is left out at present, to be left out on another thread as well.
+#[derive(Clone, Copy)]
+pub(crate) struct Carried(#[cfg(feature = "mutants")] Option<Mutant>);
+
+impl Carried {
+    /// What is left out here.
+    pub(crate) fn along() -> Self {
+        Self(
+            #[cfg(feature = "mutants")]
+            PRESENT.try_with(|present| *present).ok(),
+        )
+    }
+
+    /// Runs a future with it left out.
+    pub(crate) async fn into<F: Future>(self, future: F) -> F::Output {
+        #[cfg(feature = "mutants")]
+        if let Some(mutant) = self.0 {
+            return with(mutant, future).await;
+        }
+        future.await
+    }
+}

@@ -15,11 +15,14 @@ use crate::access::Right;
 use crate::authorize::{may_create_directly, reaches};
 use crate::engine::Parent;
 use crate::feed::ViewName;
-use crate::feed::mutants::{self, Mutant};
+use crate::feed::mutants::{self, Carried, Mutant};
 use crate::feed::run::Walker;
 use crate::feed::token::{Base, Cursor, Owner, Phase, Run, Token};
 use crate::feed::view::View;
 use crate::{Caller, Engine, EngineError, Entry, FeedPage, FeedQuery, Follow, Interest, Requester};
+
+/// How often a page is begun because something had to be looked up first.
+const ROUNDS_MAX: usize = 8;
 
 impl Engine {
     /// One page of a feed, after this token or from the beginning.
@@ -40,8 +43,9 @@ impl Engine {
         let person = Caller::new(query.user.clone(), std::iter::empty()).author();
         let (engine, query) = (Arc::clone(self), query.clone());
         let token = token.map(str::to_owned);
-        let runtime = Handle::current();
-        let read = move || runtime.block_on(engine.page_of_feed(&query, token.as_deref()));
+        let (runtime, mutant) = (Handle::current(), Carried::along());
+        let read =
+            move || runtime.block_on(mutant.into(engine.page_of_feed(&query, token.as_deref())));
         self.feeds().turns.run(&Requester::Person(person), read).await?
     }
 
@@ -64,7 +68,7 @@ impl Engine {
         };
         // Only views that a token speaks of and that are not the present ones are looked up.
         let mut lost = false;
-        loop {
+        for _ in 0..ROUNDS_MAX {
             let (mut opening, snapshot) = self.store().snapshot(&ask).await?;
             let too_many = opening.groups.len() > groups_max;
             if too_many {
@@ -89,6 +93,8 @@ impl Engine {
             let told = self.tell(query, present, from, snapshot).await?;
             return self.finish(query, told, &owner).await;
         }
+        let why = "what was looked up for a feed was forgotten again each time".to_owned();
+        Err(StoreError::Unavailable(why).into())
     }
 
     /// A feed that goes on after this token or from the beginning.

@@ -11,6 +11,12 @@ use crate::rules::Sequence;
 /// Rows of a walk that cost as much as one look into the index of signatures.
 const ROWS_PER_PROBE: i64 = 1;
 
+/// Somebody whose scope has more signatures may see much of the collection, and a page is probably
+/// among the first rows.
+pub(crate) const SIGNATURES_FEW: usize = 1_000;
+/// So many rows are tried then, before all signatures are looked at.
+pub(crate) const ROWS_TRIED: usize = 4_096;
+
 /// How to go through a collection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Way {
@@ -76,6 +82,12 @@ impl<'a> Asked<'a> {
             Some(_) if self.rows_between() > ROWS_PER_PROBE * self.probes() => Way::Signatures,
             _ => Way::Positions,
         }
+    }
+
+    /// Whether the first rows of a walk may be tried, each by itself.
+    pub(crate) fn can_be_tried(&self) -> bool {
+        let is_by_time = self.shape.by_time.is_some() && self.sequence.chosen == 0;
+        is_by_time && self.is_exact()
     }
 
     /// How many signatures there are to follow.

@@ -200,7 +200,7 @@ impl Writer {
     async fn transact(&mut self, client: &Object, tasks: &[Task]) -> Result<Vec<Answer>, Failed> {
         let batches = || tasks.iter().map(|task| &task.batch);
         let plan = Plan::of(batches());
-        self.known.trust(self.hints.moves());
+        self.known.trust([self.hints.moves(), self.seen.flushes()]);
         let guessed = guess::guess(&plan, batches(), &self.seen, &mut self.sequences, &self.known);
         if let Some((guess, rows)) = guessed {
             let decided = decide(rows, tasks)?;
@@ -227,6 +227,7 @@ impl Writer {
         let applied = tasks.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
         let rights = applied.map(|(task, _)| &task.batch).any(changes_rights);
         if effects.clear_all {
+            self.seen.forget();
             self.hints.tell_everything();
         }
         // What was written was made from such rows.

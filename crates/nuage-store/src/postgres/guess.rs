@@ -4,6 +4,7 @@
 //! the rows of `collections` are locked, and writes nothing if anything differs: then the group
 //! is read and applied as usual. A wrong guess costs a round trip and can do no harm.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use deadpool_postgres::Object;
@@ -30,7 +31,10 @@ const DOUBT: u32 = 32;
 
 /// Rows of `records` as this process last saw them, without their texts.
 #[derive(Default)]
-pub(super) struct Seen(Mutex<HashMap<RecordPath, Option<Old>>>);
+pub(super) struct Seen {
+    rows: Mutex<HashMap<RecordPath, Option<Old>>>,
+    flushes: AtomicU64,
+}
 
 impl Seen {
     /// Remembers what was read or written.
@@ -42,8 +46,19 @@ impl Seen {
         known.extend(rows);
     }
 
+    /// Forgets all, because everything was removed.
+    pub(super) fn forget(&self) {
+        self.lock().clear();
+        self.flushes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often everything was removed here.
+    pub(super) fn flushes(&self) -> u64 {
+        self.flushes.load(Ordering::Acquire)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<RecordPath, Option<Old>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -13,7 +13,7 @@ use nuage_model::{
     Seq, States,
 };
 
-use crate::list::{Asked, Best, InOrder, Shape, Signatures, Way};
+use crate::list::{Asked, Best, InOrder, ROWS_TRIED, SIGNATURES_FEW, Shape, Signatures, Way};
 use crate::postgres::errors::Fault;
 use crate::postgres::guess::Seen;
 use crate::postgres::pool::Pool;
@@ -71,7 +71,8 @@ const SIGNATURES: &str = "
         WHERE bucket = $1 AND collection = $2 AND principal >= own.principal
             AND principal <= own.principal ORDER BY principal OFFSET 0) AS p
     LEFT JOIN LATERAL (SELECT live FROM signatures
-        WHERE bucket = $1 AND collection = $2 AND signature = p.signature LIMIT 1) AS s ON true";
+        WHERE bucket = $1 AND collection = $2 AND signature = p.signature LIMIT 1) AS s ON true
+    LIMIT $4";
 
 /// Every statement that looks something up, for the test of their plans.
 #[cfg(test)]
@@ -283,12 +284,20 @@ impl Read for List<'_> {
 
     async fn read(&self, reader: &Reader<'_>) -> Result<Self::Answer, Fault> {
         let query = self.0;
-        let known = reader.begin(known(reader, query)).await?;
-        let (Some(sequence), signatures) = known else {
+        let known = reader.begin(known(reader, query, SIGNATURES_FEW)).await?;
+        let (Some(sequence), mut signatures) = known else {
             return Ok(Page { head: None, records: Vec::new(), more: false });
         };
-        let asked = Asked::new(query, &sequence, signatures);
         let empty = Page { head: sequence.head(), records: Vec::new(), more: false };
+        if let Scope::Readers(who) | Scope::Holders(_, who) = &query.scope
+            && signatures.as_ref().is_some_and(|few| few.len() > SIGNATURES_FEW)
+        {
+            if let Some((records, more)) = try_rows(reader, query, &sequence, who).await? {
+                return Ok(Page { records, more, ..empty });
+            }
+            signatures = Some(signatures_of(reader, &query.collection, who, usize::MAX).await?);
+        }
+        let asked = Asked::new(query, &sequence, signatures);
         if asked.is_vain() {
             return Ok(empty);
         }
@@ -339,7 +348,7 @@ impl Read for Count<'_> {
             let counted = sequence.as_ref().and_then(|s| Asked::new(query, s, None).counted());
             return Ok((sequence.and_then(|s| s.head()), counted.unwrap_or(0)));
         }
-        let known = reader.begin(known(reader, query)).await?;
+        let known = reader.begin(known(reader, query, usize::MAX)).await?;
         let (Some(sequence), signatures) = known else { return Ok((None, 0)) };
         let head = sequence.head();
         let asked = Asked::new(query, &sequence, signatures);
@@ -370,16 +379,36 @@ enum Columns {
     Slim,
 }
 
-// The collection, if it is there, and the signatures of the scope: what decides on the way.
+// A page for somebody who has many signatures, if it is among the first rows.
+async fn try_rows(
+    reader: &Reader<'_>,
+    query: &Query,
+    sequence: &Sequence,
+    who: &[Principal],
+) -> Result<Option<(Vec<Record>, bool)>, Fault> {
+    let asked = Asked::new(query, sequence, None);
+    if asked.is_vain() || !asked.can_be_tried() {
+        return Ok(None);
+    }
+    let columns = if asked.wants_bodies() { Columns::Full } else { Columns::Slim };
+    let mut kept = InOrder::new(query.limit, query.limit_bytes);
+    let scan = scan(reader, &asked, columns);
+    let is_found = scan.by_trial(who, ROWS_TRIED, &mut |record| kept.push(record)).await?;
+    Ok(is_found.then(|| kept.finish()))
+}
+
+// The collection, if it is there, and the signatures of the scope, unless there are more than so
+// many: what decides on the way.
 async fn known(
     reader: &Reader<'_>,
     query: &Query,
+    most: usize,
 ) -> Result<(Option<Sequence>, Option<Signatures>), Fault> {
     let sequence = Sequences(&query.collection);
     match &query.scope {
         Scope::All => Ok((sequence.read(reader).await?, None)),
         Scope::Readers(who) | Scope::Holders(_, who) => {
-            let signatures = signatures_of(reader, &query.collection, who);
+            let signatures = signatures_of(reader, &query.collection, who, most);
             let (sequence, signatures) = try_join(sequence.read(reader), signatures).await?;
             Ok((sequence, Some(signatures)))
         }
@@ -390,6 +419,7 @@ async fn signatures_of(
     reader: &Reader<'_>,
     path: &CollectionPath,
     principals: &[Principal],
+    most: usize,
 ) -> Result<Signatures, Fault> {
     let mut signatures = Signatures::default();
     let principals = principals.iter().map(Principal::as_str);
@@ -399,7 +429,10 @@ async fn signatures_of(
     }
     let statement = reader.prepare_cached(SIGNATURES).await?;
     let (bucket, name) = (path.bucket.as_str(), path.name.as_str());
-    for row in reader.query(&statement, &[&bucket, &name, &principals]).await? {
+    // The same one may come for several principals.
+    let most = most.saturating_add(1).saturating_mul(principals.len());
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    for row in reader.query(&statement, &[&bucket, &name, &principals, &most]).await? {
         let live: Option<i64> = rows::value(&row, 1)?;
         signatures.insert(rows::signature(&row, 0)?, live.unwrap_or(0));
     }

@@ -7,7 +7,7 @@
 
 use std::ops::ControlFlow;
 
-use nuage_model::{CollectionPath, Direction, Head, Record, Seq, StoreError, Timestamp};
+use nuage_model::{CollectionPath, Direction, Head, Principal, Record, Seq, StoreError, Timestamp};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -110,10 +110,44 @@ const BY_ID: &str = concat!(
     ") AS r WHERE $4 OR NOT r.dead"
 );
 
+// Rows along the positions, from $3 to $4, the first $5 of them; $6 tombstones too; each with
+// whether one of $8 is among its readers, and what those may see, $7 whether with bodies.
+macro_rules! by_trial {
+    ($order:literal) => {
+        concat!(
+            "SELECT id, seq, timestamp, dead, signature, permissions,
+                CASE WHEN is_shown AND $7 THEN body ELSE '{}' END, is_shown
+            FROM (SELECT id, seq, timestamp, dead, signature, permissions, body,
+                    CASE WHEN dead AND NOT $6 THEN false ELSE EXISTS (
+                        SELECT 1 FROM unnest($8::text[]) AS own (principal)
+                        CROSS JOIN LATERAL (SELECT 1 FROM signature_principals
+                            WHERE bucket = $1 AND collection = $2 AND principal = own.principal
+                            AND signature >= tried.signature AND signature <= tried.signature
+                            ORDER BY signature LIMIT 1) AS known) END AS is_shown
+                FROM (SELECT id, seq, timestamp, dead, signature, permissions, body FROM records
+                    WHERE bucket = $1 AND collection = $2 AND seq BETWEEN $3 AND $4
+                    ORDER BY seq ",
+            $order,
+            " LIMIT $5) AS tried) AS judged"
+        )
+    };
+}
+
 /// Every statement that walks, for the test of their plans.
 #[cfg(test)]
-pub(super) const WALKS: &[&str] =
-    &[by_time!("ASC"), by_time!("DESC"), COUNT, by_signature!("ASC"), by_signature!("DESC"), BY_ID];
+pub(super) const WALKS: &[&str] = &[
+    by_time!("ASC"),
+    by_time!("DESC"),
+    COUNT,
+    by_signature!("ASC"),
+    by_signature!("DESC"),
+    by_trial!("ASC"),
+    by_trial!("DESC"),
+    BY_ID,
+];
+
+/// Rows tried in the first go: probably enough for a page.
+const TRIED_FIRST: usize = 256;
 
 /// Rows counted in one go.
 const COUNT_ROWS: i64 = 4_000;
@@ -205,6 +239,50 @@ impl Scan<'_> {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Along the positions, where no record has a time of its own: so many rows, of each of which
+    /// it is looked up whether one of these may see it. Whether that was enough.
+    pub(super) async fn by_trial(
+        &self,
+        who: &[Principal],
+        rows: usize,
+        visit: &mut Visit<'_>,
+    ) -> Result<bool, Fault> {
+        let (bucket, name) = self.names();
+        let who = who.iter().map(Principal::as_str);
+        let who: Vec<&str> = who.filter(|text| rows::is_storable(text)).collect();
+        let sql = match self.direction {
+            Direction::Ascending => by_trial!("ASC"),
+            Direction::Descending => by_trial!("DESC"),
+        };
+        let both = !self.live_only;
+        let Times { mut low, mut high } = self.times;
+        for rows in [TRIED_FIRST.min(rows), rows] {
+            let most = i64::try_from(rows).unwrap_or(i64::MAX);
+            let (mut count, mut is_full, mut last) = (0, false, None);
+            let asked: [&(dyn ToSql + Sync); 8] =
+                [&bucket, &name, &low, &high, &most, &both, &self.bodies, &who];
+            self.reader
+                .each(sql, &asked, &mut |row| {
+                    count += 1;
+                    let seq: i64 = rows::value(row, 1)?;
+                    last = Some(seq);
+                    if !rows::value::<bool>(row, 7)? {
+                        return Ok(ControlFlow::Continue(()));
+                    }
+                    let flow = visit(rows::record(row)?);
+                    is_full = flow.is_break();
+                    Ok(flow)
+                })
+                .await?;
+            let Some(last) = last.filter(|_| !is_full && count == most) else { return Ok(true) };
+            match self.direction {
+                Direction::Ascending => low = last.saturating_add(1),
+                Direction::Descending => high = last.saturating_sub(1),
+            }
+        }
+        Ok(false)
     }
 
     /// The records with these identifiers, in no order.

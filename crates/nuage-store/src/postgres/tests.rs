@@ -101,6 +101,9 @@ fn values(sql: &str) -> String {
     if sql.contains("AS keys") {
         return format!("{names}, {signatures}, 0, 9000000, 1001, true");
     }
+    if sql.contains("AS tried") {
+        return format!("{names}, 0, 9000000, 1001, false, true, ARRAY['p1', 'p2']");
+    }
     let walk = format!("{names}, 0, 9000000, 1001, false, NULL");
     if sql.contains("max(shown)") {
         return walk;
@@ -113,7 +116,9 @@ fn values(sql: &str) -> String {
         _ if sql.contains("FROM unnest($1::text[], $2::text[]") => {
             "ARRAY['b7'], ARRAY['c7'], ARRAY['x']".to_owned()
         }
-        _ if sql.contains("FROM unnest($3::text[])") => format!("{names}, ARRAY['p1', 'p2']"),
+        _ if sql.contains("FROM unnest($3::text[])") => {
+            format!("{names}, ARRAY['p1', 'p2'], 1000")
+        }
         _ if sql.contains("> ($2, $3)") => "ARRAY['m7', 'p1b1'], 'b7', 'c7', 100".to_owned(),
         _ if sql.contains("FROM unnest($1::text[])") => "ARRAY['m7', 'p1b1']".to_owned(),
         _ if sql.contains("> ($1, $2)") => format!("{names}, 100"),
@@ -126,6 +131,9 @@ fn values(sql: &str) -> String {
 fn wanted(sql: &str) -> &'static [&'static str] {
     match sql {
         _ if sql.contains("AS keys") => &["records_signature", "records_seq"],
+        _ if sql.contains("AS tried") => {
+            &["records_seq", "signature_principals_pkey", "signature_principals_signature"]
+        }
         _ if sql.contains("AS walk") => &["records_seq", "records_timestamp", "collections_pkey"],
         _ if sql.contains("FROM records") => &["records_pkey"],
         _ if sql.contains("signature_principals") => {

@@ -25,15 +25,15 @@ const KNOWN_MAX: usize = 16_384;
 /// anything else that is remembered.
 #[derive(Default)]
 pub(super) struct Known {
-    moves: u64,
+    moves: [u64; 2],
     /// By the keys of their collections.
     rows: HashMap<Vec<Cell>, (Stage, HashSet<Named>)>,
     count: usize,
 }
 
 impl Known {
-    /// Forgets all if another process may have removed something.
-    pub(super) fn trust(&mut self, moves: u64) {
+    /// Forgets all if another process may have removed something, or this one everything.
+    pub(super) fn trust(&mut self, moves: [u64; 2]) {
         if self.moves != moves {
             *self = Self { moves, ..Self::default() };
         }

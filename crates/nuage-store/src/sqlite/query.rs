@@ -7,15 +7,16 @@ use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use nuage_model::{
-    CollectionPath, Direction, Head, Page, Principal, Query, Scope, Signature, States,
+    CollectionPath, Direction, Head, Page, Principal, Query, Record, Scope, Signature, States,
+    StoreError,
 };
 use rusqlite::Connection;
 
-use crate::list::{Asked, Best, InOrder, Signatures, Way};
+use crate::list::{Asked, Best, InOrder, ROWS_TRIED, SIGNATURES_FEW, Signatures, Way};
 use crate::rules::Sequence;
 use crate::sqlite::deadline::Deadline;
 use crate::sqlite::errors::Fault;
-use crate::sqlite::scan::{Columns, Scan, Visit};
+use crate::sqlite::scan::{Columns, Scan, Trial, Visible, Visit};
 use crate::sqlite::tables;
 
 /// Records that a page read on the calling thread may have.
@@ -24,6 +25,9 @@ const QUICK_PAGE: i64 = 1_000;
 const QUICK_BYTES: usize = 256 * 1024;
 /// Rows that may be passed over there.
 const QUICK_ROWS: i64 = 2_000;
+
+/// Rows that are tried there, each by itself.
+const ROWS_TRIED_QUICKLY: usize = 500;
 
 const SIGNATURES: &str = "
     SELECT signature, 0 FROM signature_principals
@@ -53,8 +57,15 @@ pub(super) fn list(
     let Some(sequence) = present(connection, &query.collection)? else {
         return Ok(Some(Page { head: None, records: Vec::new(), more: false }));
     };
-    let asked = asked(connection, query, &sequence, SIGNATURES)?;
     let empty = Page { head: sequence.head(), records: Vec::new(), more: false };
+    let asked = match asked(connection, query, &sequence, SIGNATURES, SIGNATURES_FEW)? {
+        Some(asked) => asked,
+        None => match try_rows(connection, query, &sequence, pace, deadline)? {
+            Some((records, more)) => return Ok(Some(Page { records, more, ..empty })),
+            None if pace == Pace::Quick => return Ok(None),
+            None => all_asked(connection, query, &sequence, SIGNATURES)?,
+        },
+    };
     if asked.is_vain() {
         return Ok(Some(empty));
     }
@@ -99,7 +110,7 @@ pub(super) fn count(
         return Ok(Some((None, 0)));
     };
     let head = sequence.head();
-    let asked = asked(connection, &query, &sequence, COUNTED_SIGNATURES)?;
+    let asked = all_asked(connection, &query, &sequence, COUNTED_SIGNATURES)?;
     if asked.is_vain() {
         return Ok(Some((head, 0)));
     }
@@ -130,20 +141,65 @@ fn present(connection: &Connection, path: &CollectionPath) -> Result<Option<Sequ
     Ok(tables::read_sequence(connection, path)?.filter(|sequence| !sequence.dropped))
 }
 
-/// The query with the signatures of its scope, as one of the statements above reads them.
-fn asked<'a>(
+/// The query with all signatures of its scope, as one of the statements above reads them.
+fn all_asked<'a>(
     connection: &Connection,
     query: &'a Query,
     sequence: &'a Sequence,
     sql: &'static str,
 ) -> Result<Asked<'a>, Fault> {
+    let asked = asked(connection, query, sequence, sql, usize::MAX)?;
+    asked.ok_or_else(|| StoreError::Unavailable("there are too many signatures".to_owned()).into())
+}
+
+/// The same, unless there are more than so many.
+fn asked<'a>(
+    connection: &Connection,
+    query: &'a Query,
+    sequence: &'a Sequence,
+    sql: &'static str,
+    most: usize,
+) -> Result<Option<Asked<'a>>, Fault> {
     let signatures = match &query.scope {
         Scope::All => None,
         Scope::Readers(who) | Scope::Holders(_, who) => {
-            Some(signatures_of(connection, &query.collection, who, sql)?)
+            let found = signatures_of(connection, &query.collection, who, sql, most)?;
+            let Some(found) = found else { return Ok(None) };
+            Some(found)
         }
     };
-    Ok(Asked::new(query, sequence, signatures))
+    Ok(Some(Asked::new(query, sequence, signatures)))
+}
+
+/// A page for somebody who has many signatures, if it is among the first rows.
+fn try_rows(
+    connection: &Connection,
+    query: &Query,
+    sequence: &Sequence,
+    pace: Pace,
+    deadline: &Deadline,
+) -> Result<Option<(Vec<Record>, bool)>, Fault> {
+    let asked = Asked::new(query, sequence, None);
+    let Scope::Readers(who) = &query.scope else { return Ok(None) };
+    if asked.is_vain() || !asked.can_be_tried() {
+        return Ok(None);
+    }
+    let rows = if pace == Pace::Quick { ROWS_TRIED_QUICKLY } else { ROWS_TRIED };
+    let trial = Trial::new(connection, &query.collection, who, rows);
+    let direction = asked.shape.by_time.unwrap_or(Direction::Ascending);
+    let columns = if asked.wants_bodies() { Columns::Full } else { Columns::Slim };
+    let scan = Scan {
+        visible: Visible::Tried(&trial),
+        ..scan(&asked, connection, deadline, direction, columns)
+    };
+    let mut kept = InOrder::new(query.limit, query.limit_bytes);
+    let mut is_full = false;
+    let is_done = walk(&asked, Way::Positions, pace, &scan, &mut |record| {
+        let flow = kept.push(record);
+        is_full = flow.is_break();
+        Ok(flow)
+    })?;
+    Ok((is_done && (is_full || !trial.is_over())).then(|| kept.finish()))
 }
 
 /// Whether a page is found soon enough for the calling thread.
@@ -190,7 +246,7 @@ fn scan<'s>(
         columns,
         deadline,
         live_only: asked.query.states == States::Live,
-        signatures: asked.signatures.as_ref(),
+        visible: asked.signatures.as_ref().map_or(Visible::All, Visible::These),
     }
 }
 
@@ -223,7 +279,8 @@ fn signatures_of(
     path: &CollectionPath,
     principals: &[Principal],
     sql: &'static str,
-) -> Result<Signatures, Fault> {
+    most: usize,
+) -> Result<Option<Signatures>, Fault> {
     let mut signatures = Signatures::default();
     let mut statement = connection.prepare_cached(sql)?;
     for principal in principals {
@@ -231,7 +288,10 @@ fn signatures_of(
         let mut rows = statement.query(key)?;
         while let Some(row) = rows.next()? {
             signatures.insert(Signature(row.get(0)?), row.get(1)?);
+            if signatures.len() > most {
+                return Ok(None);
+            }
         }
     }
-    Ok(signatures)
+    Ok(Some(signatures))
 }

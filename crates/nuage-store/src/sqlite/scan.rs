@@ -4,11 +4,13 @@
 //! chosen times, merged, where a collection has any), along the positions of some signatures,
 //! or by identifiers. Rows that cannot be wanted are passed over before they are copied.
 
+use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 
-use nuage_model::{Bodies, CollectionPath, Direction, Record};
+use foldhash::HashMap;
+use nuage_model::{Bodies, CollectionPath, Direction, Principal, Record, Signature};
 use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 
 use crate::list::{Signatures, Times};
@@ -65,6 +67,9 @@ macro_rules! by_id {
 }
 /// One record by its names.
 pub(super) const BY_ID: &str = by_id!(record_columns);
+const HAS_PRINCIPAL: &str = "
+    SELECT 1 FROM signature_principals
+    WHERE bucket = ?1 AND collection = ?2 AND principal = ?3 AND signature = ?4";
 const SMALL_BY_ID: &str = by_id!(small_columns);
 
 /// Every statement that walks, for the test of their plans.
@@ -102,8 +107,70 @@ pub(super) struct Scan<'a> {
     pub(super) deadline: &'a Deadline,
     /// Pass over tombstones.
     pub(super) live_only: bool,
-    /// Pass over what has none of these.
-    pub(super) signatures: Option<&'a Signatures>,
+    /// Pass over what is not among these.
+    pub(super) visible: Visible<'a>,
+}
+
+/// Which records are shown.
+#[derive(Clone, Copy)]
+pub(super) enum Visible<'a> {
+    /// All.
+    All,
+    /// Those with one of these signatures.
+    These(&'a Signatures),
+    /// Those that prove to be, as long as the trial goes on.
+    Tried(&'a Trial<'a>),
+}
+
+/// A walk of so many rows, of each of which it is looked up whether one of these may see it.
+pub(super) struct Trial<'a> {
+    connection: &'a Connection,
+    collection: &'a CollectionPath,
+    who: &'a [Principal],
+    known: RefCell<HashMap<Signature, bool>>,
+    left: Cell<usize>,
+}
+
+impl<'a> Trial<'a> {
+    pub(super) fn new(
+        connection: &'a Connection,
+        collection: &'a CollectionPath,
+        who: &'a [Principal],
+        rows: usize,
+    ) -> Self {
+        let (known, left) = (RefCell::default(), Cell::new(rows));
+        Self { connection, collection, who, known, left }
+    }
+
+    /// Whether there was a row too many.
+    pub(super) fn is_over(&self) -> bool {
+        self.left.get() == 0
+    }
+
+    fn sees(&self, signature: Signature) -> Result<bool, Fault> {
+        if let Some(sees) = self.known.borrow().get(&signature) {
+            return Ok(*sees);
+        }
+        let mut statement = self.connection.prepare_cached(HAS_PRINCIPAL)?;
+        let (bucket, name) = (self.collection.bucket.as_str(), self.collection.name.as_str());
+        let mut sees = false;
+        for principal in self.who {
+            let key = params![bucket, name, principal.as_str(), signature.0];
+            sees = sees || statement.exists(key)?;
+        }
+        self.known.borrow_mut().insert(signature, sees);
+        Ok(sees)
+    }
+}
+
+impl Visible<'_> {
+    // Whether another row may be looked at.
+    fn goes_on(self) -> bool {
+        let Visible::Tried(trial) = self else { return true };
+        let left = trial.left.get().saturating_sub(1);
+        trial.left.set(left);
+        left > 0
+    }
 }
 
 /// Gets each record in turn; may stop the walk.
@@ -116,6 +183,9 @@ impl Scan<'_> {
         let mut rows = statement.query(self.time_params())?;
         while let Some(row) = rows.next()? {
             self.deadline.check()?;
+            if !self.visible.goes_on() {
+                return Ok(());
+            }
             if self.accepts(row)? && visit(rows::record(row)?)?.is_break() {
                 return Ok(());
             }
@@ -154,7 +224,7 @@ impl Scan<'_> {
     /// Along the positions of each signature, where no record has a time of its own. `want` is
     /// how many records will probably be looked at.
     pub(super) fn by_signatures(&self, want: usize, visit: &mut Visit<'_>) -> Result<(), Fault> {
-        let Some(signatures) = self.signatures else { return Ok(()) };
+        let Visible::These(signatures) = self.visible else { return Ok(()) };
         let sql = match self.columns {
             Columns::Full => by_rowid!(record_columns),
             Columns::Slim => by_rowid!(slim_columns),
@@ -265,8 +335,11 @@ impl Scan<'_> {
         if self.live_only && rows::is_dead(row)? {
             return Ok(false);
         }
-        let Some(signatures) = self.signatures else { return Ok(true) };
-        Ok(signatures.contains_key(&rows::signature(row)?))
+        match self.visible {
+            Visible::All => Ok(true),
+            Visible::These(signatures) => Ok(signatures.contains_key(&rows::signature(row)?)),
+            Visible::Tried(trial) => trial.sees(rows::signature(row)?),
+        }
     }
 
     fn time_params(&self) -> (&str, &str, i64, i64) {

@@ -7,8 +7,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use nuage_model::{
-    ApplyError, Batch, Body, CollectionPath, Field, Filter, Head, Placement, Principal, Query,
-    Readers, RecordPath, Seq, Slot, Store, StoreError, Test, Timestamp, Write,
+    ApplyError, Batch, Body, CollectionPath, Field, Filter, Guard, Head, Placement, Principal,
+    Query, Readers, RecordPath, Seq, Slot, Store, StoreError, Test, Timestamp, Write,
 };
 use rusqlite::Connection;
 use serde_json::Value;
@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::rules::Changes;
 use crate::sqlite::SqliteStore;
 use crate::sqlite::heads::Heads;
-use crate::sqlite::writer::Job;
+use crate::sqlite::writer::{Answer, Job};
 use crate::{Options, Synchronous};
 
 const NOW: Timestamp = Timestamp(1_000);
@@ -105,33 +105,58 @@ async fn a_full_disk_loses_nothing_and_passes() {
     store.close().await;
 }
 
-#[tokio::test]
-async fn what_does_not_fit_fails_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path(), &options());
-    store.apply(put(&accounts(0), small())).await.unwrap();
+// Applies some batches as one group, for which the disk has room for a few rows only.
+async fn apply_together(store: &SqliteStore, batches: Vec<Batch>) -> Vec<Answer> {
     let (go, gate) = mpsc::channel::<()>();
-    meddle(&store, move |connection| {
+    meddle(store, move |connection| {
         let pages: i64 = connection.query_row("PRAGMA page_count", [], |r| r.get(0)).unwrap();
         connection.pragma_update_and_check(None, "max_page_count", pages + 2, |_| Ok(())).unwrap();
         // Until all wait in the queue, so that they make one group.
         gate.recv().unwrap();
     });
     let mut waiting = Vec::new();
-    for n in 1..=6 {
-        let body = if n == 3 { large() + &" ".repeat(100_000) } else { small() };
-        let mut answer = store.apply(put(&accounts(n), body));
+    for batch in batches {
+        let mut answer = store.apply(batch);
         assert!(tokio::time::timeout(Duration::ZERO, &mut answer).await.is_err());
         waiting.push(answer);
     }
     go.send(()).unwrap();
-    let mut results = Vec::new();
-    for answer in waiting {
-        results.push(answer.await);
-    }
-    let failed: Vec<bool> = results.iter().map(is_unavailable).collect();
+    futures_util::future::join_all(waiting).await
+}
+
+fn too_large() -> String {
+    large() + &" ".repeat(100_000)
+}
+
+#[tokio::test]
+async fn what_does_not_fit_fails_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), &options());
+    store.apply(put(&accounts(0), small())).await.unwrap();
+    let body = |n| if n == 3 { too_large() } else { small() };
+    let results = apply_together(&store, (1..=6).map(|n| put(&accounts(n), body(n))).collect());
+    let failed: Vec<bool> = results.await.iter().map(is_unavailable).collect();
     assert_eq!(failed, [false, false, true, false, false, false]);
     assert_sound(&store, 6).await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn guards_that_do_not_hold_are_no_failures_of_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), &options());
+    store.apply(put(&accounts(0), small())).await.unwrap();
+    let batch = |n: usize| {
+        let body = if n == 1 { too_large() } else { small() };
+        let stale = Guard { path: accounts(0), live_at: None };
+        let guards = if (2..=5).contains(&n) { vec![stale] } else { Vec::new() };
+        Batch { guards, ..put(&accounts(n), body) }
+    };
+    let results = apply_together(&store, (1..=6).map(batch).collect()).await;
+    assert!(is_unavailable(&results[0]));
+    assert!(results[1..5].iter().all(|answer| matches!(answer, Err(ApplyError::Conflict))));
+    assert!(results[5].is_ok(), "{:?}", results[5]);
+    assert_sound(&store, 2).await;
     store.close().await;
 }
 

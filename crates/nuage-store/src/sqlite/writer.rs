@@ -234,7 +234,8 @@ impl Writer {
                 Ok(mut answers) => answers.pop().unwrap_or(Ok(Vec::new())),
                 Err(error) => Err(error.into()),
             };
-            failures = if result.is_ok() { 0 } else { failures + 1 };
+            let has_failed = matches!(result, Err(ApplyError::Store(_)));
+            failures = if has_failed { failures + 1 } else { 0 };
             let [(_, reply)] = task;
             let _ = reply.send(result);
             if failures == FAILURES_MAX {

@@ -161,6 +161,50 @@ pub(super) async fn readers_see_what_names_them(store: Arc<dyn Store>) {
     }
 }
 
+/// Those who count as many signatures are not looked for by each of them, and see the same.
+pub(super) async fn who_has_many_signatures_sees_what_names_them(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    // Old ones with a signature each, many that nobody sees, and new ones with a signature each.
+    let id = |n: usize| format!("{n:05}");
+    let who = |n: usize| match n {
+        0..1_100 => vec!["old".to_owned(), "both".to_owned(), format!("p{n}")],
+        1_100..5_400 => vec!["nobody".to_owned()],
+        _ => vec!["both".to_owned(), format!("p{n}")],
+    };
+    for chunk in (0..5_500).collect::<Vec<_>>().chunks(500) {
+        let put = |n: &usize| {
+            let who = who(*n);
+            let who: Vec<&str> = who.iter().map(String::as_str).collect();
+            put_for(&posts.record(id(*n)), "read", &who)
+        };
+        apply(&store, NOW, chunk.iter().map(put).collect()).await;
+    }
+    let gone = [delete(&posts.record(id(5_450))), delete(&posts.record(id(5_451)))];
+    apply(&store, NOW, gone.to_vec()).await;
+    let newest = || (0..5_500).rev().filter(|n| !(5_450..5_452).contains(n));
+    for (reader, limit) in [("old", 10), ("both", 10), ("both", 150), ("both", 2_000)] {
+        let sees = |n: &usize| who(*n).iter().any(|one| one == reader);
+        let expected: Vec<String> = newest().filter(sees).take(limit).map(id).collect();
+        let scope = Scope::Readers(principals(&[reader]));
+        let query = Query { scope, ..Query::all(posts.clone(), limit) };
+        let page = list(&store, &query).await;
+        let found: Vec<&str> = page.records.iter().map(|record| record.id.as_str()).collect();
+        assert_eq!(found, expected, "{reader}, {limit}");
+        assert_eq!(page.more, newest().filter(sees).count() > limit, "{reader}, {limit}");
+        let at_once = store.list_at_once(&query).await.expect("it reads");
+        assert!(at_once.is_none_or(|at_once| at_once == page), "{reader}, {limit}");
+        let query = Query { sort: vec![ASCENDING], ..query };
+        let mut oldest: Vec<String> = newest().filter(sees).map(id).collect();
+        oldest.reverse();
+        oldest.truncate(limit);
+        assert_eq!(ids(&store, &query).await, oldest, "{reader}, {limit}");
+        let query = Query { states: States::Both, sort: Query::sort_default(), ..query };
+        let both = ids(&store, &query).await;
+        let told = ["05451", "05450"].iter().filter(|id| both.contains(&(**id).to_owned())).count();
+        assert_eq!(told, if reader == "both" { 2 } else { 0 }, "{reader}, {limit}");
+    }
+}
+
 pub(super) async fn holders_see_what_names_them_under_that_permission(store: Arc<dyn Store>) {
     let posts = shared(&store).await;
     for (permission, who, expected) in [

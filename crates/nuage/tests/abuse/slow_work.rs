@@ -262,7 +262,18 @@ mod in_time {
             waits.sort_unstable();
             waits[waits.len() / 2]
         });
-        assert!(there < missing * 2, "{there:?} for a hidden one, {missing:?} for a missing one");
+        let context = format!("{there:?} for a hidden one, {missing:?} for a missing one");
+        assert!(there < missing * 2 && missing < there * 2, "{context}");
+    }
+
+    fn refusals_do_not_tell_what_exists(backend: Backend) {
+        let server = bounded_with(backend, &[]).start();
+        make_collection(&server, "alice:a", "a");
+        let mut client = server.client();
+        for below in ["", "/collections/c", "/collections/c/records/r"] {
+            let calls = ["a", "b"].map(|bucket| Call::get(format!("/v1/buckets/{bucket}{below}")));
+            assert_same_time(&mut client, "mallory:m", calls);
+        }
     }
 
     fn refusals_tell_nothing_of_size(backend: Backend) {
@@ -285,5 +296,5 @@ mod in_time {
         assert_eq!(answer.json()["data"]["text"].as_str().unwrap(), text);
     }
 
-    both_databases! { refusals_tell_nothing_of_size }
+    both_databases! { refusals_do_not_tell_what_exists, refusals_tell_nothing_of_size }
 }
