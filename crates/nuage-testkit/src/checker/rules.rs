@@ -52,7 +52,17 @@ pub(super) fn judge_batches(events: &[Event], ledger: &Ledger, faults: &mut Faul
         for (collection, times) in &spans {
             let Some((first, last)) = times.iter().min().zip(times.iter().max()) else { continue };
             let inside = ledger.count(*collection, *last) - ledger.count(*collection, *first - 1);
-            if inside != times.len() {
+            // What may have been refused of a request without answer was noted apart from the rest.
+            let also = ledger.writes.iter().filter(|other| {
+                let [one, other_event] = [&events[batch[0].event], &events[other.event]];
+                !batch[0].is_answered
+                    && !other.is_answered
+                    && other.event != batch[0].event
+                    && other.write.place.collection == *collection
+                    && other.write.time.is_some_and(|time| (*first..=*last).contains(&time))
+                    && (&one.by, one.called) == (&other_event.by, other_event.called)
+            });
+            if inside != times.len() + also.count() {
                 faults.push(Rule::HalfBatch, || {
                     let answered = if batch[0].is_answered { "answered" } else { "unanswered" };
                     format!(

@@ -20,6 +20,14 @@ impl Tale {
         self
     }
 
+    /// The last one is of the same client as the one before.
+    fn by_the_same(mut self) -> Self {
+        if let [.., before, last] = self.0.as_mut_slice() {
+            last.by.clone_from(&before.by);
+        }
+        self
+    }
+
     /// Which laws it breaks.
     fn breaks(&self) -> Vec<Rule> {
         let mut rules: Vec<Rule> = check(&self.0).iter().map(|fault| fault.rule).collect();
@@ -249,6 +257,22 @@ fn half_a_batch_without_answer() {
         read(1, 3, Some(31)),
     );
     assert_eq!(tale.breaks(), []);
+}
+
+#[test]
+fn parts_of_a_batch_without_answer_may_lie_between_each_other() {
+    let sure = [unanswered(put(0, 3, 30)), unanswered(put(0, 4, 32))];
+    let seen = list(0, 32, &[(4, 32), (5, 31), (3, 30), (2, 20), (1, 10)]);
+    let tale = |maybe: u64| {
+        begin().at(100, None, wrote(&sure)).at(maybe, None, wrote(&[unanswered(put(0, 5, 31))])).at(
+            200,
+            Some(210),
+            seen.clone(),
+        )
+    };
+    assert_eq!(tale(100).breaks(), []);
+    // Another request of the same client.
+    assert_eq!(tale(101).breaks(), [Rule::HalfBatch]);
 }
 
 #[test]
