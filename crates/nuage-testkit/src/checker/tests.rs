@@ -264,11 +264,9 @@ fn parts_of_a_batch_without_answer_may_lie_between_each_other() {
     let sure = [unanswered(put(0, 3, 30)), unanswered(put(0, 4, 32))];
     let seen = list(0, 32, &[(4, 32), (5, 31), (3, 30), (2, 20), (1, 10)]);
     let tale = |maybe: u64| {
-        begin().at(100, None, wrote(&sure)).at(maybe, None, wrote(&[unanswered(put(0, 5, 31))])).at(
-            200,
-            Some(210),
-            seen.clone(),
-        )
+        let lost = begin().at(100, None, wrote(&sure));
+        let lost = lost.at(maybe, None, wrote(&[unanswered(put(0, 5, 31))])).by_the_same();
+        lost.at(200, Some(210), seen.clone())
     };
     assert_eq!(tale(100).breaks(), []);
     // Another request of the same client.
