@@ -119,8 +119,8 @@ impl Session {
         }
     }
 
-    // Whether the records above a place are not as they are remembered. Nobody is refused by what is
-    // only remembered: somebody may have been given a right in another process, and how long a
+    // Whether the records above a place are not as they are remembered. Nobody is refused by what
+    // is only remembered: somebody may have been given a right in another process, and how long a
     // refusal takes must not tell what is remembered, and so exists.
     async fn has_moved(&mut self, owner: Option<RecordPath>) -> Result<bool, StoreError> {
         let Chain::Whole(above) = self.climb(owner).await? else { return Ok(false) };

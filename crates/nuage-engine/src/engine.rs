@@ -253,7 +253,8 @@ impl Engine {
     }
 
     /// Forgets those buckets and collections that are not as a refused change took them to be:
-    /// another process changed them, and its hint may still be on its way. Says whether there are any.
+    /// another process changed them, and its hint may still be on its way. Says whether there are
+    /// any.
     pub(crate) async fn forget_changed(&self, parents: &[Guard]) -> Result<bool, StoreError> {
         if parents.is_empty() {
             return Ok(false);

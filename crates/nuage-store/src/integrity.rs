@@ -160,8 +160,8 @@ pub(crate) const RULES: &[&str] = &[
      FROM views WHERE used < 0",
 ];
 
-/// Questions about signatures and other binary values, given what to write before and after a binary column to have it in
-/// hexadecimal digits.
+/// Questions about signatures and other binary values, given what to write before and after a binary
+/// column to have it in hexadecimal digits.
 macro_rules! signature_rules {
     ($hex:literal, $end:literal) => {
         &[

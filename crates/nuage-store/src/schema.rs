@@ -243,8 +243,14 @@ pub(crate) trait Rows {
     /// Removes what nothing needs any more.
     fn prune(&mut self, prune: Prune) -> Result<(), Self::Fault>;
 
-    /// Removes all rows whose first columns in an index are these.
-    fn clear(&mut self, index: Index, prefix: &[Cell]) -> Result<(), Self::Fault>;
+    /// Removes all rows whose first columns in an index are these; only those, if so asked, in which
+    /// the column at a place holds less than a number. None of them is read.
+    fn clear(
+        &mut self,
+        index: Index,
+        prefix: &[Cell],
+        below: Option<(usize, i64)>,
+    ) -> Result<(), Self::Fault>;
 
     /// Removes all rows of all tables.
     fn clear_all(&mut self) -> Result<(), Self::Fault>;

@@ -10,6 +10,7 @@ use nuage_model::{
 };
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use crate::access::Right;
 use crate::authorize::{may_create_directly, reaches};
@@ -19,7 +20,9 @@ use crate::feed::mutants::{self, Carried, Mutant};
 use crate::feed::run::Walker;
 use crate::feed::token::{Base, Cursor, Owner, Phase, Run, Token};
 use crate::feed::view::View;
-use crate::{Caller, Engine, EngineError, Entry, FeedPage, FeedQuery, Follow, Interest, Requester};
+use crate::{
+    Caller, Crowded, Engine, EngineError, Entry, FeedPage, FeedQuery, Follow, Interest, Requester,
+};
 
 /// How often a page is begun because something had to be looked up first.
 const ROUNDS_MAX: usize = 8;
@@ -44,9 +47,20 @@ impl Engine {
         let (engine, query) = (Arc::clone(self), query.clone());
         let token = token.map(str::to_owned);
         let (runtime, mutant) = (Handle::current(), Carried::along());
-        let read =
-            move || runtime.block_on(mutant.into(engine.page_of_feed(&query, token.as_deref())));
-        self.feeds().turns.run(&Requester::Person(person), read).await?
+        // Whoever waits for the page holds one end: a page that nobody waits for is given up.
+        let (waiting, left) = oneshot::channel::<()>();
+        let read = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    page = mutant.into(engine.page_of_feed(&query, token.as_deref())) => page,
+                    _ = left => Err(Crowded::Requester.into()),
+                }
+            })
+        };
+        let page = self.feeds().turns.run(&Requester::Person(person), read).await;
+        drop(waiting);
+        page?
     }
 
     // Reads where a store may keep its thread: some read of SQLite takes milliseconds.

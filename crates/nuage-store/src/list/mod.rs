@@ -7,6 +7,6 @@ mod asked;
 mod page;
 mod shape;
 
-pub(crate) use asked::{Asked, ROWS_TRIED, SIGNATURES_FEW, Signatures, Way};
+pub(crate) use asked::{Asked, LOOKUPS_TRIED, SIGNATURES_FEW, Signatures, Way};
 pub(crate) use page::{Best, InOrder};
 pub(crate) use shape::{Shape, Times};

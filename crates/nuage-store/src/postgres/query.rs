@@ -13,7 +13,7 @@ use nuage_model::{
     Seq, States,
 };
 
-use crate::list::{Asked, Best, InOrder, ROWS_TRIED, SIGNATURES_FEW, Shape, Signatures, Way};
+use crate::list::{Asked, Best, InOrder, LOOKUPS_TRIED, SIGNATURES_FEW, Shape, Signatures, Way};
 use crate::postgres::errors::Fault;
 use crate::postgres::guess::Seen;
 use crate::postgres::pool::Pool;
@@ -393,7 +393,7 @@ async fn try_rows(
     let columns = if asked.wants_bodies() { Columns::Full } else { Columns::Slim };
     let mut kept = InOrder::new(query.limit, query.limit_bytes);
     let scan = scan(reader, &asked, columns);
-    let is_found = scan.by_trial(who, ROWS_TRIED, &mut |record| kept.push(record)).await?;
+    let is_found = scan.by_trial(who, LOOKUPS_TRIED, &mut |record| kept.push(record)).await?;
     Ok(is_found.then(|| kept.finish()))
 }
 

@@ -241,12 +241,13 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// Along the positions, where no record has a time of its own: so many rows, of each of which
-    /// it is looked up whether one of these may see it. Whether that was enough.
+    /// Along the positions, where no record has a time of its own: rows of each of which it is
+    /// looked up whether one of these may see it, in so many look-ups at most. Whether that was
+    /// enough.
     pub(super) async fn by_trial(
         &self,
         who: &[Principal],
-        rows: usize,
+        lookups: usize,
         visit: &mut Visit<'_>,
     ) -> Result<bool, Fault> {
         let (bucket, name) = self.names();
@@ -258,6 +259,7 @@ impl Scan<'_> {
         };
         let both = !self.live_only;
         let Times { mut low, mut high } = self.times;
+        let rows = lookups / who.len().max(1);
         for rows in [TRIED_FIRST.min(rows), rows] {
             let most = i64::try_from(rows).unwrap_or(i64::MAX);
             let (mut count, mut is_full, mut last) = (0, false, None);

@@ -230,7 +230,6 @@ fn of_the_writer() -> Vec<(String, String, Vec<String>)> {
         of_collection(Index::Key(Table::Gone)).up_to(1),
         of_collection(Index::Key(Table::Gone)),
         of_collection(Index::MembersGrp),
-        Range::of(Index::Key(Table::Views), vec![cell()]),
     ] {
         let bounds = [&range.low, &range.high].into_iter().flatten().map(|_| "ARRAY[7::bigint]");
         let prefix = first(range.index, range.prefix.len());

@@ -16,6 +16,9 @@ use crate::schema::{Index, Prune, Range, Rows, Stage, Was, counters, passed_on, 
 /// A table and a key.
 pub(super) type Named = (Table, Vec<Cell>);
 
+/// What begins so in an index; of it, perhaps, only where the column at a place is below a number.
+pub(super) type Cleared = (Index, Vec<Cell>, Option<(usize, i64)>);
+
 /// Rows whose presence is remembered; beyond, all are forgotten.
 const KNOWN_MAX: usize = 16_384;
 
@@ -74,8 +77,8 @@ pub(super) struct Effects {
     pub(super) clear_all: bool,
     /// This epoch begins.
     pub(super) epoch: Option<String>,
-    /// Then whatever begins so in these indexes is removed.
-    pub(super) cleared: BTreeSet<(Index, Vec<Cell>)>,
+    /// Then whatever begins so in these indexes is removed, or what of it is below a bound.
+    pub(super) cleared: BTreeSet<Cleared>,
     /// Rows that lose what another row may get.
     pub(super) freed: BTreeSet<Named>,
     /// Rows that are written, or removed.
@@ -238,17 +241,26 @@ impl Rows for WriteSet<'_> {
         Ok(())
     }
 
-    fn clear(&mut self, index: Index, prefix: &[Cell]) -> Result<(), Fault> {
+    fn clear(
+        &mut self,
+        index: Index,
+        prefix: &[Cell],
+        below: Option<(usize, i64)>,
+    ) -> Result<(), Fault> {
         let table = index.table();
         let all = Range::of(index, prefix.to_vec());
+        let is_cleared = |row: &Row| {
+            let is_below = |(at, bound): (usize, i64)| matches!(row.0.get(at), Some(Cell::Whole(number)) if *number < bound);
+            all.has(row) && below.is_none_or(is_below)
+        };
         for ((other, _), row) in &mut self.read {
-            if *other == table && row.as_ref().is_some_and(|row| all.has(row)) {
+            if *other == table && row.as_ref().is_some_and(&is_cleared) {
                 *row = None;
             }
         }
         let ranges = self.ranges.iter_mut().filter(|(range, _)| range.index.table() == table);
-        ranges.for_each(|(_, rows)| rows.retain(|row| !all.has(row)));
-        let under = |named: &Named, row: &Row| named.0 == table && all.has(row);
+        ranges.for_each(|(_, rows)| rows.retain(|row| !is_cleared(row)));
+        let under = |named: &Named, row: &Row| named.0 == table && is_cleared(row);
         let effects = &mut self.effects;
         // A key is enough to tell where what was removed lay, for all that is cleared by its key.
         effects.rows.retain(|named, row| match row {
@@ -257,7 +269,7 @@ impl Rows for WriteSet<'_> {
         });
         effects.freed.retain(|named| !under(named, &Row(named.1.clone())));
         effects.added.retain(|named, row| !under(named, row));
-        effects.cleared.insert((index, prefix.to_vec()));
+        effects.cleared.insert((index, prefix.to_vec(), below));
         Ok(())
     }
 

@@ -13,9 +13,9 @@ use crate::cells;
 use crate::rules::{Old, Transaction};
 use crate::schema::{Index, Prune, Range, Rows, Was};
 
-/// The oldest ended residencies of a collection, as many as one write joins: a fraction of a
-/// second of work.
-const MERGED_MAX: usize = 16_384;
+/// The oldest ended residencies of a collection, as many as one write joins or forgets: a fraction
+/// of a second of work.
+const OLDEST_MAX: usize = 16_384;
 
 /// An ended residency.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,10 +27,10 @@ pub(crate) struct Ended {
     pub(crate) entered: Seq,
 }
 
-/// The oldest ended residencies of a collection, as one write joins them.
-pub(super) fn merged(path: &CollectionPath) -> Range {
+/// The oldest ended residencies of a collection, as one write joins or forgets them.
+pub(super) fn oldest(path: &CollectionPath) -> Range {
     let ended = Range::of(Index::Key(Table::Gone), cells::collection(path));
-    Range { limit: Some(MERGED_MAX), ..ended }
+    Range { limit: Some(OLDEST_MAX), ..ended }
 }
 
 /// The tombstones and the ended residencies up to a position.
@@ -112,7 +112,7 @@ impl<T: Rows> Transaction<'_, T> {
     /// Joins the ended residencies of each record in one signature: the last stays, and begins
     /// where the first did.
     pub(super) fn merge(&mut self, path: &CollectionPath) -> Result<(), T::Fault> {
-        let rows = self.tables.range(&merged(path))?;
+        let rows = self.tables.range(&oldest(path))?;
         let ended: Vec<Ended> = rows.iter().map(Ended::of_row).collect::<Result<_, _>>()?;
         let mut last: HashMap<(&RecordId, Signature), (&Ended, Seq)> = HashMap::default();
         let mut joined = 0;

@@ -30,6 +30,8 @@ pub(crate) use place::Place;
 pub(crate) use plan::{Plan, is_wide};
 pub(crate) use sequence::Sequence;
 
+/// The place of the column that says when a view was used last.
+const VIEW_USED: usize = 4;
 /// What is used each minute is noted once a day, in milliseconds.
 const NOTED_MS: i64 = 86_400_000;
 /// Where what lies in a bucket is found, beside the rows of its collections.
@@ -337,9 +339,12 @@ impl<'a, T: Rows> Transaction<'a, T> {
         }
         sequence.chosen -= i64::from(old.chosen.is_some());
         sequence.gc_seq = sequence.seq;
-        sequence.gone = 0;
-        let ended = Range::of(Index::Key(Table::Gone), cells::collection(&path.collection));
-        let (_, mut unused) = self.forget(&ended)?;
+        // What is left of very many goes with the next ones that are old or too many.
+        let (gone, mut unused) = self.forget(&horizon::oldest(&path.collection))?;
+        let entry = self.ledger.change(&mut self.tables, &path.collection)?;
+        if let Some(sequence) = &mut entry.sequence {
+            sequence.gone -= gone;
+        }
         unused.insert(old.signature);
         self.forget_signatures(&path.collection, unused)
     }
@@ -361,7 +366,7 @@ impl<'a, T: Rows> Transaction<'a, T> {
         let Some(sequence) = &mut entry.sequence else { return Ok(()) };
         sequence.drop_all();
         let prefix = cells::collection(path);
-        OF_COLLECTION.iter().try_for_each(|index| self.tables.clear(*index, &prefix))
+        OF_COLLECTION.iter().try_for_each(|index| self.tables.clear(*index, &prefix, None))
     }
 
     fn drop_bucket(&mut self, bucket: &BucketId) -> Result<(), T::Fault> {
@@ -378,7 +383,7 @@ impl<'a, T: Rows> Transaction<'a, T> {
             let row = sequence.to_row(&Sequence::path_of(&row)?);
             self.tables.put(Table::Collections, row, Was::Present)?;
         }
-        OF_BUCKET.iter().try_for_each(|index| self.tables.clear(*index, &prefix))?;
+        OF_BUCKET.iter().try_for_each(|index| self.tables.clear(*index, &prefix, None))?;
         self.ledger.forget_bucket(bucket);
         Ok(())
     }
@@ -417,7 +422,7 @@ impl<'a, T: Rows> Transaction<'a, T> {
     ) -> Result<(), T::Fault> {
         let key = vec![cells::text(bucket), cells::text(person), Cell::Bytes(name.to_vec())];
         let kept = self.tables.get(Table::Views, &key)?;
-        let used = kept.as_ref().map(|row| cells::Cells::of(Table::Views, row, 4).whole());
+        let used = kept.as_ref().map(|row| cells::Cells::of(Table::Views, row, VIEW_USED).whole());
         if used.transpose()?.is_some_and(|used| used > now.0 - NOTED_MS) {
             return Ok(());
         }
@@ -429,12 +434,7 @@ impl<'a, T: Rows> Transaction<'a, T> {
     }
 
     fn forget_views(&mut self, bucket: &BucketId, before: Timestamp) -> Result<(), T::Fault> {
-        let views = Range::of(Index::Key(Table::Views), vec![cells::text(bucket.as_str())]);
-        for row in self.tables.range(&views)? {
-            if cells::Cells::of(Table::Views, &row, 4).whole()? < before.0 {
-                self.tables.delete(Table::Views, row.key(Table::Views))?;
-            }
-        }
-        Ok(())
+        let bucket = [cells::text(bucket.as_str())];
+        self.tables.clear(Index::Key(Table::Views), &bucket, Some((VIEW_USED, before.0)))
     }
 }

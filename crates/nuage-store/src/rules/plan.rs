@@ -10,7 +10,7 @@ use nuage_model::copy::{Cell, Table};
 use nuage_model::{Batch, BucketId, CollectionPath, Kind, Placement, RecordPath, Write};
 
 use crate::cells;
-use crate::rules::horizon::{compacted, merged};
+use crate::rules::horizon::{compacted, oldest};
 use crate::rules::place::{PROBES_MAX, shown};
 use crate::schema::{Index, Range};
 
@@ -80,8 +80,7 @@ impl Plan {
             }
             Write::Erase { path } => {
                 self.add_record(path, false);
-                let prefix = cells::collection(&path.collection);
-                self.ranges.insert(Range::of(Index::Key(Table::Gone), prefix));
+                self.ranges.insert(oldest(&path.collection));
             }
             Write::Touch { collection } => self.add_collection(collection, true),
             Write::DropCollection { collection } => self.add_collection(collection, false),
@@ -91,16 +90,12 @@ impl Plan {
             }
             Write::Merge { collection } => {
                 self.add_collection(collection, false);
-                self.ranges.insert(merged(collection));
+                self.ranges.insert(oldest(collection));
             }
             Write::KeepView { bucket, person, name, .. } => {
                 let names = [bucket.as_str(), person.as_str()].map(cells::text);
                 let key = names.into_iter().chain([Cell::Bytes(name.to_vec())]);
                 self.rows.insert((Table::Views, key.collect()));
-            }
-            Write::ForgetViews { bucket, .. } => {
-                let prefix = vec![cells::text(bucket.as_str())];
-                self.ranges.insert(Range::of(Index::Key(Table::Views), prefix));
             }
             Write::DropBucket { bucket } => {
                 self.buckets.insert(bucket.clone());
@@ -109,7 +104,7 @@ impl Plan {
                 self.add_collection(&CollectionPath::groups(group.bucket.clone()), false);
                 self.ranges.insert(Range::of(Index::MembersGrp, cells::group(group)));
             }
-            Write::Renew { .. } => {}
+            Write::ForgetViews { .. } | Write::Renew { .. } => {}
             Write::Flush { .. } => self.all = true,
         }
     }

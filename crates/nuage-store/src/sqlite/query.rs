@@ -12,7 +12,7 @@ use nuage_model::{
 };
 use rusqlite::Connection;
 
-use crate::list::{Asked, Best, InOrder, ROWS_TRIED, SIGNATURES_FEW, Signatures, Way};
+use crate::list::{Asked, Best, InOrder, LOOKUPS_TRIED, SIGNATURES_FEW, Signatures, Way};
 use crate::rules::Sequence;
 use crate::sqlite::deadline::Deadline;
 use crate::sqlite::errors::Fault;
@@ -26,8 +26,8 @@ const QUICK_BYTES: usize = 256 * 1024;
 /// Rows that may be passed over there.
 const QUICK_ROWS: i64 = 2_000;
 
-/// Rows that are tried there, each by itself.
-const ROWS_TRIED_QUICKLY: usize = 500;
+/// So often it is looked up there whether one principal may see a row.
+const LOOKUPS_TRIED_QUICKLY: usize = 1_000;
 
 const SIGNATURES: &str = "
     SELECT signature, 0 FROM signature_principals
@@ -184,8 +184,11 @@ fn try_rows(
     if asked.is_vain() || !asked.can_be_tried() {
         return Ok(None);
     }
-    let rows = if pace == Pace::Quick { ROWS_TRIED_QUICKLY } else { ROWS_TRIED };
-    let trial = Trial::new(connection, &query.collection, who, rows);
+    let lookups = match pace {
+        Pace::Quick => LOOKUPS_TRIED_QUICKLY,
+        Pace::Patient => LOOKUPS_TRIED,
+    };
+    let trial = Trial::new(connection, &query.collection, who, lookups);
     let direction = asked.shape.by_time.unwrap_or(Direction::Ascending);
     let columns = if asked.wants_bodies() { Columns::Full } else { Columns::Slim };
     let scan = Scan {

@@ -122,7 +122,8 @@ pub(super) enum Visible<'a> {
     Tried(&'a Trial<'a>),
 }
 
-/// A walk of so many rows, of each of which it is looked up whether one of these may see it.
+/// A walk of rows, of each of which it is looked up whether one of these may see it: so many
+/// look-ups.
 pub(super) struct Trial<'a> {
     connection: &'a Connection,
     collection: &'a CollectionPath,
@@ -136,15 +137,22 @@ impl<'a> Trial<'a> {
         connection: &'a Connection,
         collection: &'a CollectionPath,
         who: &'a [Principal],
-        rows: usize,
+        lookups: usize,
     ) -> Self {
-        let (known, left) = (RefCell::default(), Cell::new(rows));
+        let (known, left) = (RefCell::default(), Cell::new(lookups));
         Self { connection, collection, who, known, left }
     }
 
-    /// Whether there was a row too many.
+    /// Whether there was a look-up too many.
     pub(super) fn is_over(&self) -> bool {
         self.left.get() == 0
+    }
+
+    // Whether another one may follow.
+    fn spend(&self) -> bool {
+        let left = self.left.get().saturating_sub(1);
+        self.left.set(left);
+        left > 0
     }
 
     fn sees(&self, signature: Signature) -> Result<bool, Fault> {
@@ -155,6 +163,9 @@ impl<'a> Trial<'a> {
         let (bucket, name) = (self.collection.bucket.as_str(), self.collection.name.as_str());
         let mut sees = false;
         for principal in self.who {
+            if !self.spend() {
+                return Ok(false);
+            }
             let key = params![bucket, name, principal.as_str(), signature.0];
             sees = sees || statement.exists(key)?;
         }
@@ -166,10 +177,10 @@ impl<'a> Trial<'a> {
 impl Visible<'_> {
     // Whether another row may be looked at.
     fn goes_on(self) -> bool {
-        let Visible::Tried(trial) = self else { return true };
-        let left = trial.left.get().saturating_sub(1);
-        trial.left.set(left);
-        left > 0
+        match self {
+            Visible::All | Visible::These(_) => true,
+            Visible::Tried(trial) => trial.spend(),
+        }
     }
 }
 

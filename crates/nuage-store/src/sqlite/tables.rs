@@ -186,9 +186,20 @@ impl Rows for Open<'_> {
         self.execute(&sql, prefix.iter().chain(unless.iter().flat_map(|(_, other)| other)))
     }
 
-    fn clear(&mut self, index: Index, prefix: &[Cell]) -> Result<(), Fault> {
+    fn clear(
+        &mut self,
+        index: Index,
+        prefix: &[Cell],
+        below: Option<(usize, i64)>,
+    ) -> Result<(), Fault> {
         let is_under = equal(&first(index, prefix.len()), 0);
-        self.execute(&format!("DELETE FROM {} WHERE {is_under}", from(index)), prefix)
+        let mut sql = format!("DELETE FROM {} WHERE {is_under}", from(index));
+        let bound = below.map(|(at, bound)| {
+            let column = index.table().columns()[at].name;
+            sql += &format!(" AND {column} < ?{}", prefix.len() + 1);
+            Cell::Whole(bound)
+        });
+        self.execute(&sql, prefix.iter().chain(&bound))
     }
 
     fn clear_all(&mut self) -> Result<(), Fault> {

@@ -1,7 +1,8 @@
 //! The one thread that writes.
 //!
 //! It takes what waits in the queue, in turn by person, applies it in one transaction with one flush
-//! of the disk, and acknowledges afterwards. What is heavy is applied by itself. Batches do not see each other's failures: a failed guard turns
+//! of the disk, and acknowledges afterwards. What is heavy is applied by itself. Batches do not see
+//! each other's failures: a failed guard turns
 //! down its batch alone, and when anything else fails the group is rolled back and each batch
 //! is tried by itself. The thread outlives every failure; it opens the file anew if it must.
 
