@@ -2,9 +2,11 @@
 
 use nuage_model::copy::{Cell, Row, Table};
 use nuage_model::{
-    CollectionPath, GroupPath, RecordId, RecordPath, Seq, Signature, StoreError, Timestamp,
+    CollectionPath, GroupPath, Record, RecordId, RecordPath, Seq, Signature, State, StoreError,
+    Timestamp,
 };
 
+use crate::reads::Columns;
 use crate::rules::{Ended, Old, Sequence};
 
 pub(crate) fn text(text: impl Into<String>) -> Cell {
@@ -128,7 +130,10 @@ impl Sequence {
 
     /// Reads it back.
     pub(crate) fn of_row(row: &Row) -> Result<Self, StoreError> {
-        let mut cells = Cells::of(Table::Collections, row, 2);
+        Self::of_cells(Cells::of(Table::Collections, row, 2))
+    }
+
+    fn of_cells(mut cells: Cells<'_>) -> Result<Self, StoreError> {
         let (incarnation, seq) = (cells.bytes()?, cells.seq()?);
         Ok(Self {
             incarnation,
@@ -141,6 +146,11 @@ impl Sequence {
             gone: cells.whole()?,
             dropped: cells.flag()?,
         })
+    }
+
+    /// The same of a row that is read without the names.
+    pub(crate) fn of_columns(row: &Row) -> Result<Self, StoreError> {
+        Self::of_cells(Cells::of(Table::Collections, row, 0))
     }
 
     /// Of which collection a row is.
@@ -166,7 +176,15 @@ impl Old {
 
     /// Reads it back.
     pub(crate) fn of_row(row: &Row) -> Result<Self, StoreError> {
-        let mut cells = Cells::of(Table::Records, row, 3);
+        Self::of_cells(Cells::of(Table::Records, row, 3))
+    }
+
+    /// The same of a row that is read without the names of its collection.
+    pub(crate) fn of_columns(row: &Row) -> Result<Self, StoreError> {
+        Self::of_cells(Cells::of(Table::Records, row, 1))
+    }
+
+    fn of_cells(mut cells: Cells<'_>) -> Result<Self, StoreError> {
         Ok(Self {
             seq: cells.seq()?,
             chosen: cells.time()?,
@@ -174,6 +192,11 @@ impl Old {
             entered: cells.seq()?,
             dead: cells.flag()?,
         })
+    }
+
+    /// The identifier in a row that is read without the names of its collection.
+    pub(crate) fn id_in_columns(row: &Row) -> Result<RecordId, StoreError> {
+        Cells::of(Table::Records, row, 0).text().map(RecordId::from)
     }
 
     /// The identifier in a row.
@@ -197,7 +220,15 @@ impl Ended {
 
     /// Reads it back.
     pub(crate) fn of_row(row: &Row) -> Result<Self, StoreError> {
-        let mut cells = Cells::of(Table::Gone, row, 2);
+        Self::of_cells(Cells::of(Table::Gone, row, 2))
+    }
+
+    /// The same of a row that is read without the names of its collection.
+    pub(crate) fn of_columns(row: &Row) -> Result<Self, StoreError> {
+        Self::of_cells(Cells::of(Table::Gone, row, 0))
+    }
+
+    fn of_cells(mut cells: Cells<'_>) -> Result<Self, StoreError> {
         Ok(Self {
             seq: cells.seq()?,
             id: RecordId::from(cells.text()?),
@@ -205,6 +236,29 @@ impl Ended {
             entered: cells.seq()?,
         })
     }
+}
+
+/// The place of a column of records.
+const PERMISSIONS: usize = 8;
+
+/// The record in the columns of a row.
+pub(crate) fn record_of(row: Row, columns: Columns) -> Result<Record, StoreError> {
+    let mut cells = Cells::of(Table::Records, &row, 0);
+    let id = RecordId::from(cells.text()?);
+    let (seq, chosen) = (cells.seq()?, cells.time()?);
+    let signature = Signature(cells.bytes()?);
+    let (_, dead) = (cells.seq()?, cells.flag()?);
+    let mut texts = row.0.into_iter().skip(columns.at(PERMISSIONS));
+    let mut text = |without: &str| match texts.next() {
+        Some(Cell::Text(text)) => Ok(text),
+        None => Ok(without.to_owned()),
+        Some(_) => Err(StoreError::Corrupt("a text in records is none".to_owned())),
+    };
+    let state = match dead {
+        true => State::Tombstone,
+        false => State::Live { signature, permissions: text("")?, body: text("{}")? },
+    };
+    Ok(Record { id, seq, chosen, state })
 }
 
 /// Of which record a key is.

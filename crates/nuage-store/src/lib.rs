@@ -7,12 +7,16 @@
 mod address;
 mod cells;
 pub mod copy;
+mod feed;
 mod integrity;
 mod list;
 mod lost;
 mod options;
+mod places;
 mod postgres;
 mod pulse;
+mod reads;
+mod records;
 mod rules;
 mod schema;
 mod sqlite;

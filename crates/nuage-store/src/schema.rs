@@ -60,6 +60,11 @@ impl Index {
         }
     }
 
+    /// Whether it is the key of its table.
+    pub(crate) fn is_key(self) -> bool {
+        matches!(self, Self::Key(_))
+    }
+
     /// Its name in the databases; `None` for a key.
     pub(crate) fn name(self) -> Option<&'static str> {
         match self {
@@ -137,11 +142,13 @@ pub(crate) fn passed_on(table: Table) -> Option<usize> {
 }
 
 /// Rows that lie one after the other in an index: those whose first columns there are `prefix`, and
-/// whose next one is from `low` to `high`, in the order of the index.
+/// whose next one is from `low` to `high`, in the order of the index; only those after `after`,
+/// where it says something of the next columns.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct Range {
     pub(crate) index: Index,
     pub(crate) prefix: Vec<Cell>,
+    pub(crate) after: Vec<Cell>,
     pub(crate) low: Option<Cell>,
     pub(crate) high: Option<Cell>,
     /// Most that are read.
@@ -151,7 +158,12 @@ pub(crate) struct Range {
 impl Range {
     /// All rows with this prefix.
     pub(crate) fn of(index: Index, prefix: Vec<Cell>) -> Self {
-        Self { index, prefix, low: None, high: None, limit: None }
+        Self { index, prefix, after: Vec::new(), low: None, high: None, limit: None }
+    }
+
+    /// Those after this.
+    pub(crate) fn after(self, after: Vec<Cell>) -> Self {
+        Self { after, ..self }
     }
 
     /// Those up to this one.

@@ -11,13 +11,6 @@ use crate::rules::Sequence;
 /// Rows of a walk that cost as much as one look into the index of signatures.
 const ROWS_PER_PROBE: i64 = 1;
 
-/// Somebody whose scope has more signatures may see much of the collection, and a page is probably
-/// among the first rows.
-pub(crate) const SIGNATURES_FEW: usize = 1_000;
-/// So often it is looked up then whether one principal may see a row, before all signatures are
-/// looked at: some ten milliseconds.
-pub(crate) const LOOKUPS_TRIED: usize = 16_384;
-
 /// How to go through a collection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Way {

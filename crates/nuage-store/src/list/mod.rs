@@ -1,12 +1,15 @@
-//! Lists and counts, as far as they are the same on every database: what a query looks like to
-//! an index, which way to go, which of the rows that come back are shown, what a page keeps.
+//! Lists and counts: what a query looks like to an index, which way to go, which of the rows that
+//! come back are shown, what a page keeps.
 //!
-//! Pure: no database is known here.
+//! - `asked`, `shape`, `page`: pure;
+//! - `read`: the rest, above [`crate::reads`].
 
 mod asked;
 mod page;
+mod read;
 mod shape;
 
-pub(crate) use asked::{Asked, LOOKUPS_TRIED, SIGNATURES_FEW, Signatures, Way};
+pub(crate) use asked::{Asked, Signatures, Way};
 pub(crate) use page::{Best, InOrder};
+pub(crate) use read::{Pace, count, is_counted, list, looks_quick};
 pub(crate) use shape::{Shape, Times};

@@ -2,9 +2,9 @@
 
 use nuage_model::StoreError;
 use nuage_model::copy::{Cell, Column, Form, Row, Table};
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::{FromSql, ToSql, Type};
 
-use crate::postgres::errors::Fault;
+use crate::postgres::errors::{Fault, chain};
 
 /// The names of columns, in a list.
 pub(super) fn names(columns: &[Column]) -> String {
@@ -29,14 +29,20 @@ pub(super) fn row(
 
 fn cell(column: &Column, row: &tokio_postgres::Row, at: usize) -> Result<Cell, Fault> {
     Ok(match column.form {
-        Form::Text => Cell::Text(row.try_get(at)?),
-        Form::Bytes => Cell::Bytes(row.try_get(at)?),
-        Form::Whole => Cell::Whole(row.try_get(at)?),
-        Form::WholeOrNothing => {
-            row.try_get::<_, Option<i64>>(at)?.map_or(Cell::Nothing, Cell::Whole)
-        }
-        Form::Flag => Cell::Whole(row.try_get::<_, bool>(at)?.into()),
+        Form::Text => Cell::Text(value(row, at)?),
+        Form::Bytes => Cell::Bytes(value(row, at)?),
+        Form::Whole => Cell::Whole(value(row, at)?),
+        Form::WholeOrNothing => value::<Option<i64>>(row, at)?.map_or(Cell::Nothing, Cell::Whole),
+        Form::Flag => Cell::Whole(value::<bool>(row, at)?.into()),
     })
+}
+
+/// A value of the row; what it cannot be is damage.
+pub(super) fn value<'r, T: FromSql<'r>>(
+    row: &'r tokio_postgres::Row,
+    at: usize,
+) -> Result<T, Fault> {
+    row.try_get(at).map_err(|error| StoreError::Corrupt(chain(&error)).into())
 }
 
 /// An array, as a parameter.

@@ -6,16 +6,16 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use nuage_model::Finding;
+use nuage_model::{Finding, StoreError};
 use tokio_postgres::Row;
 
 use crate::integrity::{
     FINDINGS_MAX, Hashes, RULES, Sums, signature_rules, wrong_members, wrong_texts, wrong_view,
 };
+use crate::postgres::cells::value;
 use crate::postgres::errors::Fault;
 use crate::postgres::pool::Pool;
-use crate::postgres::reader::{Read, Reader};
-use crate::postgres::rows::{signature, value};
+use crate::postgres::reader::{Reader, read};
 
 /// A check reads everything; beyond this, something stands still.
 const CHECK: Duration = Duration::from_secs(24 * 60 * 60);
@@ -42,44 +42,38 @@ const GROUPS: &str = "
 /// All findings, in one snapshot.
 pub(super) async fn check(pool: &Pool) -> Result<Vec<Finding>, Fault> {
     let _slot = pool.slot(CHECK).await?;
-    pool.read(&Check, CHECK).await
+    Ok(read!(pool, CHECK, |reader| look(reader))?.1)
 }
 
-struct Check;
-
-impl Read for Check {
-    type Answer = Vec<Finding>;
-
-    async fn read(&self, reader: &Reader<'_>) -> Result<Self::Answer, Fault> {
-        reader.begin(async { Ok(()) }).await?;
-        let mut findings = Vec::new();
-        for rule in RULES.iter().chain(SIGNATURE_RULES) {
-            let limited = format!("SELECT finding FROM ({rule}) AS told (finding) LIMIT $1");
-            let told = i64::try_from(FINDINGS_MAX).unwrap_or(i64::MAX);
-            for row in reader.query(&limited, &[&told]).await? {
-                findings.push(Finding(value(&row, 0)?));
-            }
+async fn look(reader: &Reader<'_>) -> Result<Vec<Finding>, Fault> {
+    reader.begin_with(async { Ok(()) }).await?;
+    let mut findings = Vec::new();
+    for rule in RULES.iter().chain(SIGNATURE_RULES) {
+        let limited = format!("SELECT finding FROM ({rule}) AS told (finding) LIMIT $1");
+        let told = i64::try_from(FINDINGS_MAX).unwrap_or(i64::MAX);
+        for row in reader.query(&limited, &[&told]).await? {
+            findings.push(Finding(value(&row, 0)?));
         }
-        tell(reader, RECORDS, &mut findings, &|row| {
-            let name = [value(row, 0)?, value(row, 1)?, value(row, 2)?];
-            Ok(wrong_texts(name, value(row, 3)?, value(row, 4)?))
-        })
-        .await?;
-        findings.append(&mut hashes(reader).await?);
-        findings.append(&mut sums(reader).await?);
-        tell(reader, VIEWS, &mut findings, &|row| {
-            let (name, groups) = (value(row, 2)?, value(row, 3)?);
-            Ok(wrong_view(value(row, 0)?, value(row, 1)?, name, groups))
-        })
-        .await?;
-        tell(reader, GROUPS, &mut findings, &|row| {
-            let members: Vec<String> = value(row, 3)?;
-            let members: BTreeSet<String> = members.into_iter().collect();
-            Ok(wrong_members(value(row, 0)?, value(row, 1)?, value(row, 2)?, &members))
-        })
-        .await?;
-        Ok(findings)
     }
+    tell(reader, RECORDS, &mut findings, &|row| {
+        let name = [value(row, 0)?, value(row, 1)?, value(row, 2)?];
+        Ok(wrong_texts(name, value(row, 3)?, value(row, 4)?))
+    })
+    .await?;
+    findings.append(&mut hashes(reader).await?);
+    findings.append(&mut sums(reader).await?);
+    tell(reader, VIEWS, &mut findings, &|row| {
+        let (name, groups) = (value(row, 2)?, value(row, 3)?);
+        Ok(wrong_view(value(row, 0)?, value(row, 1)?, name, groups))
+    })
+    .await?;
+    tell(reader, GROUPS, &mut findings, &|row| {
+        let members: Vec<String> = value(row, 3)?;
+        let members: BTreeSet<String> = members.into_iter().collect();
+        Ok(wrong_members(value(row, 0)?, value(row, 1)?, value(row, 2)?, &members))
+    })
+    .await?;
+    Ok(findings)
 }
 
 type Judge = dyn Fn(&Row) -> Result<Option<Finding>, Fault> + Sync;
@@ -109,7 +103,7 @@ async fn tell(
 async fn hashes(reader: &Reader<'_>) -> Result<Vec<Finding>, Fault> {
     let mut hashes = Hashes::default();
     let mut visit = |row: &Row| {
-        hashes.next((value(row, 0)?, value(row, 1)?, signature(row, 2)?.0), value(row, 3)?);
+        hashes.next((value(row, 0)?, value(row, 1)?, signature(row)?), value(row, 3)?);
         Ok(ControlFlow::Continue(()))
     };
     reader.each(SIGNATURES, &[], &mut visit).await?;
@@ -125,11 +119,18 @@ async fn sums(reader: &Reader<'_>) -> Result<Vec<Finding>, Fault> {
             Some(id) => Some((id, value(row, 5)?)),
             None => None,
         };
-        let key = (value(row, 0)?, value(row, 1)?, signature(row, 2)?.0);
+        let key = (value(row, 0)?, value(row, 1)?, signature(row)?);
         sums.next(key, value(row, 3)?, record);
         Ok(ControlFlow::Continue(()))
     };
     reader.each(RESIDENTS, &[], &mut visit).await?;
     sums.end();
     Ok(sums.findings)
+}
+
+fn signature(row: &Row) -> Result<[u8; 16], Fault> {
+    let bytes: &[u8] = value(row, 2)?;
+    bytes
+        .try_into()
+        .map_err(|_| StoreError::Corrupt(format!("a signature has {} bytes", bytes.len())).into())
 }

@@ -13,20 +13,18 @@ mod check;
 mod connect;
 mod copy;
 mod errors;
-mod feed;
 mod group;
 mod guess;
 mod hints;
 mod keep;
 mod lane;
+mod lease;
 mod migrations;
-mod places;
+mod moment;
 mod pool;
-mod query;
 mod read;
 mod reader;
-mod rows;
-mod scan;
+mod reads;
 mod servers;
 mod start;
 mod statements;
@@ -55,6 +53,9 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::feed;
+use crate::list::{self, Pace};
+use crate::places;
 use crate::postgres::aside::Aside;
 pub(crate) use crate::postgres::connect::Target;
 use crate::postgres::group::Tools;
@@ -62,8 +63,10 @@ use crate::postgres::guess::Seen;
 use crate::postgres::hints::Hints;
 use crate::postgres::lane::{Answer, Job, Lane, Task};
 use crate::postgres::pool::Pool;
+use crate::postgres::reader::read;
 use crate::postgres::start::Prepared;
 use crate::pulse::Pulse;
+use crate::records;
 use crate::waiting::bucket_of;
 use crate::{Options, Synchronous};
 
@@ -79,6 +82,10 @@ const BEGIN_STRICT: &str = begin!("; SET LOCAL synchronous_commit = on");
 const BEGIN_NORMAL: &str = begin!("; SET LOCAL synchronous_commit = off");
 /// How long closing waits for the writes that were asked for.
 const CLOSING: Duration = Duration::from_secs(30);
+/// How long a read of known rows may take before the database counts as not answering.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How long counting all collections may take.
+const TALLY: Duration = Duration::from_secs(30);
 /// How many tasks apply what lanes set aside.
 const ASIDE: usize = 3;
 
@@ -160,6 +167,13 @@ impl PostgresStore {
         })
     }
 
+    async fn read_heads(
+        &self,
+        collections: &[CollectionPath],
+    ) -> Result<Vec<Option<Head>>, StoreError> {
+        Ok(read!(self.pool, ANSWER, |reader| records::heads(reader, collections))?.1)
+    }
+
     // What is written to one bucket goes one way, and so into one transaction.
     fn lane_of(&self, batch: &Batch) -> usize {
         let bucket = batch.writes.iter().find_map(bucket_of);
@@ -174,18 +188,33 @@ impl Store for PostgresStore {
         paths: &'a [RecordPath],
         bodies: Bodies,
     ) -> Pending<'a, Result<Vec<Option<Record>>, StoreError>> {
-        Box::pin(async move { Ok(query::get(&self.pool, paths, bodies, &self.seen).await?) })
+        Box::pin(async move {
+            let found = read!(self.pool, ANSWER, |reader| records::get(reader, paths, bodies))?.1;
+            // What was seen of their rows is remembered for those who write next.
+            let rows = found.iter().map(|found| found.as_ref().map(|(_, row)| *row));
+            self.seen.learn(paths.iter().cloned().zip(rows));
+            Ok(found.into_iter().map(|found| found.map(|(record, _)| record)).collect())
+        })
     }
 
     fn head<'a>(
         &'a self,
         collection: &'a CollectionPath,
     ) -> Pending<'a, Result<Option<Head>, StoreError>> {
-        Box::pin(async move { Ok(query::head(&self.pool, collection).await?) })
+        Box::pin(async move { Ok(self.read_heads(std::slice::from_ref(collection)).await?[0]) })
     }
 
     fn list<'a>(&'a self, query: &'a Query) -> Pending<'a, Result<Page, StoreError>> {
-        Box::pin(async move { Ok(query::list(&self.pool, query, self.list_ms).await?) })
+        Box::pin(async move {
+            let within = Duration::from_millis(self.list_ms);
+            let _slot = match list::looks_quick(query) {
+                true => None,
+                false => Some(self.pool.slot(within).await?),
+            };
+            read!(self.pool, within, |reader| list::list(reader, query, Pace::Patient))?
+                .1
+                .ok_or(StoreError::TooSlow)
+        })
     }
 
     fn list_at_once<'a>(
@@ -193,10 +222,10 @@ impl Store for PostgresStore {
         query: &'a Query,
     ) -> Pending<'a, Result<Option<Page>, StoreError>> {
         Box::pin(async move {
-            if !query::is_quick(query) {
-                return Ok(None);
+            match list::looks_quick(query) {
+                true => self.list(query).await.map(Some),
+                false => Ok(None),
             }
-            Ok(Some(query::list(&self.pool, query, self.list_ms).await?))
         })
     }
 
@@ -205,10 +234,10 @@ impl Store for PostgresStore {
         query: &'a Query,
     ) -> Pending<'a, Result<Option<Total>, StoreError>> {
         Box::pin(async move {
-            if !query::is_counted(query) {
-                return Ok(None);
+            match list::is_counted(query) {
+                true => self.count(query).await.map(Some),
+                false => Ok(None),
             }
-            Ok(Some(query::count(&self.pool, query, self.list_ms).await?))
         })
     }
 
@@ -216,21 +245,32 @@ impl Store for PostgresStore {
         &'a self,
         query: &'a Query,
     ) -> Pending<'a, Result<(Option<Head>, u64), StoreError>> {
-        Box::pin(async move { Ok(query::count(&self.pool, query, self.list_ms).await?) })
+        Box::pin(async move {
+            let within = Duration::from_millis(self.list_ms);
+            let _slot = match list::is_counted(query) {
+                true => None,
+                false => Some(self.pool.slot(within).await?),
+            };
+            read!(self.pool, within, |reader| list::count(reader, query, Pace::Patient))?
+                .1
+                .ok_or(StoreError::TooSlow)
+        })
     }
 
     fn groups_of<'a>(
         &'a self,
         members: &'a [Principal],
     ) -> Pending<'a, Result<Vec<GroupPath>, StoreError>> {
-        Box::pin(async move { Ok(places::groups_of(&self.pool, members).await?) })
+        Box::pin(async move {
+            Ok(read!(self.pool, ANSWER, |reader| places::groups_of(reader, members))?.1)
+        })
     }
 
     fn heads<'a>(
         &'a self,
         collections: &'a [CollectionPath],
     ) -> Pending<'a, Result<Vec<Option<Head>>, StoreError>> {
-        Box::pin(async move { Ok(feed::heads(&self.pool, collections).await?) })
+        Box::pin(self.read_heads(collections))
     }
 
     fn snapshot<'a>(
@@ -239,7 +279,7 @@ impl Store for PostgresStore {
     ) -> Pending<'a, Result<(Opening, Box<dyn Snapshot + 'a>), StoreError>> {
         Box::pin(async move {
             let within = Duration::from_millis(self.list_ms);
-            let (opening, moment) = feed::snapshot(&self.pool, ask, within).await?;
+            let (opening, moment) = moment::snapshot(&self.pool, ask, within).await?;
             let moment: Box<dyn Snapshot + 'a> = Box::new(moment);
             Ok((opening, moment))
         })
@@ -251,7 +291,9 @@ impl Store for PostgresStore {
         person: &'a Principal,
         name: [u8; 16],
     ) -> Pending<'a, Result<Option<Vec<Principal>>, StoreError>> {
-        Box::pin(async move { Ok(feed::view(&self.pool, bucket, person, name).await?) })
+        Box::pin(async move {
+            Ok(read!(self.pool, ANSWER, |reader| feed::view(reader, bucket, person, name))?.1)
+        })
     }
 
     fn overdue<'a>(
@@ -261,9 +303,12 @@ impl Store for PostgresStore {
         keep: u64,
         limit: usize,
     ) -> Pending<'a, Result<Option<Seq>, StoreError>> {
-        Box::pin(
-            async move { Ok(feed::overdue(&self.pool, collection, before, keep, limit).await?) },
-        )
+        Box::pin(async move {
+            Ok(read!(self.pool, ANSWER, |reader| feed::overdue(
+                reader, collection, before, keep, limit
+            ))?
+            .1)
+        })
     }
 
     fn lease<'a>(
@@ -273,7 +318,7 @@ impl Store for PostgresStore {
         now: Timestamp,
         until: Timestamp,
     ) -> Pending<'a, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(feed::lease(&self.pool, chore, holder, now, until).await?) })
+        Box::pin(async move { Ok(lease::lease(&self.pool, chore, holder, now, until).await?) })
     }
 
     fn listen(&self, listener: Listener) {
@@ -286,9 +331,12 @@ impl Store for PostgresStore {
         after: Option<&'a CollectionPath>,
         limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
-        Box::pin(
-            async move { Ok(places::collections_of(&self.pool, principals, after, limit).await?) },
-        )
+        Box::pin(async move {
+            Ok(read!(self.pool, ANSWER, |reader| places::collections_of(
+                reader, principals, after, limit
+            ))?
+            .1)
+        })
     }
 
     fn collections<'a>(
@@ -296,7 +344,9 @@ impl Store for PostgresStore {
         after: Option<&'a CollectionPath>,
         limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
-        Box::pin(async move { Ok(places::collections(&self.pool, after, limit).await?) })
+        Box::pin(async move {
+            Ok(read!(self.pool, ANSWER, |reader| places::collections(reader, after, limit))?.1)
+        })
     }
 
     fn apply(&self, batch: Batch) -> Pending<'_, Result<Vec<Outcome>, ApplyError>> {
@@ -309,12 +359,15 @@ impl Store for PostgresStore {
     }
 
     fn tally(&self) -> Pending<'_, Result<BTreeMap<Kind, Tally>, StoreError>> {
-        Box::pin(async move { Ok(places::tally(&self.pool).await?) })
+        Box::pin(async move {
+            let _slot = self.pool.slot(TALLY).await?;
+            Ok(read!(self.pool, TALLY, |reader| places::tally(reader))?.1)
+        })
     }
 
     fn ping(&self) -> Pending<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            query::head(&self.pool, &CollectionPath::buckets()).await?;
+            self.read_heads(&[CollectionPath::buckets()]).await?;
             self.pulse.beat(beat::beat(&self.writers, self.begin)).await
         })
     }

@@ -31,16 +31,6 @@ const DRAIN_BYTES: usize = 1024 * 1024;
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const END: &str = "COMMIT";
 
-/// Something that can be read with one connection, also a second time.
-pub(super) trait Read: Sync {
-    /// What is read.
-    type Answer: Send;
-
-    /// Reads it.
-    fn read(&self, reader: &Reader<'_>)
-    -> impl Future<Output = Result<Self::Answer, Fault>> + Send;
-}
-
 /// A connection on loan.
 pub(super) struct Reader<'p> {
     pool: &'p Pool,
@@ -51,50 +41,89 @@ pub(super) struct Reader<'p> {
     at_moment: AtomicBool,
 }
 
-impl Pool {
-    /// Reads with one of the connections, in at most this time.
-    pub(super) async fn read<R: Read>(
-        &self,
-        read: &R,
-        within: Duration,
-    ) -> Result<R::Answer, Fault> {
-        Ok(self.begin_to_read(read, within).await?.1)
+/// Reads with one of the connections of a pool, in at most this time; a second time with another one
+/// if that turns out to be broken. Gives the connection along, for what is asked next.
+///
+/// What is asked is a future of a reader. It is not a closure, since the compiler cannot tell yet
+/// that the future of an async closure may be sent.
+macro_rules! read {
+    ($pool:expr, $within:expr, |$reader:ident| $asked:expr) => {{
+        let mut tries = $crate::postgres::reader::Tries::new(&$pool, $within);
+        loop {
+            let lent = match tries.lend().await {
+                Ok(lent) => lent,
+                Err(fault) => break Err(fault),
+            };
+            let heard = {
+                let $reader = &lent;
+                tries.hear($asked).await
+            };
+            if let Some(answer) = tries.settle(lent, heard).transpose() {
+                break answer;
+            }
+        }
+    }};
+}
+pub(super) use read;
+
+/// How often something was read in vain.
+pub(super) struct Tries<'p> {
+    pool: &'p Pool,
+    within: Duration,
+    is_first: bool,
+}
+
+/// An answer, unless there was none in time.
+type Heard<T> = Option<Result<T, Fault>>;
+
+impl<'p> Tries<'p> {
+    pub(super) fn new(pool: &'p Pool, within: Duration) -> Self {
+        Self { pool, within, is_first: true }
     }
 
-    /// The same, and keeps the connection for what is asked next.
-    pub(super) async fn begin_to_read<R: Read>(
-        &self,
-        read: &R,
-        within: Duration,
-    ) -> Result<(Reader<'_>, R::Answer), Fault> {
-        let mut is_first = true;
-        loop {
-            let reader = Reader {
-                pool: self,
-                client: Some(self.get().await?),
-                owes_rows: AtomicBool::new(false),
-                at_moment: AtomicBool::new(false),
-            };
-            let reading = tokio::time::timeout(within, read.read(&reader));
-            let fault = match self.servers().heard(reading).await {
-                Some(Ok(Ok(answer))) => return Ok((reader, answer)),
-                Some(Ok(Err(fault))) => fault,
-                Some(Err(_)) => {
-                    reader.stop();
-                    return Err(StoreError::TooSlow.into());
-                }
-                None => Fault::Silent,
-            };
-            if !fault.spoils_connection() {
-                return Err(fault);
-            }
-            reader.discard();
-            if !is_first {
-                return Err(fault);
-            }
-            self.forget_idle();
-            is_first = false;
+    /// A connection to read with.
+    pub(super) async fn lend(&self) -> Result<Reader<'p>, Fault> {
+        Ok(Reader {
+            pool: self.pool,
+            client: Some(self.pool.get().await?),
+            owes_rows: AtomicBool::new(false),
+            at_moment: AtomicBool::new(false),
+        })
+    }
+
+    /// Waits for an answer as long as there is time.
+    pub(super) async fn hear<T>(&self, asked: impl Future<Output = Result<T, Fault>>) -> Heard<T> {
+        let asked = tokio::time::timeout(self.within, asked);
+        match self.pool.servers().heard(asked).await {
+            Some(heard) => heard.ok(),
+            None => Some(Err(Fault::Silent)),
         }
+    }
+
+    /// What was heard; none if it is worth another try.
+    pub(super) fn settle<T>(
+        &mut self,
+        reader: Reader<'p>,
+        heard: Heard<T>,
+    ) -> Result<Option<(Reader<'p>, T)>, Fault> {
+        let fault = match heard {
+            Some(Ok(answer)) => return Ok(Some((reader, answer))),
+            Some(Err(fault)) => fault,
+            None => {
+                reader.stop();
+                return Err(StoreError::TooSlow.into());
+            }
+        };
+        if !fault.spoils_connection() {
+            return Err(fault);
+        }
+        reader.discard();
+        if !self.is_first {
+            return Err(fault);
+        }
+        self.pool.forget_idle();
+        self.is_first = false;
+        Ok(None)
     }
 }
 
@@ -102,7 +131,7 @@ impl Reader<'_> {
     /// Shows each row to `visit` as it arrives, until there are no more or it has seen enough.
     pub(super) async fn each(
         &self,
-        sql: &'static str,
+        sql: &str,
         params: &[&(dyn ToSql + Sync)],
         visit: &mut (dyn FnMut(&Row) -> Result<ControlFlow<()>, Fault> + Send),
     ) -> Result<(), Fault> {
@@ -136,7 +165,7 @@ impl Reader<'_> {
 
     /// From now on, until it is dropped, all statements see the same moment. It begins in one round
     /// trip with what is asked first.
-    pub(super) async fn begin<T>(
+    pub(super) async fn begin_with<T>(
         &self,
         first: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {

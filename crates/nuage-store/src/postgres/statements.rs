@@ -17,6 +17,7 @@ use std::sync::LazyLock;
 use nuage_model::copy::{Column, Form, Table};
 
 use crate::postgres::cells::names;
+use crate::reads::{Columns, Condition, SMALL_BYTES, Scan, Together, order};
 use crate::schema::{Index, Only, Range, counters, passed_on, slim};
 
 /// Nothing is written where a guess was wrong.
@@ -123,21 +124,239 @@ pub(super) fn unnested(columns: &[Column], from: usize) -> String {
 /// Nothing but the key can give the first row from there on; then it is seen whether it is the one.
 /// The first column is not compared twice: beside that, PostgreSQL would begin where its rows begin.
 pub(super) fn lookup(table: Table, columns: &str) -> String {
+    lookup_by(table, columns, |at| format!("k.{}", table.key()[at].name))
+}
+
+// The same, where the cells of the key are called so.
+fn lookup_by(table: Table, columns: &str, cell: impl Fn(usize) -> String) -> String {
     let (name, key) = (table.name(), table.key());
     let (first, rest) = (key[0].name, &key[1..]);
-    let of_k = |columns: &[Column]| {
-        columns.iter().map(|column| format!("k.{}", column.name)).collect::<Vec<_>>().join(", ")
-    };
-    let same = key.iter().map(|column| format!("{0} = k.{0}", column.name)).collect::<Vec<_>>();
+    let cells = (1..key.len()).map(&cell).collect::<Vec<_>>().join(", ");
+    let same = key.iter().enumerate();
+    let same = same.map(|(at, column)| format!("{} = {}", column.name, cell(at)));
     format!(
-        "SELECT {columns} FROM (SELECT {all} FROM {name} WHERE {first} = k.{first}
-            AND ({}) >= ({}) ORDER BY {} LIMIT 1) AS first_from_there WHERE {}",
-        names(rest),
-        of_k(rest),
-        names(key),
-        same.join(" AND "),
-        all = names(slim(table))
+        "SELECT {columns} FROM (SELECT {all} FROM {name} WHERE {first} = {first_cell}
+            AND ({rest}) >= ({cells}) ORDER BY {key} LIMIT 1) AS first_from_there WHERE {same}",
+        rest = names(rest),
+        key = names(key),
+        all = names(table.columns()),
+        first_cell = cell(0),
+        same = same.collect::<Vec<_>>().join(" AND "),
     )
+}
+
+/// The columns, in a list.
+fn list(columns: Columns) -> String {
+    let names = names(columns.columns());
+    match columns.columns().last().filter(|_| columns.small) {
+        None => names,
+        // How much it takes where it is stored is known without reading it.
+        Some(last) => {
+            let (rest, last) = (names.trim_end_matches(last.name), last.name);
+            format!(
+                "{rest}CASE WHEN pg_column_size({last}) > {SMALL_BYTES} THEN '' ELSE {last} END
+                    AS {last}"
+            )
+        }
+    }
+}
+
+/// The row with one key; its parameters are the cells of the key.
+pub(super) fn point(columns: Columns) -> String {
+    lookup_by(columns.table, &list(columns), |at| format!("${}", at + 1))
+}
+
+/// The rows with some keys: the number of the key and the columns. Its parameters are arrays of the
+/// cells of the keys; where it is bounded, then the number of bytes that may be read of the last
+/// column, and after the number comes whether the row fits.
+pub(super) fn lookups(columns: Columns, is_bounded: bool) -> String {
+    let key = columns.table.key();
+    let found = format!(
+        "FROM {} WITH ORDINALITY AS k ({}, n) CROSS JOIN LATERAL ({}) AS r",
+        unnested(key, 1),
+        names(key),
+        lookup(columns.table, &list(columns))
+    );
+    let Some(last) = columns.columns().last().map(|last| last.name).filter(|_| is_bounded) else {
+        return format!("SELECT k.n, r.* {found}");
+    };
+    let rest = names(&columns.columns()[..columns.columns().len() - 1]);
+    let fits = format!("filled <= ${} OR filled = bytes", key.len() + 1);
+    format!(
+        "SELECT n, {fits}, {rest}, CASE WHEN {fits} THEN {last} ELSE '' END
+        FROM (SELECT k.n, r.*, octet_length(r.{last}) AS bytes,
+            sum(octet_length(r.{last})) OVER (ORDER BY k.n ROWS UNBOUNDED PRECEDING) AS filled
+            {found}) AS found"
+    )
+}
+
+/// The columns that a scan is given for a range: those of the prefix and of each bound.
+pub(super) fn given(like: &Range) -> Vec<Column> {
+    let table = like.index.table();
+    let mut given = first(like.index, like.prefix.len());
+    let order = order(like.index, like.prefix.len()).iter();
+    let order: Vec<Column> = order.map(|at| table.columns()[*at]).collect();
+    given.extend(&order[..like.after.len()]);
+    let bounds = usize::from(like.low.is_some()) + usize::from(like.high.is_some());
+    given.extend(std::iter::repeat_n(order[0], bounds));
+    given
+}
+
+/// Whether the rows of a scan are fetched once it is known which they are: then they come in any
+/// order.
+pub(super) fn is_fetched(scan: &Scan<'_>) -> bool {
+    let is_wide = scan.columns.columns().len() > slim(scan.columns.table).len() - scan.columns.from;
+    is_wide && scan.together == Together::Merged && scan.ranges.len() > 1
+}
+
+/// Rows along an index: the columns. Its parameters are what the columns of [`given`] are to be,
+/// single values of one range and arrays otherwise, then those of the conditions, then the limit.
+pub(super) fn scan(scan: &Scan<'_>, like: &Range) -> String {
+    let (index, table) = (like.index, like.index.table());
+    let name = |at: usize| table.columns()[at].name;
+    let given = given(like);
+    let is_one = scan.ranges.len() == 1;
+    let mut number = 0;
+    let mut next = || {
+        number += 1;
+        if is_one { format!("${number}") } else { format!("k.c{number}") }
+    };
+    let prefix: Vec<(&str, String)> =
+        index.columns()[..like.prefix.len()].iter().map(|at| (name(*at), next())).collect();
+    let order: Vec<&str> = order(index, like.prefix.len()).iter().map(|at| name(*at)).collect();
+    let after: Vec<String> = like.after.iter().map(|_| next()).collect();
+    let low = like.low.as_ref().map(|_| next());
+    let high = like.high.as_ref().map(|_| next());
+    let is_bounded = !after.is_empty() || low.is_some() || high.is_some();
+    let mut wanted = Vec::new();
+    let mut ordered = order.clone();
+    // Where there may be several indexes that begin with the prefix, the last column of the prefix
+    // takes part in the bound and in the order: no other index gives that.
+    match prefix.split_last() {
+        Some(((last, is), before)) if is_bounded && before.len() >= 2 => {
+            wanted.extend(before.iter().map(|(column, is)| format!("{column} = {is}")));
+            let from = match (scan.descending, after.as_slice(), &low, &high) {
+                (true, _, _, Some(high)) => Some(("<=", vec![high.clone()])),
+                (false, [], Some(low), _) => Some((">=", vec![low.clone()])),
+                (false, [_, ..], _, _) => Some((">", after.clone())),
+                _ => None,
+            };
+            let other = if scan.descending { ">=" } else { "<=" };
+            match from {
+                Some((comparison, bound)) => {
+                    let columns = [&[*last][..], &order[..bound.len()]].concat().join(", ");
+                    let bound = [vec![is.clone()], bound].concat().join(", ");
+                    wanted.push(format!("({columns}) {comparison} ({bound})"));
+                    wanted.push(format!("{last} {other} {is}"));
+                }
+                None => wanted.push(format!("{last} >= {is} AND {last} <= {is}")),
+            }
+            ordered.insert(0, *last);
+        }
+        Some(((last, is), before)) if !is_bounded && !before.is_empty() => {
+            wanted.extend(before.iter().map(|(column, is)| format!("{column} = {is}")));
+            wanted.push(format!("{last} >= {is} AND {last} <= {is}"));
+            ordered.insert(0, *last);
+        }
+        _ => {
+            wanted.extend(prefix.iter().map(|(column, is)| format!("{column} = {is}")));
+            if !after.is_empty() {
+                let columns = order[..after.len()].join(", ");
+                wanted.push(format!("({columns}) > ({})", after.join(", ")));
+            }
+        }
+    }
+    wanted.extend(low.map(|low| format!("{} >= {low}", order[0])));
+    wanted.extend(high.map(|high| format!("{} <= {high}", order[0])));
+    match index.only() {
+        None => {}
+        Some(Only::Present(at)) => wanted.push(format!("{} IS NOT NULL", name(at))),
+        Some(Only::Set(at)) => wanted.push(name(at).to_owned()),
+    }
+    let mut parameter = given.len();
+    wanted.extend(case(scan, &mut parameter));
+    let limit = parameter + 1;
+    let direction = if scan.descending { " DESC" } else { "" };
+    let sorted = |columns: &[&str], of: &str| {
+        let columns = columns.iter().map(|column| format!("{of}{column}{direction}"));
+        columns.collect::<Vec<_>>().join(", ")
+    };
+    let wanted = match wanted.is_empty() {
+        true => String::new(),
+        false => format!("WHERE {}", wanted.join(" AND ")),
+    };
+    let along = |columns: &str| {
+        format!(
+            "SELECT {columns} FROM {} {wanted} ORDER BY {} LIMIT ${limit}",
+            table.name(),
+            sorted(&ordered, "")
+        )
+    };
+    let columns = list(scan.columns);
+    if is_one {
+        return along(&columns);
+    }
+    let aliases: Vec<String> = (1..=given.len()).map(|number| format!("c{number}")).collect();
+    let ranges =
+        format!("{} WITH ORDINALITY AS k ({}, n)", unnested(&given, 1), aliases.join(", "));
+    match scan.together {
+        Together::Chained => format!(
+            "SELECT r.* FROM {ranges} CROSS JOIN LATERAL ({}) AS r ORDER BY k.n LIMIT ${limit}",
+            along(&columns)
+        ),
+        Together::Merged if is_fetched(scan) => format!(
+            "SELECT r.* FROM (SELECT k.c1, one.place FROM {ranges} CROSS JOIN LATERAL ({}) AS one
+                ORDER BY {} LIMIT ${limit}) AS kept
+            CROSS JOIN LATERAL (SELECT {columns} FROM {}
+                WHERE {} = kept.c1 AND ctid = kept.place) AS r",
+            along(&format!("ctid AS place, {}", order.join(", "))),
+            sorted(&order, "one."),
+            table.name(),
+            given[0].name
+        ),
+        Together::Merged => {
+            let same = order.iter().map(|column| format!("r.{column}"));
+            let same = same.collect::<Vec<_>>().join(", ");
+            let once =
+                if index.is_key() { format!("DISTINCT ON ({same}) ") } else { String::new() };
+            format!(
+                "SELECT {once}r.* FROM {ranges} CROSS JOIN LATERAL ({}) AS r
+                ORDER BY {} LIMIT ${limit}",
+                along(&columns),
+                sorted(&order, "r.")
+            )
+        }
+    }
+}
+
+// What the planner thinks nothing of: where it believed that it leaves few rows, it would read the
+// whole table rather than follow the index.
+fn case(scan: &Scan<'_>, parameter: &mut usize) -> Option<String> {
+    let name = |at: usize| scan.columns.table.columns()[at].name;
+    let (mut cases, mut rest) = (String::new(), "true".to_owned());
+    for condition in &scan.conditions {
+        match condition {
+            Condition::Unset(at) => {
+                let _ = write!(cases, " WHEN {} THEN false", name(*at));
+            }
+            Condition::Absent(at) => {
+                let _ = write!(cases, " WHEN {} IS NOT NULL THEN false", name(*at));
+            }
+            Condition::AtMost(at, _) => {
+                *parameter += 1;
+                let _ = write!(cases, " WHEN {} > ${parameter} THEN false", name(*at));
+            }
+            Condition::Among(at, _) => {
+                *parameter += 1;
+                rest = format!("{} = ANY (${parameter})", name(*at));
+            }
+        }
+    }
+    match cases.is_empty() && rest == "true" {
+        true => None,
+        false if cases.is_empty() => Some(format!("CASE WHEN true THEN {rest} END")),
+        false => Some(format!("CASE{cases} ELSE {rest} END")),
+    }
 }
 
 // The same for what is locked or changed: the form above would lock another row where this one is

@@ -5,7 +5,7 @@ use nuage_testkit::postgres::Database;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use crate::postgres::statements::{self, Statements, first};
-use crate::postgres::{feed, places, query, scan};
+use crate::reads::{Columns, Scan, Together};
 use crate::schema::{Index, Range};
 use crate::{Address, Options};
 
@@ -66,158 +66,134 @@ enum Mode {
     Custom,
 }
 
-/// What the statements of feeds are asked with, which indexes they may go along, and how many sorts
-/// of a few keys they need. In their order.
-const FEEDS: [(&str, &[&str], usize); 14] = [
-    ("ARRAY['b7'], ARRAY['c7']", &["collections_pkey"], 0),
-    ("'b7', 'p7', '\\x00'", &["views_pkey"], 0),
-    ("ARRAY['m7'], 10", &["directory_groups_pkey", "members_pkey", "records_pkey"], 0),
-    ("'b7', 'c7'", &["meta_pkey", "collections_pkey"], 0),
-    ("'b7', 'c7', 100, 10", &["records_seq", "gone_pkey", "records_pkey"], 0),
-    (
-        "'b7', 'c7', 100, 10, ARRAY['\\x00'::bytea], ARRAY[true], ARRAY[true],
-            ARRAY['\\x00'::bytea]",
-        &["records_signature", "gone_signature", "records_pkey"],
-        1,
-    ),
-    ("'b7', 'c7', ARRAY['\\x00'::bytea], 100, 1000, 1000, 10", &["records_signature"], 0),
-    ("'b7', 'c7', ARRAY['x', 'y'], 1000", &["records_pkey"], 0),
-    ("'b7', 'c7', '\\x00', 10", &["signatures_pkey"], 0),
-    ("'b7', 'c7', '\\x00', ARRAY['p1'], 10", &["signature_principals_pkey", "signatures_pkey"], 1),
-    ("'b7', 'c7', ARRAY['\\x00'::bytea]", &["signature_principals_signature"], 0),
-    ("'b7', 'c7'", &["signatures_pkey"], 0),
-    ("'b7', 'c7', '\\x00', ARRAY['p1']", &["signature_principals_pkey", "signatures_pkey"], 1),
-    ("'b7', 'c7', 1000, 10, 100", &["collections_pkey", "records_dead", "gone_pkey"], 0),
+/// Statements that read, what they are asked with, the indexes that they may go along, and how many
+/// sorts of keys they need.
+fn of_readers() -> Vec<(String, String, Vec<String>, usize)> {
+    let mut all = Vec::new();
+    let each = [
+        Columns::RECORD,
+        Columns::SMALL,
+        Columns::TRACE,
+        Columns::SEQUENCE,
+        Columns::of(Table::Signatures, 2, 5),
+        Columns::of(Table::SignaturePrincipals, 3, 4),
+        Columns::of(Table::Views, 3, 4),
+    ];
+    for columns in each {
+        let key = columns.table.key();
+        let wanted = keys_of(columns.table);
+        all.push((statements::point(columns), singles(key), wanted.clone(), 0));
+        all.push((statements::lookups(columns, false), arrays(key), wanted.clone(), 0));
+        if columns == Columns::RECORD {
+            let values = format!("{}, 1000", arrays(key));
+            all.push((statements::lookups(columns, true), values, wanted, 0));
+        }
+    }
+    for count in [1, 2] {
+        for scan in Scan::of_all_shapes(count) {
+            let like = &scan.ranges[0];
+            // Nobody reads the whole of a table twice.
+            if count > 1 && like.prefix.is_empty() {
+                continue;
+            }
+            let given = statements::given(like);
+            let mut values: Vec<String> = given.iter().map(|one| single(one).to_owned()).collect();
+            if let Some(high) = values.last_mut().filter(|_| like.high.is_some()) {
+                "9000000::bigint".clone_into(high);
+            }
+            if count > 1 {
+                values.iter_mut().for_each(|one| *one = format!("ARRAY[{one}]"));
+            }
+            let values = values.join(", ");
+            let rest: &[&str] = if scan.conditions.is_empty() { &["10"] } else { &["9", "10"] };
+            let values = [values].into_iter().chain(rest.iter().map(|one| (*one).to_owned()));
+            let values = values.filter(|one| !one.is_empty()).collect::<Vec<_>>().join(", ");
+            let mut wanted = vec![name(like.index)];
+            // Tombstones are among all that happened.
+            wanted.extend((like.index == Index::RecordsDead).then(|| name(Index::RecordsSeq)));
+            let sorts = usize::from(count > 1 && scan.together == Together::Merged);
+            all.push((statements::scan(&scan, like), values, wanted, sorts));
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn plans_of_readers_follow_the_wanted_index_whatever_the_statistics() {
+    for content in [MANY_SMALL, ONE_LARGE, ALL_CHOSEN] {
+        let (_database, client) = filled(content).await;
+        for mode in [Mode::Custom, Mode::Generic] {
+            if mode == Mode::Generic {
+                client.batch_execute(AS_SESSIONS).await.expect("they are settings");
+            }
+            for (sql, values, wanted, sorts_max) in of_readers() {
+                let plan = plan(&client, &sql, &values, mode).await;
+                let context = format!("{mode:?}: {sql}\n{values}\n{plan}");
+                for never in ["Seq Scan", "Gather", "Hash"] {
+                    assert!(!plan.contains(never), "{never}\n{context}");
+                }
+                // Where a pooler keeps our settings from the server, it may read the few rows that
+                // it expects and sort them.
+                for used in used(&plan).filter(|_| mode == Mode::Generic) {
+                    assert!(wanted.iter().any(|wanted| wanted == used), "{used}\n{context}");
+                }
+                if mode == Mode::Generic {
+                    let sorts = plan.matches("Sort  (").count();
+                    assert!(sorts <= sorts_max, "{sorts} sorts\n{context}");
+                    assert!(!plan.contains("Incremental") && !plan.contains("Bitmap"), "{context}");
+                }
+            }
+        }
+    }
+}
+
+fn name(index: Index) -> String {
+    let key = || format!("{}_pkey", index.table().name());
+    index.name().map_or_else(key, str::to_owned)
+}
+
+/// Indexes that hold all columns of a key serve it as well as the key.
+const LIKE_KEYS: [Index; 4] = [
+    Index::SignaturePrincipalsSignature,
+    Index::MembersGrp,
+    Index::DirectoryGroupsBucket,
+    Index::DirectoryCollectionsBucket,
 ];
 
-/// Values that the statements are asked with, in the order of their parameters.
-fn values(sql: &str) -> String {
-    let names = "'b7', 'c7'";
-    let signatures = "ARRAY[decode(md5('a'), 'hex'), decode(md5('1'), 'hex')]";
-    let [ascending, .., by_id] = scan::WALKS else { panic!("there are walks") };
-    if sql == *by_id {
-        return format!("{names}, ARRAY['x', md5('1')], false, true");
-    }
-    if sql.contains("AS keys") {
-        return format!("{names}, {signatures}, 0, 9000000, 1001, true");
-    }
-    if sql.contains("AS tried") {
-        return format!("{names}, 0, 9000000, 1001, false, true, ARRAY['p1', 'p2']");
-    }
-    let walk = format!("{names}, 0, 9000000, 1001, false, NULL");
-    if sql.contains("max(shown)") {
-        return walk;
-    }
-    if sql.contains("AS walk") {
-        assert!(ascending.contains("AS walk"));
-        return format!("{walk}, true");
-    }
-    match sql {
-        _ if sql.contains("FROM unnest($1::text[], $2::text[]") => {
-            "ARRAY['b7'], ARRAY['c7'], ARRAY['x']".to_owned()
-        }
-        _ if sql.contains("FROM unnest($3::text[])") => {
-            format!("{names}, ARRAY['p1', 'p2'], 1000")
-        }
-        _ if sql.contains("> ($2, $3)") => "ARRAY['m7', 'p1b1'], 'b7', 'c7', 100".to_owned(),
-        _ if sql.contains("FROM unnest($1::text[])") => "ARRAY['m7', 'p1b1']".to_owned(),
-        _ if sql.contains("> ($1, $2)") => format!("{names}, 100"),
-        _ if sql.contains("AND id = $3") => format!("{names}, 'x'"),
-        _ => names.to_owned(),
+/// The indexes by which a row with a key may be found.
+fn keys_of(table: Table) -> Vec<String> {
+    let others = LIKE_KEYS.iter().filter(|index| index.table() == table);
+    [Index::Key(table)].iter().chain(others).map(|index| name(*index)).collect()
+}
+
+fn single(column: &Column) -> &'static str {
+    match column.form {
+        Form::Text => "'b7'",
+        Form::Bytes => "'\\x00'::bytea",
+        Form::Whole | Form::WholeOrNothing => "7::bigint",
+        Form::Flag => "true",
     }
 }
 
-/// Indexes that the statement may go along in each table.
-fn wanted(sql: &str) -> &'static [&'static str] {
-    match sql {
-        _ if sql.contains("AS keys") => &["records_signature", "records_seq"],
-        _ if sql.contains("AS tried") => {
-            &["records_seq", "signature_principals_pkey", "signature_principals_signature"]
-        }
-        _ if sql.contains("AS walk") => &["records_seq", "records_timestamp", "collections_pkey"],
-        _ if sql.contains("FROM records") => &["records_pkey"],
-        _ if sql.contains("signature_principals") => {
-            &["signature_principals_pkey", "signatures_pkey"]
-        }
-        _ if sql.contains("directory_groups") => &["directory_groups_pkey", "members_pkey"],
-        _ if sql.contains("directory_collections") => &["directory_collections_pkey"],
-        _ => &["collections_pkey"],
-    }
+fn singles(columns: &[Column]) -> String {
+    columns.iter().map(single).collect::<Vec<_>>().join(", ")
 }
 
-#[tokio::test]
-async fn plans_follow_the_wanted_index_whatever_the_statistics() {
-    for content in [MANY_SMALL, ONE_LARGE, ALL_CHOSEN] {
-        let (_database, client) = filled(content).await;
-        for sql in scan::WALKS.iter().chain(query::LOOKUPS).chain(places::DIRECTIONS) {
-            for mode in [Mode::Generic, Mode::Custom] {
-                judge(sql, &plan(&client, sql, &values(sql), mode).await, mode);
-            }
-        }
-    }
-}
-
-#[tokio::test]
-async fn plans_of_feeds_follow_the_wanted_index_whatever_the_statistics() {
-    for content in [MANY_SMALL, ONE_LARGE, ALL_CHOSEN] {
-        let (_database, client) = filled(content).await;
-        let statements = feed::statements();
-        assert_eq!(statements.len(), FEEDS.len());
-        client.batch_execute(AS_SESSIONS).await.expect("they are settings");
-        for (sql, (values, wanted, sorts_max)) in statements.into_iter().zip(FEEDS) {
-            let plan = plan(&client, sql, values, Mode::Generic).await;
-            let context = format!("{sql}\n{plan}");
-            for never in ["Seq Scan", "Gather", "Hash", "Bitmap"] {
-                assert!(!plan.contains(never), "{never}\n{context}");
-            }
-            let sorts = plan.matches("Sort  (").count() + plan.matches("Incremental").count();
-            assert!(sorts <= sorts_max, "{sorts} sorts\n{context}");
-            let mut used: Vec<&str> = used(&plan).collect();
-            used.sort_unstable();
-            used.dedup();
-            let mut wanted = wanted.to_vec();
-            wanted.sort_unstable();
-            assert_eq!(used, wanted, "{context}");
-            // Where a signature or a principal is looked up, it begins where it was left.
-            for line in plan.lines().filter(|line| line.contains("Index Cond:")) {
-                let is_range = line.contains("(signature <=") || line.contains("(principal <=");
-                let is_whole = line.contains("(signature >=");
-                assert!(!is_range || is_whole || line.contains("ROW("), "{line}\n{context}");
-            }
-        }
-    }
+fn arrays(columns: &[Column]) -> String {
+    let arrays = columns.iter().map(|column| format!("ARRAY[{}]", single(column)));
+    arrays.collect::<Vec<_>>().join(", ")
 }
 
 /// Statements of the writer that look rows up, what they are asked with, and the indexes that they
 /// may go along.
 fn of_the_writer() -> Vec<(String, String, Vec<String>)> {
-    let name = |index: Index| {
-        let key = || format!("{}_pkey", index.table().name());
-        index.name().map_or_else(key, str::to_owned)
-    };
-    let array = |column: &Column| match column.form {
-        Form::Text => "ARRAY['b7']",
-        Form::Bytes => "ARRAY['\\x00'::bytea]",
-        Form::Whole | Form::WholeOrNothing => "ARRAY[7::bigint]",
-        Form::Flag => "ARRAY[true]",
-    };
-    let values = |columns: &[Column]| columns.iter().map(array).collect::<Vec<_>>().join(", ");
     let mut all = Vec::new();
-    // Indexes that hold all columns of a key serve it as well as the key.
-    let others = [
-        Index::SignaturePrincipalsSignature,
-        Index::MembersGrp,
-        Index::DirectoryGroupsBucket,
-        Index::DirectoryCollectionsBucket,
-    ];
     for table in Table::ALL {
         let of = Statements::for_table(table);
-        let others = others.iter().filter(|index| index.table() == table);
-        let wanted: Vec<String> =
-            [Index::Key(table)].iter().chain(others).map(|i| name(*i)).collect();
+        let wanted = keys_of(table);
         for sql in [&of.get, &of.get_to_change, &of.get_to_keep, &of.delete, &of.free] {
             if !sql.is_empty() {
-                all.push((sql.clone(), values(table.key()), wanted.clone()));
+                all.push((sql.clone(), arrays(table.key()), wanted.clone()));
             }
         }
     }
@@ -233,7 +209,7 @@ fn of_the_writer() -> Vec<(String, String, Vec<String>)> {
     ] {
         let bounds = [&range.low, &range.high].into_iter().flatten().map(|_| "ARRAY[7::bigint]");
         let prefix = first(range.index, range.prefix.len());
-        let given = std::iter::once(values(&prefix)).chain(bounds.map(str::to_owned));
+        let given = std::iter::once(arrays(&prefix)).chain(bounds.map(str::to_owned));
         let given = given.chain(["ARRAY[10::bigint]".to_owned()]).collect::<Vec<_>>().join(", ");
         // Tombstones are among all that happened.
         let mut wanted = vec![name(range.index)];
@@ -250,9 +226,9 @@ fn of_the_writer() -> Vec<(String, String, Vec<String>)> {
         columns.extend(unless.iter().flat_map(|(index, count)| first(*index, *count)));
         let needed = unless.iter().map(|(index, _)| *index);
         let wanted = [index].into_iter().chain(needed);
-        let others = others.iter().filter(|other| other.table() == index.table());
+        let others = LIKE_KEYS.iter().filter(|other| other.table() == index.table());
         let wanted = wanted.chain(others.copied()).map(name).collect();
-        all.push((statements::prune(index, count, unless), values(&columns), wanted));
+        all.push((statements::prune(index, count, unless), arrays(&columns), wanted));
     }
     all
 }
@@ -308,30 +284,6 @@ fn used(plan: &str) -> impl Iterator<Item = &str> {
         let index = line.split(" using ").nth(1).or(line.split("Bitmap Index Scan on ").nth(1));
         index?.split(' ').next()
     })
-}
-
-fn judge(sql: &str, plan: &str, mode: Mode) {
-    let context = format!("{mode:?}: {sql}\n{plan}");
-    for never in ["Seq Scan", "Gather", "Hash"] {
-        assert!(!plan.contains(never), "{never}\n{context}");
-    }
-    // Only the first few keys of several signatures are sorted, never rows; but where a pooler
-    // keeps our settings from the server, it may read the few rows that it expects and sort them.
-    // What has no limit (OFFSET 0) is read as a whole anyhow.
-    if mode == Mode::Generic && !sql.contains("OFFSET 0") {
-        let sorts = plan.matches("->  Sort").count() + plan.matches("Incremental").count();
-        assert!(sorts <= usize::from(sql.contains("AS keys")), "a sort\n{context}");
-        assert!(!plan.contains("Bitmap"), "{context}");
-    }
-    let wanted = wanted(sql);
-    for used in used(plan) {
-        assert!(wanted.contains(&used), "{used}\n{context}");
-    }
-    if wanted == ["records_pkey"] {
-        let condition = plan.lines().find(|line| line.contains("Index Cond:"));
-        let is_point = condition.is_some_and(|line| line.contains("ROW(collection, id) >="));
-        assert!(is_point, "{context}");
-    }
 }
 
 async fn make_tables(database: &Database) {

@@ -51,7 +51,7 @@ impl Rows for SqliteStore {
     fn unfinished(&self) -> Pending<'_, Result<Option<Progress>, StoreError>> {
         Box::pin(async move {
             self.expect_open()?;
-            match self.read(progress)? {
+            match self.shared.quick.read(progress)? {
                 None => Ok(None),
                 Some(text) => Ok(Some(Progress::of_text(&text).ok_or_else(unreadable)?)),
             }

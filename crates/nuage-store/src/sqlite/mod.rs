@@ -11,19 +11,15 @@ mod copy;
 mod damage;
 mod deadline;
 mod errors;
-mod feed;
 mod foreign;
 mod heads;
 mod identity;
 mod migrations;
 mod open;
-mod places;
-mod query;
 mod readers;
+mod reads;
 mod room;
-mod rows;
 mod salvage;
-mod scan;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -42,20 +38,23 @@ use nuage_model::{
     Listener, Opening, Outcome, Page, Pending, Principal, Query, Record, RecordPath, Rows, Seq,
     Snapshot, Store, StoreError, Tally, Timestamp, Total,
 };
-use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::feed::{self, Hold, Moment};
+use crate::list::{self, Pace};
+use crate::places;
 use crate::pulse::Pulse;
+use crate::reads::Reads;
+use crate::records;
 use crate::sqlite::damage::Damage;
 use crate::sqlite::deadline::Deadline;
 use crate::sqlite::errors::Fault;
-use crate::sqlite::feed::Moment;
 use crate::sqlite::foreign::Foreign;
 use crate::sqlite::heads::Heads;
 use crate::sqlite::identity::Identity;
 use crate::sqlite::open::Way;
-use crate::sqlite::query::Pace;
 use crate::sqlite::readers::{Readers, Source};
+use crate::sqlite::reads::{Look, answer};
 use crate::sqlite::writer::{Answer, Job, Told, Writer};
 use crate::{Lost, Options};
 
@@ -148,21 +147,20 @@ impl SqliteStore {
         Ok(Self { shared, jobs, heads, foreign, identity: None, pulse, closed })
     }
 
-    fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
-        Ok(self.shared.quick.read(read)?)
-    }
-
+    // On the calling thread, which must not be kept for long.
     fn at_once<T>(
         &self,
-        read: impl FnOnce(&Connection) -> Result<T, Fault>,
+        read: impl AsyncFnOnce(&Look<'_>) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
-        Ok(self.shared.quick.snapshot(read)?)
+        let deadline = Deadline::after_ms(self.shared.list_ms);
+        let look = Look::new(self.shared.quick.get()?, deadline);
+        Ok(answer(read(&look))?)
     }
 
     // On a thread that may block, until whoever asks waits no longer.
     async fn patiently<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Connection, &Deadline) -> Result<T, Fault> + Send + 'static,
+        read: impl AsyncFnOnce(&Look<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = self.shared.clone();
         let slot = shared.slot(&shared.slots).await?;
@@ -171,7 +169,7 @@ impl SqliteStore {
         let deadline = Deadline::after_ms(shared.list_ms).while_held(&waiting);
         let read = tokio::task::spawn_blocking(move || {
             let _slot = slot;
-            shared.patient.snapshot(|connection| read(connection, &deadline))
+            answer(read(&Look::new(shared.patient.get()?, deadline)))
         });
         match read.await {
             Ok(answer) => Ok(answer?),
@@ -193,15 +191,6 @@ impl SqliteStore {
         }
     }
 
-    // On the calling thread, where `read` must stop early if it is not quick.
-    fn quickly<T>(
-        &self,
-        read: impl FnOnce(&Connection, &Deadline) -> Result<T, Fault>,
-    ) -> Result<T, StoreError> {
-        let deadline = Deadline::after_ms(self.shared.list_ms);
-        self.at_once(|connection| read(connection, &deadline))
-    }
-
     fn read_head(&self, collection: &CollectionPath) -> Result<Option<Head>, StoreError> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(StoreError::Closed);
@@ -210,7 +199,9 @@ impl SqliteStore {
             Ok(head) => return Ok(Some(head)),
             Err(since) => since,
         };
-        let head = self.read(|connection| query::head(connection, collection))?;
+        let paths = std::slice::from_ref(collection);
+        let head = self.at_once(async |look| records::heads(look, paths).await)?;
+        let head = head.into_iter().flatten().next();
         if let Some(head) = head {
             self.heads.learn(collection, head, since);
         }
@@ -257,6 +248,34 @@ impl SqliteStore {
     }
 }
 
+/// What a moment of a feed is read with.
+struct Held<'a> {
+    // Goes back before its slot does, since fields are dropped in this order.
+    look: Look<'a>,
+    _slot: OwnedSemaphorePermit,
+    list_ms: u64,
+}
+
+impl<'a> Hold for Held<'a> {
+    type Reads = Look<'a>;
+
+    fn reads(&self) -> Result<&Look<'a>, StoreError> {
+        Ok(&self.look)
+    }
+
+    async fn within<T: Send>(
+        &self,
+        asked: impl Future<Output = Result<T, Fault>> + Send,
+    ) -> Option<Result<T, Fault>> {
+        self.look.until(Deadline::after_ms(self.list_ms));
+        Some(asked.await)
+    }
+
+    fn settle<T>(&mut self, answer: Option<Result<T, Fault>>) -> Result<T, StoreError> {
+        Ok(answer.ok_or(StoreError::TooSlow)??)
+    }
+}
+
 impl Store for SqliteStore {
     fn get<'a>(
         &'a self,
@@ -264,11 +283,12 @@ impl Store for SqliteStore {
         bodies: Bodies,
     ) -> Pending<'a, Result<Vec<Option<Record>>, StoreError>> {
         Box::pin(async move {
-            let get_all = |connection: &Connection| {
-                paths.iter().map(|path| scan::get(connection, path, bodies)).collect()
-            };
-            // One statement is a snapshot by itself.
-            if paths.len() > 1 { self.at_once(get_all) } else { self.read(get_all) }
+            let found = self.at_once(async |look| {
+                let asked = records::get(look, paths, bodies);
+                // One statement is of one moment by itself.
+                if paths.len() > 1 { look.begin(asked).await } else { asked.await }
+            })?;
+            Ok(found.into_iter().map(|found| found.map(|(record, _)| record)).collect())
         })
     }
 
@@ -283,16 +303,14 @@ impl Store for SqliteStore {
         &'a self,
         query: &'a Query,
     ) -> Pending<'a, Result<Option<Page>, StoreError>> {
-        let quick = self.quickly(|c, deadline| query::list(c, query, Pace::Quick, deadline));
-        Box::pin(ready(quick))
+        Box::pin(ready(self.at_once(async |look| list::list(look, query, Pace::Quick).await)))
     }
 
     fn count_at_once<'a>(
         &'a self,
         query: &'a Query,
     ) -> Pending<'a, Result<Option<Total>, StoreError>> {
-        let quick = self.quickly(|c, deadline| query::count(c, query, Pace::Quick, deadline));
-        Box::pin(ready(quick))
+        Box::pin(ready(self.at_once(async |look| list::count(look, query, Pace::Quick).await)))
     }
 
     fn list<'a>(&'a self, query: &'a Query) -> Pending<'a, Result<Page, StoreError>> {
@@ -301,9 +319,8 @@ impl Store for SqliteStore {
                 return Ok(page);
             }
             let query = query.clone();
-            let page =
-                self.patiently(move |c, deadline| query::list(c, &query, Pace::Patient, deadline));
-            page.await?.ok_or(StoreError::TooSlow)
+            let list = async move |look: &Look<'_>| list::list(look, &query, Pace::Patient).await;
+            self.patiently(list).await?.ok_or(StoreError::TooSlow)
         })
     }
 
@@ -316,9 +333,8 @@ impl Store for SqliteStore {
                 return Ok(count);
             }
             let query = query.clone();
-            let count =
-                self.patiently(move |c, deadline| query::count(c, &query, Pace::Patient, deadline));
-            count.await?.ok_or(StoreError::TooSlow)
+            let count = async move |look: &Look<'_>| list::count(look, &query, Pace::Patient).await;
+            self.patiently(count).await?.ok_or(StoreError::TooSlow)
         })
     }
 
@@ -326,7 +342,7 @@ impl Store for SqliteStore {
         &'a self,
         members: &'a [Principal],
     ) -> Pending<'a, Result<Vec<GroupPath>, StoreError>> {
-        Box::pin(async move { self.at_once(|c| places::groups_of(c, members)) })
+        Box::pin(async move { self.at_once(async |look| places::groups_of(look, members).await) })
     }
 
     fn heads<'a>(
@@ -342,8 +358,10 @@ impl Store for SqliteStore {
     ) -> Pending<'a, Result<(Opening, Box<dyn Snapshot + 'a>), StoreError>> {
         Box::pin(async move {
             let slot = self.shared.slot(&self.shared.feed_slots).await?;
-            let reader = self.shared.feeds.moment()?;
-            let (opening, moment) = Moment::open(reader, slot, ask, self.shared.list_ms)?;
+            let list_ms = self.shared.list_ms;
+            let look = Look::new(self.shared.feeds.get()?, Deadline::after_ms(list_ms));
+            let opening = answer(feed::open(&look, ask))?;
+            let moment = Moment::new(Held { look, _slot: slot, list_ms }, ask.collection.clone());
             Ok((opening, Box::new(moment) as Box<dyn Snapshot>))
         })
     }
@@ -354,7 +372,9 @@ impl Store for SqliteStore {
         person: &'a Principal,
         name: [u8; 16],
     ) -> Pending<'a, Result<Option<Vec<Principal>>, StoreError>> {
-        Box::pin(async move { self.read(|c| feed::view(c, bucket, person, name)) })
+        Box::pin(
+            async move { self.at_once(async |look| feed::view(look, bucket, person, name).await) },
+        )
     }
 
     fn overdue<'a>(
@@ -365,10 +385,9 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Pending<'a, Result<Option<Seq>, StoreError>> {
         let path = collection.clone();
-        let overdue = move |c: &Connection, deadline: &Deadline| {
-            feed::overdue(c, &path, before, keep, limit, deadline)
-        };
-        Box::pin(self.patiently(overdue))
+        Box::pin(self.patiently(async move |look: &Look<'_>| {
+            feed::overdue(look, &path, before, keep, limit).await
+        }))
     }
 
     fn lease<'a>(
@@ -393,11 +412,9 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
         let (principals, after) = (principals.to_vec(), after.cloned());
-        Box::pin(
-            self.patiently(move |c, _| {
-                places::collections_of(c, &principals, after.as_ref(), limit)
-            }),
-        )
+        Box::pin(self.patiently(async move |look: &Look<'_>| {
+            places::collections_of(look, &principals, after.as_ref(), limit).await
+        }))
     }
 
     fn collections<'a>(
@@ -406,7 +423,9 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
         let after = after.cloned();
-        Box::pin(self.patiently(move |c, _| places::collections(c, after.as_ref(), limit)))
+        Box::pin(self.patiently(async move |look: &Look<'_>| {
+            places::collections(look, after.as_ref(), limit).await
+        }))
     }
 
     fn apply(&self, batch: Batch) -> Pending<'_, Result<Vec<Outcome>, ApplyError>> {
@@ -418,12 +437,13 @@ impl Store for SqliteStore {
     }
 
     fn tally(&self) -> Pending<'_, Result<BTreeMap<Kind, Tally>, StoreError>> {
-        Box::pin(self.patiently(|c, _| places::tally(c)))
+        Box::pin(self.patiently(async |look: &Look<'_>| places::tally(look).await))
     }
 
     fn ping(&self) -> Pending<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            self.read(|connection| query::head(connection, &CollectionPath::buckets()))?;
+            let paths = [CollectionPath::buckets()];
+            self.at_once(async |look| records::heads(look, &paths).await)?;
             self.shared.damage.expect_none()?;
             self.identity.as_ref().map_or(Ok(()), |identity| identity.expect())?;
             self.pulse.beat(self.submit(None)).await

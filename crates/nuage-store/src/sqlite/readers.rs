@@ -74,28 +74,8 @@ impl Readers {
         self.get()?.read(read)
     }
 
-    /// The same, and everything that `read` reads is of one moment.
-    pub(super) fn snapshot<T>(
-        &self,
-        read: impl FnOnce(&Connection) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        self.read(|connection| {
-            begin(connection)?;
-            let answer = read(connection)?;
-            connection.prepare_cached("COMMIT")?.execute([])?;
-            Ok(answer)
-        })
-    }
-
-    /// Lends one of them in a transaction; waits if all are lent. What it reads, from the first
-    /// read on, is of one moment.
-    pub(super) fn moment(&self) -> Result<Reader<'_>, Fault> {
-        let mut reader = self.get()?;
-        reader.read(begin)?;
-        Ok(reader)
-    }
-
-    fn get(&self) -> Result<Reader<'_>, Fault> {
+    /// Lends one of them; waits if all are lent.
+    pub(super) fn get(&self) -> Result<Reader<'_>, Fault> {
         let mut state = self.lock();
         loop {
             if state.closed {
@@ -146,6 +126,11 @@ impl<'a> Reader<'a> {
         Self { pool, connection: Some(connection), spoilt: false }
     }
 
+    /// What it reads, from the next read on, is of one moment.
+    pub(super) fn begin(&mut self) -> Result<(), Fault> {
+        self.read(|connection| execute(connection, "BEGIN"))
+    }
+
     /// Reads with it. One that the disk has failed is not lent again.
     pub(super) fn read<T>(
         &mut self,
@@ -161,8 +146,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn begin(connection: &Connection) -> Result<(), Fault> {
-    connection.prepare_cached("BEGIN")?.execute([])?;
+fn execute(connection: &Connection, sql: &str) -> Result<(), Fault> {
+    connection.prepare_cached(sql)?.execute([])?;
     Ok(())
 }
 
@@ -170,7 +155,7 @@ impl Drop for Reader<'_> {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         let in_the_middle = !connection.is_autocommit();
-        if self.spoilt || (in_the_middle && connection.execute_batch("ROLLBACK").is_err()) {
+        if self.spoilt || (in_the_middle && execute(&connection, "ROLLBACK").is_err()) {
             drop(connection);
             return self.pool.give_up();
         }

@@ -5,17 +5,12 @@
 use std::sync::LazyLock;
 
 use nuage_model::copy::{Cell, Column, Row, Table};
-use nuage_model::{CollectionPath, RecordPath, Seq, Timestamp};
-use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use rusqlite::{Connection, params_from_iter};
 
-use crate::rules::Sequence;
 use crate::schema::{Index, Only, Prune, Range, Rows, Stage, Was, counters, slim};
 use crate::sqlite::cells::{self, Sql, marks, names};
 use crate::sqlite::errors::Fault;
 
-const READ_SEQUENCE: &str = "
-    SELECT incarnation, seq, timestamp, gc_seq, live, tombstones, chosen, gone, dropped
-    FROM collections WHERE bucket = ?1 AND collection = ?2";
 const BEGIN_EPOCH: &str = "UPDATE meta SET value = ?1 WHERE key = 'store'";
 
 /// The statements for single rows of a table.
@@ -73,19 +68,19 @@ fn joined(parts: impl Iterator<Item = String>) -> String {
 }
 
 // These columns are parameters, numbered after so many others.
-fn equal(columns: &[Column], after: usize) -> String {
+pub(super) fn equal(columns: &[Column], after: usize) -> String {
     let columns = columns.iter().enumerate();
     let columns = columns.map(|(at, column)| format!("{} = ?{}", column.name, after + at + 1));
     columns.collect::<Vec<_>>().join(" AND ")
 }
 
 /// The first columns of an index.
-fn first(index: Index, count: usize) -> Vec<Column> {
+pub(super) fn first(index: Index, count: usize) -> Vec<Column> {
     let columns = index.columns().iter().take(count);
     columns.map(|at| index.table().columns()[*at]).collect()
 }
 
-fn from(index: Index) -> String {
+pub(super) fn from(index: Index) -> String {
     let table = index.table().name();
     index.name().map_or_else(|| table.to_owned(), |name| format!("{table} INDEXED BY {name}"))
 }
@@ -217,35 +212,4 @@ impl Rows for Open<'_> {
     fn surely_has(&mut self, table: Table, key: &[Cell], _: Stage) -> Result<bool, Fault> {
         Ok(self.get(table, key)?.is_some())
     }
-}
-
-/// The row of a collection.
-pub(super) fn read_sequence(
-    connection: &Connection,
-    path: &CollectionPath,
-) -> Result<Option<Sequence>, Fault> {
-    let mut statement = connection.prepare_cached(READ_SEQUENCE)?;
-    let key = params![path.bucket.as_str(), path.name.as_str()];
-    Ok(statement.query_row(key, sequence_of).optional()?)
-}
-
-fn sequence_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Sequence> {
-    let seq = Seq(row.get(1)?);
-    let timestamp: Option<i64> = row.get(2)?;
-    Ok(Sequence {
-        incarnation: row.get(0)?,
-        seq,
-        timestamp: timestamp.map_or(seq.into(), Timestamp),
-        gc_seq: Seq(row.get(3)?),
-        live: row.get(4)?,
-        tombstones: row.get(5)?,
-        chosen: row.get(6)?,
-        gone: row.get(7)?,
-        dropped: row.get(8)?,
-    })
-}
-
-/// The three names of a record, as parameters.
-pub(super) fn key(path: &RecordPath) -> [&str; 3] {
-    [path.collection.bucket.as_str(), path.collection.name.as_str(), path.id.as_str()]
 }

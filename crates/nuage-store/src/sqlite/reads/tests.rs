@@ -1,4 +1,4 @@
-//! What only the inside shows: which way reads go, and what becomes of readers.
+//! What only the inside shows of reads: which way they go, and what becomes of readers.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use nuage_model::copy::Table;
 use nuage_model::{
     Ask, Batch, Bodies, Body, CollectionPath, Hint, Placement, Readers, RecordPath, Seq, Store,
     StoreError, Timestamp, Write,
 };
 
-use crate::sqlite::SqliteStore;
+use crate::reads::Scan;
+use crate::sqlite::{SqliteStore, reads};
 use crate::{Options, Synchronous};
 
 /// Longer than anything here takes, on a machine that does much else.
@@ -47,30 +49,53 @@ fn ask() -> Ask {
 }
 
 #[test]
-fn reads_of_a_feed_follow_an_index_to_its_end_and_never_sort() {
+fn ranges_are_followed_along_their_index_and_never_sorted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data");
     let connection = crate::sqlite::open::writer(&path, &options()).unwrap();
-    let walks = [super::traces::WALKS, super::signatures::WALKS, super::forgetting::WALKS].concat();
-    for sql in walks {
-        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-        let mut rows = statement.raw_query();
-        let mut plan = Vec::new();
-        while let Some(row) = rows.next().unwrap() {
-            plan.push(row.get::<_, String>(3).unwrap());
-        }
-        assert_eq!(plan.len(), 1 + sql.matches("JOIN").count(), "{sql}: {plan:?}");
-        for step in &plan {
-            assert!(step.starts_with("SEARCH "), "{sql}: {plan:?}");
-        }
-        // Every comparison of the statement narrows the search, but for whether it is dead.
-        let narrowed = plan[0].matches(" AND ").count() + 1;
-        let (_, asked) = sql.rsplit_once("WHERE").unwrap();
-        let asked = asked.replace("AND dead = 0", "").replace("AND dead = 1", "");
-        assert_eq!(narrowed, asked.matches(" AND ").count() + 1, "{sql}: {plan:?}");
-        if let Some(joined) = plan.get(1) {
-            let expected = "(bucket=? AND collection=? AND id=?) LEFT-JOIN";
-            assert!(joined.ends_with(expected), "{sql}: {plan:?}");
+    for scan in Scan::of_all_shapes(1) {
+        let like = &scan.ranges[0];
+        let (index, table) = (like.index, like.index.table());
+        let wide = reads::names(scan.columns);
+        for columns in [wide.as_str(), table.columns()[0].name] {
+            let sql = reads::sql(columns, &scan, like);
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let mut rows = statement.raw_query();
+            let mut plan = Vec::new();
+            while let Some(row) = rows.next().unwrap() {
+                plan.push(row.get::<_, String>(3).unwrap());
+            }
+            let context = format!("{sql}: {plan:?}");
+            assert_eq!(plan.len(), 1, "{context}");
+            let way = match index.name() {
+                Some(name) => name.to_owned(),
+                None if table == Table::Records => "sqlite_autoindex_records_1".to_owned(),
+                None => "PRIMARY KEY".to_owned(),
+            };
+            // All comparisons narrow the search, but for what a partial index has already.
+            let order = crate::reads::order(index, like.prefix.len());
+            let name = |at: &usize| table.columns()[*at].name;
+            let columns = index.columns()[..like.prefix.len()].iter();
+            let mut narrowed: Vec<String> = columns.map(|at| format!("{}=?", name(at))).collect();
+            match like.after.len() {
+                0 => {}
+                1 => narrowed.push(format!("{}>?", name(&order[0]))),
+                after => {
+                    let names: Vec<&str> = order[..after].iter().map(name).collect();
+                    let marks = vec!["?"; after];
+                    narrowed.push(format!("({})>({})", names.join(","), marks.join(",")));
+                }
+            }
+            narrowed.extend(like.low.as_ref().map(|_| format!("{}>?", name(&order[0]))));
+            narrowed.extend(like.high.as_ref().map(|_| format!("{}<?", name(&order[0]))));
+            match narrowed.is_empty() {
+                true => assert!(plan[0].starts_with("SCAN "), "{context}"),
+                false => {
+                    let expected = format!("{way} ({})", narrowed.join(" AND "));
+                    assert!(plan[0].starts_with("SEARCH "), "{context}");
+                    assert!(plan[0].ends_with(&expected), "{expected}: {context}");
+                }
+            }
         }
     }
 }

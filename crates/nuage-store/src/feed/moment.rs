@@ -1,0 +1,106 @@
+//! A moment of a database, for one page of a feed.
+
+use std::future::Future;
+
+use nuage_model::{
+    CollectionPath, Counted, Pending, Principal, Record, RecordId, Residents, Seq, Signature,
+    Snapshot, StoreError, Sum, Trace, Whose,
+};
+
+use crate::feed;
+use crate::reads::Reads;
+
+/// What a moment is read with, until it is dropped.
+pub(crate) trait Hold: Send + Sync {
+    /// How it is read.
+    type Reads: Reads;
+
+    /// With what, as long as it is of use.
+    fn reads(&self) -> Result<&Self::Reads, StoreError>;
+
+    /// The answer to a question, in the time that it has; none if that is not enough.
+    fn within<T: Send>(
+        &self,
+        asked: impl Future<Output = Answer<T, Self::Reads>> + Send,
+    ) -> impl Future<Output = Option<Answer<T, Self::Reads>>> + Send;
+
+    /// The same answer; what it is read with may be of no more use.
+    fn settle<T>(&mut self, answer: Option<Answer<T, Self::Reads>>) -> Result<T, StoreError>;
+}
+
+type Answer<T, R> = Result<T, <R as Reads>::Fault>;
+
+/// A moment of one collection.
+pub(crate) struct Moment<H> {
+    hold: H,
+    path: CollectionPath,
+}
+
+impl<H> Moment<H> {
+    pub(crate) fn new(hold: H, path: CollectionPath) -> Self {
+        Self { hold, path }
+    }
+}
+
+// What is asked of the moment, as the port wants it.
+macro_rules! ask {
+    ($moment:expr, $question:ident($($argument:expr),*)) => {
+        Box::pin(async move {
+            let moment = $moment;
+            let asked = feed::$question(moment.hold.reads()?, &moment.path, $($argument),*);
+            let answer = moment.hold.within(asked).await;
+            moment.hold.settle(answer)
+        })
+    };
+}
+
+impl<H: Hold> Snapshot for Moment<H> {
+    fn signatures<'a>(
+        &'a mut self,
+        whose: Whose<'a>,
+        after: Option<Signature>,
+        limit: usize,
+    ) -> Pending<'a, Result<Vec<Counted>, StoreError>> {
+        ask!(self, counted(whose, after, limit))
+    }
+
+    fn principals_of<'a>(
+        &'a mut self,
+        signatures: &'a [Signature],
+    ) -> Pending<'a, Result<Vec<Vec<Principal>>, StoreError>> {
+        ask!(self, principals_of(signatures))
+    }
+
+    fn residents<'a>(
+        &'a mut self,
+        residents: &'a Residents,
+    ) -> Pending<'a, Result<Vec<Trace>, StoreError>> {
+        ask!(self, residents(residents))
+    }
+
+    fn tail(&mut self, after: Seq, limit: usize) -> Pending<'_, Result<Vec<Trace>, StoreError>> {
+        ask!(self, tail(after, limit))
+    }
+
+    fn tail_of<'a>(
+        &'a mut self,
+        live: &'a [Signature],
+        ended: &'a [Signature],
+        after: Seq,
+        limit: usize,
+    ) -> Pending<'a, Result<Vec<Trace>, StoreError>> {
+        ask!(self, tail_of(live, ended, after, limit))
+    }
+
+    fn records<'a>(
+        &'a mut self,
+        ids: &'a [RecordId],
+        bytes_max: usize,
+    ) -> Pending<'a, Result<Vec<Record>, StoreError>> {
+        ask!(self, records(ids, bytes_max))
+    }
+
+    fn sum<'a>(&'a mut self, whose: Whose<'a>) -> Pending<'a, Result<Sum, StoreError>> {
+        ask!(self, sum(whose))
+    }
+}

@@ -1,0 +1,135 @@
+//! Signatures of a collection: in order, those of some principals or all, and what is counted.
+
+use nuage_model::copy::{Cell, Row, Table};
+use nuage_model::{
+    CollectionPath, Counted, DIGEST_MODULUS, Principal, Signature, StoreError, Sum, Whose,
+};
+
+use crate::cells::{self, Cells};
+use crate::reads::{Columns, Found, Reads, Scan, Together, after_signature};
+use crate::schema::{Index, Range};
+
+/// Signatures that are summed up in one go.
+const CHUNK: usize = 4_096;
+
+/// Signature, live records, sum of their digests.
+const COLUMNS: Columns = Columns::of(Table::Signatures, 2, 5);
+
+/// Signatures after this one, in order, with their live records.
+pub(crate) async fn counted<R: Reads>(
+    reads: &R,
+    path: &CollectionPath,
+    whose: Whose<'_>,
+    after: Option<Signature>,
+    limit: usize,
+) -> Result<Vec<Counted>, R::Fault> {
+    let (each, _) = each(reads, path, whose, after, limit).await?;
+    Ok(each.into_iter().map(|(counted, _)| counted).collect())
+}
+
+/// Live records, and the sum of their digests.
+pub(crate) async fn sum<R: Reads>(
+    reads: &R,
+    path: &CollectionPath,
+    whose: Whose<'_>,
+) -> Result<Sum, R::Fault> {
+    let mut sum = Sum::default();
+    let mut after = None;
+    loop {
+        let (each, is_all) = each(reads, path, whose, after, CHUNK).await?;
+        for (counted, digest) in &each {
+            sum.live += counted.live;
+            sum.digest = (sum.digest + digest % DIGEST_MODULUS) % DIGEST_MODULUS;
+        }
+        after = each.last().map(|(counted, _)| counted.signature);
+        if is_all || after.is_none() {
+            return Ok(sum);
+        }
+    }
+}
+
+// What is counted of each, with the sum of its digests; and whether these are the last.
+async fn each<R: Reads>(
+    reads: &R,
+    path: &CollectionPath,
+    whose: Whose<'_>,
+    after: Option<Signature>,
+    limit: usize,
+) -> Result<(Vec<(Counted, u64)>, bool), R::Fault> {
+    let Whose::Of(principals) = whose else {
+        let range = Range::of(Index::Key(Table::Signatures), cells::collection(path));
+        let range = range.after(after_signature(after));
+        let scan = Scan { columns: COLUMNS, ..Scan::of(vec![range], limit) };
+        let found = reads.scan(scan).await?;
+        let each = found.rows.iter().map(count).collect::<Result<_, StoreError>>()?;
+        return Ok((each, found.is_all));
+    };
+    let found = of_principals(reads, path, principals, after, limit).await?;
+    let signature = |row: &Row| Ok(Signature(Cells::of(Table::Signatures, row, 0).bytes()?));
+    let all = found.rows.iter().map(signature).collect::<Result<Vec<_>, StoreError>>()?;
+    let keys: Vec<Vec<Cell>> = all.iter().map(|one| cells::signature_of(path, *one)).collect();
+    let rows = reads.get(&keys, COLUMNS, usize::MAX).await?.into_iter();
+    let each = all.into_iter().zip(rows).map(|(signature, row)| match row {
+        Some(row) => count(&row),
+        None => Ok((Counted { signature, live: 0 }, 0)),
+    });
+    Ok((each.collect::<Result<_, StoreError>>()?, found.is_all))
+}
+
+/// The first signatures after this one that have one of the principals, each once and in order.
+async fn of_principals<R: Reads>(
+    reads: &R,
+    path: &CollectionPath,
+    principals: &[Principal],
+    after: Option<Signature>,
+    limit: usize,
+) -> Result<Found, R::Fault> {
+    let range = |principal: &Principal| {
+        let mut prefix = cells::collection(path);
+        prefix.push(cells::text(principal.as_str()));
+        let of = Range::of(Index::Key(Table::SignaturePrincipals), prefix);
+        of.after(after_signature(after))
+    };
+    let scan = Scan {
+        together: Together::Merged,
+        columns: Columns::of(Table::SignaturePrincipals, 3, 4),
+        ..Scan::of(principals.iter().map(range).collect(), limit)
+    };
+    reads.scan(scan).await
+}
+
+/// Who is in each of these, in order.
+pub(crate) async fn principals_of<R: Reads>(
+    reads: &R,
+    path: &CollectionPath,
+    signatures: &[Signature],
+) -> Result<Vec<Vec<Principal>>, R::Fault> {
+    let range = |one: &Signature| {
+        Range::of(Index::SignaturePrincipalsSignature, cells::signature_of(path, *one))
+    };
+    let ranges = signatures.iter().map(range).collect();
+    let columns = Columns::of(Table::SignaturePrincipals, 2, 4);
+    let scan = Scan { columns, ..Scan::of(ranges, usize::MAX) };
+    let mut principals = vec![Vec::new(); signatures.len()];
+    let mut at = 0;
+    for row in reads.scan(scan).await?.rows {
+        let mut cells = Cells::of(Table::SignaturePrincipals, &row, 0);
+        let (principal, signature) = (Principal::from(cells.text()?), Signature(cells.bytes()?));
+        // They come in the order of the signatures.
+        while signatures.get(at).is_some_and(|one| *one != signature) {
+            at += 1;
+        }
+        if let Some(of) = principals.get_mut(at) {
+            of.push(principal);
+        }
+    }
+    Ok(principals)
+}
+
+fn count(row: &Row) -> Result<(Counted, u64), StoreError> {
+    let mut cells = Cells::of(Table::Signatures, row, 0);
+    // Counters are never less than zero.
+    let signature = Signature(cells.bytes()?);
+    let live = u64::try_from(cells.whole()?).unwrap_or(0);
+    Ok((Counted { signature, live }, u64::try_from(cells.whole()?).unwrap_or(0)))
+}

@@ -1,0 +1,203 @@
+//! Where residencies began and ended: along the positions, or along the positions of signatures.
+//!
+//! No text of a record is read here. What is told of one position stays together: ended residencies
+//! first, in order of ids, then the record that is there now.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::try_join;
+use nuage_model::copy::{Cell, Row, Table};
+use nuage_model::{CollectionPath, Fate, RecordId, Residents, Seq, Signature, StoreError, Trace};
+
+use crate::cells;
+use crate::reads::{Columns, Condition, Found, Reads, Scan, Together};
+use crate::rules::{Ended, Old};
+use crate::schema::{Index, Range};
+
+/// Position, identifier, signature, since when.
+const GONE: Columns = Columns::of(Table::Gone, 2, 6);
+/// Since when a record has its signature, and whether it is dead.
+const ENTERED: usize = 6;
+const DEAD: usize = 7;
+
+/// What happened after a position.
+pub(crate) async fn tail<R: Reads>(
+    reads: &R,
+    path: &CollectionPath,
+    after: Seq,
+    limit: usize,
+) -> Result<Vec<Trace>, R::Fault> {
+    let along = async |after: Seq, rows: usize| {
+        let range =
+            |index| Range::of(index, cells::collection(path)).after(vec![Cell::Whole(after.0)]);
+        let records =
+            Scan { columns: Columns::TRACE, ..Scan::of(vec![range(Index::RecordsSeq)], rows) };
+        let gone = Scan { columns: GONE, ..Scan::of(vec![range(Index::Key(Table::Gone))], rows) };
+        try_join(reads.scan(records), reads.scan(gone)).await
+    };
+    let mut traces = Traces::new(after, limit);
+    while traces.goes_on() {
+        let (records, gone) = along(traces.after, traces.rows()).await?;
+        traces.take(records, gone, |_| true)?;
+    }
+    present(reads, path, traces.finish()).await
+}
+
+/// What happened after a position to what has or had one of these signatures.
+pub(crate) async fn tail_of<R: Reads>(
+    reads: &R,
+    path: &CollectionPath,
+    live: &[Signature],
+    ended: &[Signature],
+    after: Seq,
+    limit: usize,
+) -> Result<Vec<Trace>, R::Fault> {
+    // Most signatures are in both lists, and each is looked into once.
+    let of_live: BTreeSet<&Signature> = live.iter().collect();
+    let of_ended: BTreeSet<&Signature> = ended.iter().collect();
+    let all: Vec<&Signature> = of_live.union(&of_ended).copied().collect();
+    let along = async |after: Seq, rows: usize| {
+        let range = |index, one: &Signature| {
+            Range::of(index, cells::signature_of(path, *one)).after(vec![Cell::Whole(after.0)])
+        };
+        let merged = |index, of: &[&Signature], columns| Scan {
+            together: Together::Merged,
+            columns,
+            ..Scan::of(of.iter().map(|one| range(index, one)).collect(), rows)
+        };
+        let of_ended: Vec<&Signature> = of_ended.iter().copied().collect();
+        let records = merged(Index::RecordsSignature, &all, Columns::TRACE);
+        let gone = merged(Index::GoneSignature, &of_ended, GONE);
+        try_join(reads.scan(records), reads.scan(gone)).await
+    };
+    let wants = |trace: &Trace| match trace.fate {
+        Fate::Live => of_live.contains(&trace.signature),
+        Fate::Deleted | Fate::Left(_) => of_ended.contains(&trace.signature),
+    };
+    let mut traces = Traces::new(after, limit);
+    while traces.goes_on() {
+        let (records, gone) = along(traces.after, traces.rows()).await?;
+        traces.take(records, gone, wants)?;
+    }
+    present(reads, path, traces.finish()).await
+}
+
+/// The live records that have one of some signatures.
+pub(crate) async fn residents<R: Reads>(
+    reads: &R,
+    path: &CollectionPath,
+    residents: &Residents,
+) -> Result<Vec<Trace>, R::Fault> {
+    let Residents { signatures, after, up_to, entered_up_to, limit } = residents;
+    let after = std::iter::once(after.0).chain(std::iter::repeat(0));
+    let range = |(one, after): (&Signature, i64)| {
+        let all = Range::of(Index::RecordsSignature, cells::signature_of(path, *one));
+        let after = all.after(vec![Cell::Whole(after)]);
+        after.up_to(up_to.map_or(i64::MAX, |seq| seq.0))
+    };
+    let mut conditions = vec![Condition::Unset(DEAD)];
+    conditions.extend(entered_up_to.map(|seq| Condition::AtMost(ENTERED, seq.0)));
+    let scan = Scan {
+        conditions,
+        columns: Columns::TRACE,
+        ..Scan::of(signatures.iter().zip(after).map(range).collect(), *limit)
+    };
+    Ok(reads.scan(scan).await?.rows.iter().map(record).collect::<Result<_, StoreError>>()?)
+}
+
+/// What is found after a position: as many as asked for, and the rest of the last position.
+struct Traces {
+    after: Seq,
+    limit: usize,
+    kept: BTreeMap<(Seq, bool, RecordId), Trace>,
+    is_all: bool,
+    /// How much more than is wanted is read in one go.
+    more: usize,
+}
+
+impl Traces {
+    fn new(after: Seq, limit: usize) -> Self {
+        Self { after, limit: limit.max(1), kept: BTreeMap::new(), is_all: false, more: 1 }
+    }
+
+    // Whether further rows are wanted.
+    fn goes_on(&self) -> bool {
+        !self.is_all && self.kept.len() < self.limit
+    }
+
+    fn rows(&self) -> usize {
+        (self.limit - self.kept.len()).saturating_add(self.more)
+    }
+
+    // Keeps what is wanted of rows after the position, as far as all of them are known.
+    fn take(
+        &mut self,
+        records: Found,
+        gone: Found,
+        wants: impl Fn(&Trace) -> bool,
+    ) -> Result<(), StoreError> {
+        let own = records.rows.iter().map(record).collect::<Result<Vec<_>, _>>()?;
+        let left = gone.rows.iter().map(ended).collect::<Result<Vec<_>, _>>()?;
+        // Several may have ended at the last position of those that came.
+        let known = |traces: &[Trace], is_all: bool, back: i64| match (traces.last(), is_all) {
+            (_, true) | (None, _) => Seq(i64::MAX),
+            (Some(last), false) => Seq(last.seq.0.saturating_sub(back)),
+        };
+        let up_to = known(&own, records.is_all, 0).min(known(&left, gone.is_all, 1));
+        self.is_all = records.is_all && gone.is_all;
+        for trace in own.into_iter().chain(left) {
+            if trace.seq <= up_to && wants(&trace) {
+                let is_own = !matches!(trace.fate, Fate::Left(_));
+                self.kept.insert((trace.seq, is_own, trace.id.clone()), trace);
+            }
+        }
+        if !self.is_all {
+            // Where nothing is known, more is read.
+            if up_to <= self.after {
+                self.more = self.more.saturating_mul(2);
+            }
+            self.after = self.after.max(up_to);
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Vec<Trace> {
+        let mut traces: Vec<Trace> = self.kept.into_values().collect();
+        if let Some(last) = traces.get(self.limit - 1).map(|last| last.seq) {
+            traces.retain(|trace| trace.seq <= last);
+        }
+        traces
+    }
+}
+
+// The same, with the signature that a record has now whose residency ended otherwise.
+async fn present<R: Reads>(
+    reads: &R,
+    path: &CollectionPath,
+    mut traces: Vec<Trace>,
+) -> Result<Vec<Trace>, R::Fault> {
+    let left = |trace: &&mut Trace| matches!(trace.fate, Fate::Left(_));
+    let ids: Vec<RecordId> = traces.iter_mut().filter(left).map(|trace| trace.id.clone()).collect();
+    let keys: Vec<Vec<Cell>> = ids.into_iter().map(|id| cells::record(&path.record(id))).collect();
+    if keys.is_empty() {
+        return Ok(traces);
+    }
+    let rows = reads.get(&keys, Columns::TRACE, usize::MAX).await?;
+    for (trace, row) in traces.iter_mut().filter(left).zip(rows) {
+        let row = row.map(|row| Old::of_columns(&row)).transpose()?;
+        trace.fate = Fate::Left(row.filter(|row| !row.dead).map(|row| row.signature));
+    }
+    Ok(traces)
+}
+
+fn record(row: &Row) -> Result<Trace, StoreError> {
+    let old = Old::of_columns(row)?;
+    let fate = if old.dead { Fate::Deleted } else { Fate::Live };
+    let id = Old::id_in_columns(row)?;
+    Ok(Trace { id, seq: old.seq, signature: old.signature, entered: old.entered, fate })
+}
+
+fn ended(row: &Row) -> Result<Trace, StoreError> {
+    let Ended { seq, id, signature, entered } = Ended::of_columns(row)?;
+    Ok(Trace { id, seq, signature, entered, fate: Fate::Left(None) })
+}

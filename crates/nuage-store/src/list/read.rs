@@ -1,0 +1,626 @@
+//! Lists and counts, read.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::ControlFlow;
+
+use futures_util::future::{try_join, try_join3};
+use nuage_model::copy::{Cell, Table};
+use nuage_model::{
+    CollectionPath, Direction, Head, Page, Principal, Query, Record, Scope, Signature, States,
+};
+
+use crate::cells::{self, Cells, record_of};
+use crate::list::{Asked, Best, InOrder, Shape, Signatures, Times, Way};
+use crate::reads::{Columns, Condition, Found, Reads, Scan, Together};
+use crate::records::sequence;
+use crate::rules::Sequence;
+use crate::schema::{Index, Range};
+
+/// Records of a page that is read along with the row of its collection, where that is far away.
+const AHEAD: usize = 1_000;
+/// Rows that are read in one go where an unknown part of them is shown.
+const CHUNK_ROWS: usize = 500;
+/// Identifiers that are looked up in one go.
+const CHUNK_IDS: usize = 500;
+/// Rows that are counted in one go.
+const CHUNK_COUNTED: usize = 4_000;
+/// Somebody whose scope has more signatures may see much of the collection, and a page is probably
+/// among the first rows.
+const SIGNATURES_FEW: usize = 1_000;
+/// Rows of which it is looked up in one go whether somebody may see them.
+const CHUNK_TRIED: usize = 256;
+/// So often it is looked up then whether one principal may see a row, before all signatures are
+/// looked at: some ten milliseconds.
+const LOOKUPS_TRIED: usize = 16_384;
+/// The same of a page that is quick.
+const LOOKUPS_TRIED_QUICKLY: usize = 1_000;
+/// Signatures whose numbers are looked up in one go.
+const CHUNK_SIGNATURES: usize = 4_096;
+
+/// The places of columns of records.
+const TIMESTAMP: usize = 4;
+const SIGNATURE: usize = 5;
+const DEAD: usize = 7;
+
+/// How much may be looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pace {
+    /// No more than takes a moment.
+    Quick,
+    /// Whatever is needed, in the time that there is.
+    Patient,
+}
+
+/// Records that a quick page may have.
+const QUICK_PAGE: i64 = 1_000;
+/// Bytes of records that may be copied for one, shown or not.
+const QUICK_BYTES: usize = 256 * 1024;
+/// Rows that may be passed over for one.
+const QUICK_ROWS: i64 = 2_000;
+
+/// One page, of one moment; none if it is not quick but has to be.
+pub(crate) async fn list<R: Reads>(
+    reads: &R,
+    query: &Query,
+    pace: Pace,
+) -> Result<Option<Page>, R::Fault> {
+    let ahead = async {
+        match R::IS_FAR {
+            true => first_rows(reads, query).await,
+            false => Ok(None),
+        }
+    };
+    let collection = &query.collection;
+    let known =
+        try_join3(sequence(reads, collection), signatures(reads, query, SIGNATURES_FEW), ahead);
+    let (sequence, mut signatures, ahead) = reads.begin(known).await?;
+    let Some(sequence) = sequence else {
+        return Ok(Some(Page { head: None, records: Vec::new(), more: false }));
+    };
+    let empty = Page { head: sequence.head(), records: Vec::new(), more: false };
+    if signatures.as_ref().is_some_and(|few| few.len() > SIGNATURES_FEW) {
+        if let Some((records, more)) = try_rows(reads, query, &sequence, pace).await? {
+            return Ok(Some(Page { records, more, ..empty }));
+        }
+        if pace == Pace::Quick {
+            return Ok(None);
+        }
+        signatures = self::signatures(reads, query, usize::MAX).await?;
+    }
+    let asked = Asked::new(query, &sequence, signatures);
+    if asked.is_vain() {
+        return Ok(Some(empty));
+    }
+    let way = asked.way();
+    if pace == Pace::Quick && !is_quick(&asked, way) {
+        return Ok(None);
+    }
+    let columns = if asked.wants_bodies() { Columns::RECORD } else { Columns::SLIM };
+    let is_in_order = asked.shape.by_time.is_some() && way != Way::Ids;
+    let rows = match is_in_order && asked.is_exact() {
+        true => query.limit.saturating_add(1),
+        false => CHUNK_ROWS,
+    };
+    let mut walk = Walk::new(reads, &asked, columns, rows);
+    walk.bytes = if is_in_order { query.limit_bytes } else { nuage_model::PAGE_BYTES };
+    walk.ahead = ahead.filter(|_| way == Way::Positions);
+    let mut budget = Budget::of(pace);
+    let (records, more) = if is_in_order {
+        let mut kept = InOrder::new(query.limit, query.limit_bytes);
+        walk.run(&mut |record| {
+            budget.spend(&record)?;
+            if asked.shows(&record) { kept.push(record) } else { ControlFlow::Continue(()) }
+        })
+        .await?;
+        kept.finish()
+    } else {
+        let mut kept = Best::new(query);
+        walk.run(&mut |record| {
+            budget.spend(&record)?;
+            if asked.shows(&record) {
+                kept.push(record);
+            }
+            ControlFlow::Continue(())
+        })
+        .await?;
+        kept.finish()
+    };
+    Ok((!budget.is_over).then_some(Page { records, more, ..empty }))
+}
+
+/// How many match, and the head of the collection; none if it is not quick but has to be.
+pub(crate) async fn count<R: Reads>(
+    reads: &R,
+    query: &Query,
+    pace: Pace,
+) -> Result<Option<(Option<Head>, u64)>, R::Fault> {
+    let query = match query.after {
+        None => Cow::Borrowed(query),
+        Some(_) => Cow::Owned(Query { after: None, ..query.clone() }),
+    };
+    let query: &Query = &query;
+    let known = async {
+        let known =
+            try_join(sequence(reads, &query.collection), signatures(reads, query, usize::MAX));
+        known.await
+    };
+    // One row is of one moment by itself.
+    let is_one = query.scope == Scope::All && query.filters.is_empty();
+    let (sequence, signatures) = if is_one { known.await? } else { reads.begin(known).await? };
+    let Some(sequence) = sequence else { return Ok(Some((None, 0))) };
+    let head = sequence.head();
+    let signatures = match signatures {
+        Some(signatures) if is_counted(query) => {
+            Some(with_numbers(reads, &query.collection, signatures).await?)
+        }
+        other => other,
+    };
+    let asked = Asked::new(query, &sequence, signatures);
+    if asked.is_vain() {
+        return Ok(Some((head, 0)));
+    }
+    if let Some(counted) = asked.counted() {
+        return Ok(Some((head, counted)));
+    }
+    let is_short = asked.way() == Way::Ids || asked.rows_between() <= QUICK_ROWS;
+    if pace == Pace::Quick && (asked.shape.filters_bodies || !is_short) {
+        return Ok(None);
+    }
+    let columns = match (asked.shape.filters_bodies, asked.reads_permissions()) {
+        (true, _) => Columns::RECORD,
+        (false, true) => Columns::SLIM,
+        (false, false) => Columns::TRACE,
+    };
+    let chunk = if columns == Columns::TRACE { CHUNK_COUNTED } else { CHUNK_ROWS };
+    let mut walk = Walk::new(reads, &asked, columns, chunk);
+    let (mut counted, mut budget) = (0, Budget::of(pace));
+    walk.run(&mut |record| {
+        budget.spend(&record)?;
+        counted += u64::from(asked.shows(&record));
+        ControlFlow::Continue(())
+    })
+    .await?;
+    Ok((!budget.is_over).then_some((head, counted)))
+}
+
+/// Whether counters tell how many match.
+pub(crate) fn is_counted(query: &Query) -> bool {
+    let has_counter = match query.scope {
+        Scope::All => true,
+        Scope::Readers(_) => query.states == States::Live,
+        Scope::Holders(..) => false,
+    };
+    query.filters.is_empty() && has_counter
+}
+
+/// Whether a page is found soon, as far as the question tells: along an index, and not too many
+/// records.
+pub(crate) fn looks_quick(query: &Query) -> bool {
+    let is_short = query.limit <= AHEAD && !matches!(query.scope, Scope::Holders(..));
+    is_short && is_plain(&Shape::of(query))
+}
+
+fn is_plain(shape: &Shape<'_>) -> bool {
+    shape.by_time.is_some() && shape.is_exact && shape.ids.is_none()
+}
+
+/// Whether a page is found in a moment.
+fn is_quick(asked: &Asked<'_>, way: Way) -> bool {
+    if way == Way::Ids {
+        let reads_bodies = asked.shape.filters_bodies || !asked.sorts_by_name();
+        return !reads_bodies;
+    }
+    if asked.shape.by_time.is_none() || !asked.shape.is_exact {
+        return false;
+    }
+    let mut passed_over = 0;
+    if asked.query.states == States::Live {
+        passed_over += asked.sequence.tombstones.min(asked.rows_between());
+    }
+    let sees_all = asked.signatures.is_none();
+    match way {
+        Way::Ids => {}
+        Way::Signatures => passed_over += asked.probes(),
+        Way::Positions if sees_all => {}
+        Way::Positions => passed_over += asked.rows_between(),
+        Way::Times if sees_all => passed_over += asked.sequence.chosen,
+        Way::Times => passed_over += asked.sequence.rows(),
+    }
+    if asked.reads_permissions() {
+        passed_over += asked.sequence.rows();
+    }
+    let shown = i64::try_from(asked.query.limit).unwrap_or(i64::MAX).min(asked.rows_between());
+    shown <= QUICK_PAGE && passed_over <= QUICK_ROWS
+}
+
+/// Bytes that may be copied.
+struct Budget {
+    left: usize,
+    is_over: bool,
+}
+
+impl Budget {
+    fn of(pace: Pace) -> Self {
+        let left = if pace == Pace::Quick { QUICK_BYTES } else { usize::MAX };
+        Self { left, is_over: false }
+    }
+
+    fn spend(&mut self, record: &Record) -> ControlFlow<()> {
+        match self.left.checked_sub(Query::cost(record)) {
+            Some(left) => {
+                self.left = left;
+                ControlFlow::Continue(())
+            }
+            None => {
+                self.is_over = true;
+                ControlFlow::Break(())
+            }
+        }
+    }
+}
+
+// Signatures of the scope, unless it lets see all: no more than so many and one.
+async fn signatures<R: Reads>(
+    reads: &R,
+    query: &Query,
+    most: usize,
+) -> Result<Option<Signatures>, R::Fault> {
+    let (Scope::Readers(who) | Scope::Holders(_, who)) = &query.scope else { return Ok(None) };
+    let (bucket, name) = (&query.collection.bucket, &query.collection.name);
+    let range = |who: &Principal| {
+        let key = [bucket.as_str(), name.as_str(), who.as_str()].map(cells::text);
+        Range::of(Index::Key(Table::SignaturePrincipals), key.to_vec())
+    };
+    let scan = Scan {
+        columns: Columns::of(Table::SignaturePrincipals, 3, 4),
+        // The same one may come for several principals.
+        ..Scan::of(
+            who.iter().map(range).collect(),
+            most.saturating_add(1).saturating_mul(who.len().max(1)),
+        )
+    };
+    let mut signatures = Signatures::default();
+    for row in reads.scan(scan).await?.rows {
+        let mut cells = Cells::of(Table::SignaturePrincipals, &row, 0);
+        signatures.insert(Signature(cells.bytes()?), 0);
+        if signatures.len() > most {
+            break;
+        }
+    }
+    Ok(Some(signatures))
+}
+
+// The same signatures, with the number of live records that have each.
+async fn with_numbers<R: Reads>(
+    reads: &R,
+    path: &CollectionPath,
+    mut signatures: Signatures,
+) -> Result<Signatures, R::Fault> {
+    let all: Vec<Signature> = signatures.keys().copied().collect();
+    for some in all.chunks(CHUNK_SIGNATURES) {
+        let keys: Vec<_> = some.iter().map(|one| cells::signature_of(path, *one)).collect();
+        let columns = Columns::of(Table::Signatures, 3, 4);
+        for (one, row) in some.iter().zip(reads.get(&keys, columns, usize::MAX).await?) {
+            let Some(row) = row else { continue };
+            signatures.insert(*one, Cells::of(Table::Signatures, &row, 0).whole()?);
+        }
+    }
+    Ok(signatures)
+}
+
+// The first rows of a usual page, whatever they are.
+async fn first_rows<R: Reads>(reads: &R, query: &Query) -> Result<Option<Found>, R::Fault> {
+    let shape = Shape::of(query);
+    if query.scope != Scope::All || !is_plain(&shape) || query.limit > AHEAD {
+        return Ok(None);
+    }
+    let columns = if query.bodies { Columns::RECORD } else { Columns::SLIM };
+    let direction = shape.by_time.unwrap_or(Direction::Ascending);
+    let rows = query.limit.saturating_add(1);
+    let mut scan =
+        along(&query.collection, Index::RecordsSeq, shape.times, direction, columns, rows);
+    scan.bytes = query.limit_bytes;
+    reads.scan(scan).await.map(Some)
+}
+
+fn along<'q>(
+    path: &CollectionPath,
+    index: Index,
+    times: Times,
+    direction: Direction,
+    columns: Columns,
+    limit: usize,
+) -> Scan<'q> {
+    let range = Range::of(index, cells::collection(path)).between(times.low, times.high);
+    let descending = direction == Direction::Descending;
+    Scan { descending, columns, ..Scan::of(vec![range], limit) }
+}
+
+/// Gets each record in turn; may stop the walk.
+type Visit<'v> = dyn FnMut(Record) -> ControlFlow<()> + Send + 'v;
+
+/// A walk through a collection.
+struct Walk<'w, R> {
+    reads: &'w R,
+    asked: &'w Asked<'w>,
+    columns: Columns,
+    /// Rows that are read in one go.
+    rows: usize,
+    /// Bytes that are read in one go.
+    bytes: usize,
+    /// What was read already, of the way along the positions.
+    ahead: Option<Found>,
+}
+
+impl<'w, R: Reads> Walk<'w, R> {
+    fn new(reads: &'w R, asked: &'w Asked<'w>, columns: Columns, rows: usize) -> Self {
+        Self { reads, asked, columns, rows, bytes: nuage_model::PAGE_BYTES, ahead: None }
+    }
+
+    async fn run(&mut self, visit: &mut Visit<'_>) -> Result<(), R::Fault> {
+        match self.asked.way() {
+            Way::Ids => self.by_ids(visit).await,
+            Way::Signatures => self.along_one_order(visit).await,
+            Way::Positions | Way::Times => self.along_times(visit).await,
+        }
+    }
+
+    fn direction(&self) -> Direction {
+        self.asked.shape.by_time.unwrap_or(Direction::Ascending)
+    }
+
+    fn conditions(&self) -> Vec<Condition<'w>> {
+        let live_only = self.asked.query.states == States::Live;
+        live_only.then_some(Condition::Unset(DEAD)).into_iter().collect()
+    }
+
+    // Along the positions of each signature, where no record has a time of its own.
+    async fn along_one_order(&self, visit: &mut Visit<'_>) -> Result<(), R::Fault> {
+        let path = &self.asked.query.collection;
+        let signatures = self.asked.signatures.iter().flat_map(Signatures::keys);
+        let prefixes: Vec<Vec<Cell>> =
+            signatures.map(|one| cells::signature_of(path, *one)).collect();
+        let mut times = self.asked.shape.times;
+        loop {
+            let range = |prefix: &Vec<Cell>| {
+                let all = Range::of(Index::RecordsSignature, prefix.clone());
+                all.between(times.low, times.high)
+            };
+            let found = self.reads.scan(Scan {
+                together: Together::Merged,
+                descending: self.direction() == Direction::Descending,
+                conditions: self.conditions(),
+                columns: self.columns,
+                bytes: self.bytes,
+                ..Scan::of(prefixes.iter().map(range).collect(), self.rows)
+            });
+            let found = found.await?;
+            let mut last = None;
+            for row in found.rows {
+                let record = record_of(row, self.columns)?;
+                last = Some(record.timestamp().0);
+                if visit(record).is_break() {
+                    return Ok(());
+                }
+            }
+            let Some(last) = last.filter(|_| !found.is_all) else { return Ok(()) };
+            if !go_on(&mut times, self.direction(), last) {
+                return Ok(());
+            }
+        }
+    }
+
+    // Along the positions, and the chosen times where there are any, merged.
+    async fn along_times(&mut self, visit: &mut Visit<'_>) -> Result<(), R::Fault> {
+        let path = &self.asked.query.collection;
+        let (mut times, direction) = (self.asked.shape.times, self.direction());
+        let has_chosen = self.asked.way() == Way::Times;
+        let mut ahead = self.ahead.take();
+        loop {
+            let scan = |index, more: Option<Condition<'w>>| {
+                let mut scan = along(path, index, times, direction, self.columns, self.rows);
+                scan.conditions = self.conditions();
+                scan.conditions.extend(more);
+                let seen = self.asked.signatures.as_ref();
+                scan.conditions.extend(seen.map(|seen| Condition::Among(SIGNATURE, seen)));
+                scan.bytes = self.bytes;
+                scan
+            };
+            let mut chosen = Found::nothing();
+            let plain = match (ahead.take(), has_chosen) {
+                (Some(ahead), _) => ahead,
+                (None, false) => self.reads.scan(scan(Index::RecordsSeq, None)).await?,
+                (None, true) => {
+                    let plain = scan(Index::RecordsSeq, Some(Condition::Absent(TIMESTAMP)));
+                    let times = scan(Index::RecordsTimestamp, None);
+                    let both = try_join(self.reads.scan(plain), self.reads.scan(times)).await?;
+                    chosen = both.1;
+                    both.0
+                }
+            };
+            let is_all = plain.is_all && chosen.is_all;
+            let mut merged = Merged::new(plain, chosen, self.columns, direction)?;
+            let mut last = None;
+            while let Some(record) = merged.next() {
+                last = Some(record.timestamp().0);
+                let is_passed = !record.is_live() && self.asked.query.states == States::Live;
+                if !is_passed && visit(record).is_break() {
+                    return Ok(());
+                }
+            }
+            let Some(last) = last.filter(|_| !is_all) else { return Ok(()) };
+            if !go_on(&mut times, direction, last) {
+                return Ok(());
+            }
+        }
+    }
+
+    // The records that the query names, in no order.
+    async fn by_ids(&self, visit: &mut Visit<'_>) -> Result<(), R::Fault> {
+        let path = &self.asked.query.collection;
+        let ids = self.asked.shape.ids.as_deref().unwrap_or_default().iter();
+        let keys: Vec<Vec<Cell>> = ids.map(|id| cells::record(&path.record(*id))).collect();
+        let mut left = keys.as_slice();
+        while !left.is_empty() {
+            let some = &left[..left.len().min(CHUNK_IDS)];
+            let found = self.reads.get(some, self.columns, self.bytes).await?;
+            left = &left[found.len().clamp(1, left.len())..];
+            for row in found.into_iter().flatten() {
+                let mut cells = Cells::of(Table::Records, &row, SIGNATURE - self.columns.from);
+                let signature = Signature(cells.bytes()?);
+                let record = record_of(row, self.columns)?;
+                let is_passed = !record.is_live() && self.asked.query.states == States::Live;
+                let seen = self.asked.signatures.as_ref();
+                let is_hidden = seen.is_some_and(|seen| !seen.contains_key(&signature));
+                if !is_passed && !is_hidden && visit(record).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+// Narrows the times to what comes after this one; whether there is anything.
+fn go_on(times: &mut Times, direction: Direction, last: i64) -> bool {
+    match direction {
+        Direction::Ascending => times.low = last.saturating_add(1),
+        Direction::Descending => times.high = last.saturating_sub(1),
+    }
+    times.low <= times.high
+}
+
+/// Rows along the positions and along the chosen times, in one order, as far as both are known.
+struct Merged {
+    plain: VecDeque<Record>,
+    chosen: VecDeque<Record>,
+    /// Whether others follow, of each.
+    cut: [bool; 2],
+    direction: Direction,
+}
+
+impl Merged {
+    fn new(
+        plain: Found,
+        chosen: Found,
+        columns: Columns,
+        direction: Direction,
+    ) -> Result<Self, nuage_model::StoreError> {
+        let cut = [!plain.is_all, !chosen.is_all];
+        let records = |found: Found| -> Result<VecDeque<Record>, _> {
+            found.rows.into_iter().map(|row| record_of(row, columns)).collect()
+        };
+        Ok(Self { plain: records(plain)?, chosen: records(chosen)?, cut, direction })
+    }
+
+    // The next one. Where one side ends that was cut, it is not known what comes next.
+    fn next(&mut self) -> Option<Record> {
+        let precedes = |one: &Record, other: &Record| {
+            let order = one.timestamp().cmp(&other.timestamp());
+            match self.direction {
+                Direction::Ascending => order == Ordering::Less,
+                Direction::Descending => order == Ordering::Greater,
+            }
+        };
+        match (self.plain.front(), self.chosen.front()) {
+            (Some(plain), Some(chosen)) if precedes(plain, chosen) => self.plain.pop_front(),
+            (Some(_), Some(_)) => self.chosen.pop_front(),
+            (Some(_), None) if !self.cut[1] => self.plain.pop_front(),
+            (None, Some(_)) if !self.cut[0] => self.chosen.pop_front(),
+            _ => None,
+        }
+    }
+}
+
+// A page for somebody who has many signatures, if it is among the first rows.
+async fn try_rows<R: Reads>(
+    reads: &R,
+    query: &Query,
+    sequence: &Sequence,
+    pace: Pace,
+) -> Result<Option<(Vec<Record>, bool)>, R::Fault> {
+    let asked = Asked::new(query, sequence, None);
+    let Scope::Readers(who) = &query.scope else { return Ok(None) };
+    if asked.is_vain() || !asked.can_be_tried() {
+        return Ok(None);
+    }
+    let direction = asked.shape.by_time.unwrap_or(Direction::Ascending);
+    let mut lookups = if pace == Pace::Quick { LOOKUPS_TRIED_QUICKLY } else { LOOKUPS_TRIED };
+    let mut kept = InOrder::new(query.limit, query.limit_bytes);
+    let mut known: BTreeMap<Signature, bool> = BTreeMap::new();
+    let mut budget = Budget::of(pace);
+    let mut times = asked.shape.times;
+    while lookups > 0 {
+        let rows = CHUNK_TRIED.min(lookups);
+        let path = &query.collection;
+        let mut scan = along(path, Index::RecordsSeq, times, direction, Columns::TRACE, rows);
+        if query.states == States::Live {
+            scan.conditions.push(Condition::Unset(DEAD));
+        }
+        let found = reads.scan(scan).await?;
+        lookups = lookups.saturating_sub(found.rows.len());
+        let mut tried = Vec::with_capacity(found.rows.len());
+        for row in &found.rows {
+            let mut cells = Cells::of(Table::Records, row, 0);
+            let (id, seq, _) = (cells.text()?, cells.seq()?, cells.time()?);
+            tried.push((id, seq, Signature(cells.bytes()?)));
+        }
+        let new: BTreeSet<Signature> = tried.iter().map(|(.., one)| *one).collect();
+        let new: Vec<Signature> = new.into_iter().filter(|one| !known.contains_key(one)).collect();
+        let affordable = lookups / who.len().max(1);
+        let is_enough = new.len() <= affordable;
+        // What is not looked up is not known, and the page ends before it.
+        lookups = lookups.saturating_sub(new.len().saturating_mul(who.len()));
+        for (one, is_seen) in sees(reads, path, who, &new[..new.len().min(affordable)]).await? {
+            known.insert(one, is_seen);
+        }
+        let tried: Vec<_> = tried.iter().take_while(|(.., one)| known.contains_key(one)).collect();
+        let seen = tried.iter().filter(|(.., one)| known[one]);
+        let keys: Vec<_> = seen.map(|(id, ..)| cells::record(&path.record(*id))).collect();
+        let columns = if asked.wants_bodies() { Columns::RECORD } else { Columns::SLIM };
+        let mut left = keys.as_slice();
+        while !left.is_empty() {
+            let rows = reads.get(left, columns, query.limit_bytes).await?;
+            left = &left[rows.len().clamp(1, left.len())..];
+            for row in rows.into_iter().flatten() {
+                let record = record_of(row, columns)?;
+                if budget.spend(&record).is_break() {
+                    return Ok(None);
+                }
+                if kept.push(record).is_break() {
+                    return Ok(Some(kept.finish()));
+                }
+            }
+        }
+        if found.is_all && is_enough {
+            return Ok(Some(kept.finish()));
+        }
+        let Some((_, last, _)) = tried.last().filter(|_| is_enough) else { return Ok(None) };
+        if !go_on(&mut times, direction, last.0) {
+            return Ok(Some(kept.finish()));
+        }
+    }
+    Ok(None)
+}
+
+// Of each of these signatures, whether one of these people is in it.
+async fn sees<R: Reads>(
+    reads: &R,
+    path: &CollectionPath,
+    who: &[Principal],
+    signatures: &[Signature],
+) -> Result<Vec<(Signature, bool)>, R::Fault> {
+    let mut keys = Vec::with_capacity(signatures.len().saturating_mul(who.len()));
+    for one in signatures {
+        for who in who {
+            let mut key = cells::collection(path);
+            key.extend([cells::text(who.as_str()), cells::signature(*one)]);
+            keys.push(key);
+        }
+    }
+    let found = reads.get(&keys, Columns::of(Table::SignaturePrincipals, 3, 4), usize::MAX).await?;
+    let each = found.chunks(who.len().max(1)).map(|found| found.iter().any(Option::is_some));
+    Ok(signatures.iter().copied().zip(each).collect())
+}

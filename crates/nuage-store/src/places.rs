@@ -1,0 +1,175 @@
+//! Where to look: groups of a member, collections of a reader, collections at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nuage_model::copy::{Cell, Row, Table};
+use nuage_model::{CollectionPath, GroupPath, Kind, Principal, StoreError, Tally};
+
+use crate::cells::{self, Cells};
+use crate::reads::{Columns, Reads, Scan, Together};
+use crate::rules::Sequence;
+use crate::schema::{Index, Range};
+
+/// Collections that are counted in one go.
+const CHUNK: usize = 1_000;
+
+/// Ranges that are looked into in one go, where they have few rows together, and how many that is.
+const MANY: usize = 1_024;
+const FEW_ROWS: usize = 4_096;
+/// Ranges that are looked into in one go otherwise.
+const SOME: usize = 8;
+
+/// Members, each with a bucket that has groups for it.
+pub(crate) type Pairs = BTreeSet<(Principal, String)>;
+
+/// The groups that have one of these members, in order.
+pub(crate) async fn groups_of<R: Reads>(
+    reads: &R,
+    members: &[Principal],
+) -> Result<Vec<GroupPath>, R::Fault> {
+    let pairs = reads.begin(pairs_of(reads, members, usize::MAX)).await?;
+    Ok(groups_in(reads, &pairs, usize::MAX).await?.into_iter().collect())
+}
+
+/// In which buckets there are groups for these members: at most one more than so many.
+pub(crate) async fn pairs_of<R: Reads>(
+    reads: &R,
+    members: &[Principal],
+    most: usize,
+) -> Result<Pairs, R::Fault> {
+    let index = Index::Key(Table::DirectoryGroups);
+    let ranges = members.iter().map(|who| Range::of(index, vec![cells::text(who.as_str())]));
+    some_of(reads, ranges.collect(), most, |row| {
+        let mut cells = Cells::of(Table::DirectoryGroups, row, 0);
+        Ok((Principal::from(cells.text()?), cells.text()?.to_owned()))
+    })
+    .await
+}
+
+/// The groups of these buckets that have these members: at most one more than so many.
+pub(crate) async fn groups_in<R: Reads>(
+    reads: &R,
+    pairs: &Pairs,
+    most: usize,
+) -> Result<BTreeSet<GroupPath>, R::Fault> {
+    let range = |(member, bucket): &(Principal, String)| {
+        let prefix = vec![cells::text(bucket.as_str()), cells::text(member.as_str())];
+        Range::of(Index::Key(Table::Members), prefix)
+    };
+    some_of(reads, pairs.iter().map(range).collect(), most, |row| {
+        let mut cells = Cells::of(Table::Members, row, 0);
+        let (bucket, _, group) = (cells.text()?, cells.text()?, cells.text()?);
+        Ok(GroupPath { bucket: bucket.into(), group: group.into() })
+    })
+    .await
+}
+
+// What the rows of some ranges stand for, each once, at most one more than so many. No two rows of
+// one range stand for the same.
+async fn some_of<R: Reads, T: Ord + Send>(
+    reads: &R,
+    ranges: Vec<Range>,
+    most: usize,
+    of_row: impl Fn(&Row) -> Result<T, StoreError> + Send + Sync,
+) -> Result<BTreeSet<T>, R::Fault> {
+    let mut kept = BTreeSet::new();
+    for many in ranges.chunks(MANY) {
+        let found = reads.scan(Scan::of(many.to_vec(), FEW_ROWS)).await?;
+        if found.is_all {
+            for row in &found.rows {
+                kept.insert(of_row(row)?);
+            }
+            continue;
+        }
+        // Whoever has too many of them has too many in one of these, or in all that came before.
+        for some in many.chunks(SOME) {
+            let limit = most.saturating_add(1).saturating_mul(some.len());
+            for row in &reads.scan(Scan::of(some.to_vec(), limit)).await?.rows {
+                kept.insert(of_row(row)?);
+            }
+            if kept.len() > most {
+                break;
+            }
+        }
+    }
+    while kept.len() > most.saturating_add(1) {
+        kept.pop_last();
+    }
+    Ok(kept)
+}
+
+/// The collections that may hold records for one of these principals, in order.
+pub(crate) async fn collections_of<R: Reads>(
+    reads: &R,
+    principals: &[Principal],
+    after: Option<&CollectionPath>,
+    limit: usize,
+) -> Result<Vec<CollectionPath>, R::Fault> {
+    let range = |who: &Principal| {
+        let of =
+            Range::of(Index::Key(Table::DirectoryCollections), vec![cells::text(who.as_str())]);
+        of.after(after.map(cells::collection).unwrap_or_default())
+    };
+    let scan = Scan {
+        together: Together::Merged,
+        columns: Columns::of(Table::DirectoryCollections, 1, 3),
+        ..Scan::of(principals.iter().map(range).collect(), limit)
+    };
+    let found = reads.scan(scan).await?;
+    Ok(found.rows.iter().map(Sequence::path_of).collect::<Result<_, StoreError>>()?)
+}
+
+/// The collections that hold something, in order.
+pub(crate) async fn collections<R: Reads>(
+    reads: &R,
+    after: Option<&CollectionPath>,
+    limit: usize,
+) -> Result<Vec<CollectionPath>, R::Fault> {
+    let mut after = after.map(cells::collection).unwrap_or_default();
+    let mut paths = Vec::new();
+    while paths.len() < limit {
+        let (rows, is_all) = next(reads, &after).await?;
+        for (path, sequence) in rows {
+            after = cells::collection(&path);
+            if paths.len() < limit && !sequence.dropped && sequence.rows() > 0 {
+                paths.push(path);
+            }
+        }
+        if is_all {
+            break;
+        }
+    }
+    Ok(paths)
+}
+
+/// Live records and tombstones of each kind that there are any of.
+pub(crate) async fn tally<R: Reads>(reads: &R) -> Result<BTreeMap<Kind, Tally>, R::Fault> {
+    let mut tallies: BTreeMap<Kind, Tally> = BTreeMap::new();
+    let mut after = Vec::new();
+    loop {
+        let (rows, is_all) = next(reads, &after).await?;
+        for (path, sequence) in rows {
+            after = cells::collection(&path);
+            if !sequence.dropped {
+                let tally = tallies.entry(path.kind()).or_default();
+                tally.live += u64::try_from(sequence.live).unwrap_or(0);
+                tally.tombstones += u64::try_from(sequence.tombstones).unwrap_or(0);
+            }
+        }
+        if is_all {
+            tallies.retain(|_, tally| *tally != Tally::default());
+            return Ok(tallies);
+        }
+    }
+}
+
+// Collections after this one, and whether there are no others.
+async fn next<R: Reads>(
+    reads: &R,
+    after: &[Cell],
+) -> Result<(Vec<(CollectionPath, Sequence)>, bool), R::Fault> {
+    let range = Range::of(Index::Key(Table::Collections), Vec::new()).after(after.to_vec());
+    let found = reads.scan(Scan::of(vec![range], CHUNK)).await?;
+    let each = found.rows.iter().map(|row| Ok((Sequence::path_of(row)?, Sequence::of_row(row)?)));
+    Ok((each.collect::<Result<_, StoreError>>()?, found.is_all))
+}

@@ -1,0 +1,58 @@
+//! Records by their paths, and the rows of collections.
+
+use nuage_model::copy::{Cell, Row};
+use nuage_model::{Bodies, CollectionPath, Head, Record, RecordPath, StoreError};
+
+use crate::cells;
+use crate::reads::{Columns, Reads};
+use crate::rules::{Old, Sequence};
+
+/// The records at these paths, tombstones included, and what is in their rows besides.
+pub(crate) async fn get<R: Reads>(
+    reads: &R,
+    paths: &[RecordPath],
+    bodies: Bodies,
+) -> Result<Vec<Option<(Record, Old)>>, R::Fault> {
+    let keys: Vec<Vec<Cell>> = paths.iter().map(cells::record).collect();
+    let columns = match bodies {
+        Bodies::All => Columns::RECORD,
+        Bodies::Small => Columns::SMALL,
+    };
+    let each = |row: Option<Row>| match row {
+        None => Ok(None),
+        Some(row) => {
+            let old = Old::of_columns(&row)?;
+            Ok(Some((cells::record_of(row, columns)?, old)))
+        }
+    };
+    let found = reads.get(&keys, columns, usize::MAX).await?.into_iter();
+    Ok(found.map(each).collect::<Result<_, StoreError>>()?)
+}
+
+/// The row of a collection, if it is there.
+pub(crate) async fn sequence<R: Reads>(
+    reads: &R,
+    path: &CollectionPath,
+) -> Result<Option<Sequence>, R::Fault> {
+    let sequence = sequences(reads, std::slice::from_ref(path)).await?.into_iter().flatten().next();
+    Ok(sequence.filter(|sequence| !sequence.dropped))
+}
+
+/// The heads of these collections, in that order.
+pub(crate) async fn heads<R: Reads>(
+    reads: &R,
+    paths: &[CollectionPath],
+) -> Result<Vec<Option<Head>>, R::Fault> {
+    let head = |sequence: Option<Sequence>| sequence.and_then(|sequence| sequence.head());
+    Ok(sequences(reads, paths).await?.into_iter().map(head).collect())
+}
+
+async fn sequences<R: Reads>(
+    reads: &R,
+    paths: &[CollectionPath],
+) -> Result<Vec<Option<Sequence>>, R::Fault> {
+    let keys: Vec<Vec<Cell>> = paths.iter().map(cells::collection).collect();
+    let rows = reads.get(&keys, Columns::SEQUENCE, usize::MAX).await?.into_iter();
+    let sequence = |row: Option<Row>| row.map(|row| Sequence::of_columns(&row)).transpose();
+    Ok(rows.map(sequence).collect::<Result<_, StoreError>>()?)
+}
