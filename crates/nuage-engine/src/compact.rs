@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nuage_model::{ApplyError, Batch, BucketId, CollectionPath, Seq, StoreError, Timestamp, Write};
+use nuage_model::{ApplyError, Batch, BucketId, CollectionPath, StoreError, Timestamp, Write};
 
 use crate::Engine;
 
@@ -122,8 +122,13 @@ impl Engine {
         let Some(head) = self.store().head(path).await? else { return Ok(()) };
         let settings = &self.settings().feed;
         let keep = settings.kept_min.max(settings.kept_factor.saturating_mul(head.live));
-        let before = Seq(self.now().0.saturating_sub(settings.horizon_ms));
-        let crowded = self.store().overdue(path, Seq(0), keep, 1).await?.is_some();
+        let now = self.now();
+        let before = Timestamp(now.0.saturating_sub(settings.horizon_ms));
+        // The head may be ahead of the clock, since somebody chose a time or the clock was wrong.
+        if head.seq.0 > now.0 {
+            self.write(Write::Mark { collection: path.clone(), before }).await?;
+        }
+        let crowded = self.store().overdue(path, Timestamp(0), keep, 1).await?.is_some();
         if crowded {
             self.housekeeping().merges.fetch_add(1, Ordering::Relaxed);
             self.write(Write::Merge { collection: path.clone() }).await?;

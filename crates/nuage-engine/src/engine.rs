@@ -350,6 +350,7 @@ impl Changed {
             Write::Touch { .. }
             | Write::DropCollection { .. }
             | Write::Compact { .. }
+            | Write::Mark { .. }
             | Write::Merge { .. }
             | Write::KeepView { .. }
             | Write::ForgetViews { .. } => None,

@@ -235,6 +235,7 @@ impl Session {
             Write::Flush { .. }
             | Write::Renew { .. }
             | Write::Compact { .. }
+            | Write::Mark { .. }
             | Write::Merge { .. }
             | Write::KeepView { .. }
             | Write::ForgetViews { .. } => {}

@@ -95,6 +95,15 @@ pub enum Write {
         /// At most its head.
         up_to: Seq,
     },
+    /// Notes when the head of a collection is where, so that it can be told later what is old: for
+    /// positions that are ahead of the clock, since somebody chose a time in the future or the
+    /// clock was wrong.
+    Mark {
+        /// Which collection.
+        collection: CollectionPath,
+        /// What is older will be forgotten: of the notes up to there only the last is needed.
+        before: Timestamp,
+    },
     /// Joins the ended residencies that a record had in one signature into one, from the start
     /// of the first to the end of the last: less to keep, and at worst a removal too many is told.
     Merge {

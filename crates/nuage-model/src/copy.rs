@@ -71,6 +71,8 @@ pub enum Table {
     DirectoryCollections,
     /// Which groups a person was in.
     Views,
+    /// When the head of a collection was where.
+    Marks,
 }
 
 /// A column of a table.
@@ -103,7 +105,7 @@ const fn column(name: &'static str, form: Form) -> Column {
 
 impl Table {
     /// All of them, in the order in which they are copied.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Collections,
         Self::Records,
         Self::Gone,
@@ -113,6 +115,7 @@ impl Table {
         Self::DirectoryGroups,
         Self::DirectoryCollections,
         Self::Views,
+        Self::Marks,
     ];
 
     /// Its name.
@@ -127,6 +130,7 @@ impl Table {
             Self::DirectoryGroups => "directory_groups",
             Self::DirectoryCollections => "directory_collections",
             Self::Views => "views",
+            Self::Marks => "marks",
         }
     }
 
@@ -223,6 +227,16 @@ impl Table {
                     ]
                 }
             }
+            Self::Marks => {
+                const {
+                    &[
+                        column("bucket", Text),
+                        column("collection", Text),
+                        column("seq", Whole),
+                        column("time", Whole),
+                    ]
+                }
+            }
         }
     }
 
@@ -234,7 +248,8 @@ impl Table {
             | Self::Signatures
             | Self::Members
             | Self::DirectoryCollections
-            | Self::Views => 3,
+            | Self::Views
+            | Self::Marks => 3,
             Self::Gone | Self::SignaturePrincipals => 4,
         };
         &self.columns()[..columns]

@@ -91,12 +91,13 @@ pub trait Store: Send + Sync {
     ) -> Pending<'a, Result<Option<Vec<Principal>>, StoreError>>;
 
     /// How far the horizon of a collection may move in one step, if at all: so that at most
-    /// `limit` tombstones and ended residencies go, all of them at positions up to `before`, or
-    /// more than `keep` of them in all. In order of positions, the oldest go first.
+    /// `limit` tombstones and ended residencies go, all of them of up to `before`, or more than
+    /// `keep` of them in all. What position was reached when is told by the position, which is a
+    /// time, and by [`crate::Write::Mark`]. In order of positions, the oldest go first.
     fn overdue<'a>(
         &'a self,
         collection: &'a CollectionPath,
-        before: Seq,
+        before: Timestamp,
         keep: u64,
         limit: usize,
     ) -> Pending<'a, Result<Option<Seq>, StoreError>>;

@@ -7,7 +7,7 @@ use nuage_model::{
 };
 
 use crate::reads::Columns;
-use crate::rules::{Ended, Old, Sequence};
+use crate::rules::{Ended, Mark, Old, Sequence};
 
 pub(crate) fn text(text: impl Into<String>) -> Cell {
     Cell::Text(text.into())
@@ -235,6 +235,21 @@ impl Ended {
             signature: Signature(cells.bytes()?),
             entered: cells.seq()?,
         })
+    }
+}
+
+impl Mark {
+    /// The row of a note.
+    pub(crate) fn to_row(self, path: &CollectionPath) -> Row {
+        let mut row = collection(path);
+        row.extend([Cell::Whole(self.seq.0), Cell::Whole(self.time.0)]);
+        Row(row)
+    }
+
+    /// Reads it back.
+    pub(crate) fn of_row(row: &Row) -> Result<Self, StoreError> {
+        let mut cells = Cells::of(Table::Marks, row, 2);
+        Ok(Self { seq: cells.seq()?, time: Timestamp(cells.whole()?) })
     }
 }
 

@@ -144,6 +144,12 @@ pub(crate) const RULES: &[&str] = &[
      FROM gone g LEFT JOIN collections c
      ON c.bucket = g.bucket AND c.collection = g.collection AND NOT c.dropped
      WHERE c.seq IS NULL OR g.seq <= c.gc_seq OR g.seq > c.seq",
+    // Notes of the head.
+    "SELECT 'the head of ' || m.bucket || '/' || m.collection || ' is noted to have been at ' ||
+        m.seq || ' at the time ' || m.time || ', which cannot be'
+     FROM marks m LEFT JOIN collections c
+     ON c.bucket = m.bucket AND c.collection = m.collection AND NOT c.dropped
+     WHERE c.seq IS NULL OR m.seq > c.seq OR m.time < 0",
     // Members.
     "SELECT 'group ' || m.bucket || '/' || m.grp || ' has the member ' || m.member ||
         ', but the directory does not say so'

@@ -205,6 +205,7 @@ pub(crate) const SHAPES: &[Shape] = {
         (Index::Key(Table::Gone), 2, 0, true, true, Chained, false),
         (Index::Key(Table::Gone), 2, 1, false, false, Chained, false),
         (Index::GoneSignature, 3, 1, false, false, Merged, false),
+        (Index::Key(Table::Marks), 2, 0, false, false, Chained, false),
         (Index::Key(Table::Signatures), 2, 0, false, false, Chained, false),
         (Index::Key(Table::Signatures), 2, 1, false, false, Chained, false),
         (Index::Key(Table::SignaturePrincipals), 3, 0, false, false, Chained, false),

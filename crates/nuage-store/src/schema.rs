@@ -44,6 +44,28 @@ pub(crate) enum Only {
 }
 
 impl Index {
+    /// Those of a table beside its key.
+    pub(crate) fn of(table: Table) -> impl Iterator<Item = Self> {
+        const ALL: [Index; 9] = [
+            Index::RecordsSeq,
+            Index::RecordsTimestamp,
+            Index::RecordsSignature,
+            Index::RecordsDead,
+            Index::GoneSignature,
+            Index::SignaturePrincipalsSignature,
+            Index::MembersGrp,
+            Index::DirectoryGroupsBucket,
+            Index::DirectoryCollectionsBucket,
+        ];
+        ALL.into_iter().filter(move |index| index.table() == table)
+    }
+
+    /// Whether no two rows are equal in it.
+    pub(crate) fn is_unique(self) -> bool {
+        let of_others = [Self::RecordsSeq, Self::RecordsTimestamp, Self::MembersGrp];
+        self.is_key() || of_others.contains(&self)
+    }
+
     /// Of which table.
     pub(crate) fn table(self) -> Table {
         match self {

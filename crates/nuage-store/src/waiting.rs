@@ -50,6 +50,7 @@ pub(crate) fn bucket_of(write: &Write) -> Option<&BucketId> {
         Write::Touch { collection }
         | Write::DropCollection { collection }
         | Write::Compact { collection, .. }
+        | Write::Mark { collection, .. }
         | Write::Merge { collection } => &collection.bucket,
         Write::DropBucket { bucket }
         | Write::KeepView { bucket, .. }

@@ -89,6 +89,7 @@ const CASES: &[(&str, Case)] = cases![
     moments::of_too_many_groups_one_more_than_wanted_is_given,
     moments::heads_of_several_collections_are_told_in_order,
     moments::what_is_overdue_is_the_oldest,
+    moments::positions_ahead_of_the_clock_grow_old,
     moments::a_chore_is_done_by_one_at_a_time,
     moments::feeds_end_with_the_store,
     moments::views_are_kept_by_bucket_person_and_name,

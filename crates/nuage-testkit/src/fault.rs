@@ -132,7 +132,7 @@ impl Store for FaultStore {
     fn overdue<'a>(
         &'a self,
         collection: &'a CollectionPath,
-        before: Seq,
+        before: Timestamp,
         keep: u64,
         limit: usize,
     ) -> Pending<'a, Result<Option<Seq>, StoreError>> {

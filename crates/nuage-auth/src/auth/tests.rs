@@ -114,7 +114,7 @@ impl Store for Accounts {
     fn overdue<'a>(
         &'a self,
         _: &'a CollectionPath,
-        _: Seq,
+        _: Timestamp,
         _: u64,
         _: usize,
     ) -> Pending<'a, Result<Option<Seq>, StoreError>> {

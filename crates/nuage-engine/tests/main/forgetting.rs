@@ -1,10 +1,13 @@
 //! Forgetting in the background: a script that grants and revokes without end, devices that were
 //! away for too long, several engines on one store.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nuage_engine::{Entry, FeedPage, FeedQuery, FeedSettings, Intent, Settings};
-use nuage_model::{Ask, Permissions, Principal, Standing};
+use nuage_model::{
+    Ask, Batch, Body, Permissions, Placement, Principal, Readers, Seq, Standing, Write,
+};
 
 use crate::houses::{House, change, delete, put, records};
 
@@ -130,6 +133,39 @@ async fn what_is_old_goes_and_what_is_young_stays() {
     let on = page(&house, "bob", Some(&told.token)).await;
     assert!(!on.reset, "all that was forgotten had been told");
     assert_eq!(ids(&on), (Vec::new(), Vec::new()));
+}
+
+#[tokio::test]
+async fn what_is_old_goes_where_positions_are_far_ahead_of_the_clock() {
+    const FAR: Seq = Seq((1 << 53) - 1_000);
+    let house = House::with_collection(Settings {
+        feed: FeedSettings { horizon_ms: 5_000, ..forgetful().feed },
+        ..forgetful()
+    })
+    .await;
+    let far = records().record("far");
+    // As an import may bring it, or a clock that was wrong.
+    let write = Write::Put {
+        path: far.clone(),
+        body: Body::from("{}".to_owned()),
+        permissions: "{}".to_owned(),
+        readers: Readers::new(BTreeSet::new()),
+        placement: Placement::Exact { seq: FAR, chosen: None },
+    };
+    let now = house.engine.now();
+    let batch = Batch { author: None, now, guards: Vec::new(), writes: vec![write] };
+    house.engine.store().apply(batch).await.unwrap();
+    let mut session = house.session("alice").await;
+    delete(&mut session, &far).await;
+    session.commit().await.unwrap();
+    assert!(standing(&house).await.head.seq > FAR);
+    assert!(!house.engine.compact().await.unwrap(), "nothing is old enough");
+    assert_eq!(standing(&house).await.tombstones, 1);
+    let begun = house.engine.now().0;
+    while house.engine.now().0 < begun + 20_000 {}
+    assert!(house.engine.compact().await.unwrap());
+    assert_eq!(standing(&house).await.tombstones, 0);
+    assert_eq!(house.engine.store().check().await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -2,23 +2,33 @@
 
 use futures_util::future::try_join;
 use nuage_model::copy::Table;
-use nuage_model::{CollectionPath, Seq};
+use nuage_model::{CollectionPath, Seq, StoreError, Timestamp};
 
 use crate::cells::{self, Cells};
 use crate::reads::{Columns, Reads, Scan};
 use crate::records::sequence;
+use crate::rules::Mark;
 use crate::schema::{Index, Range};
 
 /// The position of the last tombstone or ended residency that goes in this step: the oldest, at
-/// most `limit` of them, which lie up to `before` or are more than `keep`.
+/// most `limit` of them, which ended up to `before` or are more than `keep`.
+///
+/// A position is no less than the time at which it was given. Where positions are ahead of the
+/// clock, it was noted when the head was where.
 pub(crate) async fn overdue<R: Reads>(
     reads: &R,
     path: &CollectionPath,
-    before: Seq,
+    before: Timestamp,
     keep: u64,
     limit: usize,
 ) -> Result<Option<Seq>, R::Fault> {
-    let Some(sequence) = reads.begin(sequence(reads, path)).await? else { return Ok(None) };
+    let marks = Range::of(Index::Key(Table::Marks), cells::collection(path));
+    let marks = reads.scan(Scan::of(vec![marks], usize::MAX));
+    let (sequence, marks) = reads.begin(try_join(sequence(reads, path), marks)).await?;
+    let Some(sequence) = sequence else { return Ok(None) };
+    let marks = marks.rows.iter().map(Mark::of_row).collect::<Result<Vec<_>, StoreError>>()?;
+    let noted = marks.iter().filter(|mark| mark.time <= before).map(|mark| mark.seq).max();
+    let before = noted.unwrap_or(Seq(0)).max(Seq(before.0));
     let ended = u64::try_from(sequence.tombstones + sequence.gone).unwrap_or(0);
     let too_many = usize::try_from(ended.saturating_sub(keep)).unwrap_or(usize::MAX);
     let last = if too_many > 0 { i64::MAX } else { before.0 };

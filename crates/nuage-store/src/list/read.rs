@@ -9,6 +9,7 @@ use futures_util::future::{try_join, try_join3};
 use nuage_model::copy::{Cell, Table};
 use nuage_model::{
     CollectionPath, Direction, Head, Page, Principal, Query, Record, Scope, Signature, States,
+    StoreError,
 };
 
 use crate::cells::{self, Cells, record_of};
@@ -75,19 +76,19 @@ pub(crate) async fn list<R: Reads>(
     let collection = &query.collection;
     let known =
         try_join3(sequence(reads, collection), signatures(reads, query, SIGNATURES_FEW), ahead);
-    let (sequence, mut signatures, ahead) = reads.begin(known).await?;
+    let (sequence, (mut signatures, are_all), ahead) = reads.begin(known).await?;
     let Some(sequence) = sequence else {
         return Ok(Some(Page { head: None, records: Vec::new(), more: false }));
     };
     let empty = Page { head: sequence.head(), records: Vec::new(), more: false };
-    if signatures.as_ref().is_some_and(|few| few.len() > SIGNATURES_FEW) {
+    if !are_all {
         if let Some((records, more)) = try_rows(reads, query, &sequence, pace).await? {
             return Ok(Some(Page { records, more, ..empty }));
         }
         if pace == Pace::Quick {
             return Ok(None);
         }
-        signatures = self::signatures(reads, query, usize::MAX).await?;
+        signatures = self::signatures(reads, query, usize::MAX).await?.0;
     }
     let asked = Asked::new(query, &sequence, signatures);
     if asked.is_vain() {
@@ -141,16 +142,17 @@ pub(crate) async fn count<R: Reads>(
         Some(_) => Cow::Owned(Query { after: None, ..query.clone() }),
     };
     let query: &Query = &query;
-    let known = async {
-        let known =
-            try_join(sequence(reads, &query.collection), signatures(reads, query, usize::MAX));
-        known.await
-    };
+    let most = if pace == Pace::Quick { SIGNATURES_FEW } else { usize::MAX };
+    let known = try_join(sequence(reads, &query.collection), signatures(reads, query, most));
     // One row is of one moment by itself.
     let is_one = query.scope == Scope::All && query.filters.is_empty();
-    let (sequence, signatures) = if is_one { known.await? } else { reads.begin(known).await? };
+    let known = if is_one { known.await } else { reads.begin(known).await };
+    let (sequence, (signatures, are_all)) = known?;
     let Some(sequence) = sequence else { return Ok(Some((None, 0))) };
     let head = sequence.head();
+    if !are_all {
+        return Ok(None);
+    }
     let signatures = match signatures {
         Some(signatures) if is_counted(query) => {
             Some(with_numbers(reads, &query.collection, signatures).await?)
@@ -261,35 +263,27 @@ impl Budget {
     }
 }
 
-// Signatures of the scope, unless it lets see all: no more than so many and one.
+// Signatures of the scope, unless it lets see all; and whether these are all of them, for no more
+// than so many are looked at.
 async fn signatures<R: Reads>(
     reads: &R,
     query: &Query,
     most: usize,
-) -> Result<Option<Signatures>, R::Fault> {
-    let (Scope::Readers(who) | Scope::Holders(_, who)) = &query.scope else { return Ok(None) };
-    let (bucket, name) = (&query.collection.bucket, &query.collection.name);
+) -> Result<(Option<Signatures>, bool), R::Fault> {
+    let (Scope::Readers(who) | Scope::Holders(_, who)) = &query.scope else {
+        return Ok((None, true));
+    };
     let range = |who: &Principal| {
-        let key = [bucket.as_str(), name.as_str(), who.as_str()].map(cells::text);
-        Range::of(Index::Key(Table::SignaturePrincipals), key.to_vec())
+        let mut key = cells::collection(&query.collection);
+        key.push(cells::text(who.as_str()));
+        Range::of(Index::Key(Table::SignaturePrincipals), key)
     };
-    let scan = Scan {
-        columns: Columns::of(Table::SignaturePrincipals, 3, 4),
-        // The same one may come for several principals.
-        ..Scan::of(
-            who.iter().map(range).collect(),
-            most.saturating_add(1).saturating_mul(who.len().max(1)),
-        )
-    };
-    let mut signatures = Signatures::default();
-    for row in reads.scan(scan).await?.rows {
-        let mut cells = Cells::of(Table::SignaturePrincipals, &row, 0);
-        signatures.insert(Signature(cells.bytes()?), 0);
-        if signatures.len() > most {
-            break;
-        }
-    }
-    Ok(Some(signatures))
+    let columns = Columns::of(Table::SignaturePrincipals, 3, 4);
+    let scan = Scan { columns, ..Scan::of(who.iter().map(range).collect(), most) };
+    let found = reads.scan(scan).await?;
+    let signature = |row| Ok((Signature(Cells::of(columns.table, row, 0).bytes()?), 0));
+    let signatures = found.rows.iter().map(signature).collect::<Result<_, StoreError>>()?;
+    Ok((Some(signatures), found.is_all))
 }
 
 // The same signatures, with the number of live records that have each.
@@ -507,7 +501,7 @@ impl Merged {
         chosen: Found,
         columns: Columns,
         direction: Direction,
-    ) -> Result<Self, nuage_model::StoreError> {
+    ) -> Result<Self, StoreError> {
         let cut = [!plain.is_all, !chosen.is_all];
         let records = |found: Found| -> Result<VecDeque<Record>, _> {
             found.rows.into_iter().map(|row| record_of(row, columns)).collect()

@@ -284,6 +284,7 @@ fn changes_rights(batch: &Batch) -> bool {
         Write::Touch { .. }
         | Write::DropCollection { .. }
         | Write::Compact { .. }
+        | Write::Mark { .. }
         | Write::Merge { .. }
         | Write::KeepView { .. }
         | Write::ForgetViews { .. } => false,

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use nuage_model::copy::Table;
 use nuage_model::{DIGEST_MODULUS, RecordId, StoreError, Timestamp, digest};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
@@ -14,26 +15,23 @@ use tokio_postgres::{Client, GenericClient, IsolationLevel, Transaction};
 use crate::postgres::connect::Target;
 use crate::postgres::errors::Fault;
 use crate::postgres::start::refuse;
+use crate::postgres::statements::create;
 
-/// In order; number N brings a database from form N to form N + 1. Published ones never change.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_feeds.sql")];
+/// In order; number N brings a database from form N to form N + 1. Published ones never change. A
+/// table that is new is made from its description, and needs no statement here but a number.
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_first.sql"),
+    include_str!("migrations/0002_feeds.sql"),
+    // The table of marks.
+    "",
+];
 /// The number of the migration after which digests are computed, which SQL cannot do.
 const FEEDS: usize = 1;
 
-/// The tables of the present form.
-pub(super) const TABLES: [&str; 10] = [
-    "meta",
-    "collections",
-    "records",
-    "gone",
-    "signatures",
-    "signature_principals",
-    "members",
-    "directory_groups",
-    "directory_collections",
-    "views",
-];
+/// The names of the tables of the present form.
+pub(super) fn tables() -> Vec<&'static str> {
+    std::iter::once("meta").chain(Table::ALL.map(Table::name)).collect()
+}
 
 /// "Nuag". Whoever migrates holds this lock until the end of the transaction, since there may be
 /// no table to lock yet.
@@ -111,6 +109,9 @@ async fn migrate_locked(client: &mut Client, target: &Target, schema: &str) -> R
         if number == FEEDS && applied > 0 {
             fill_digests(&transaction).await?;
         }
+    }
+    for table in Table::ALL {
+        transaction.batch_execute(&create(table)).await?;
     }
     if applied == 0 {
         transaction.batch_execute(NAME).await?;

@@ -160,7 +160,7 @@ const HIDDEN: &str = "SELECT c.relname::text FROM pg_class c \
 
 async fn check_rights(client: &Client, target: &Target, schema: &str) -> Result<(), Fault> {
     use tokio_postgres::types::Type;
-    let tables = migrations::TABLES.as_slice();
+    let tables = migrations::tables();
     let typed: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
         [(&schema, Type::TEXT), (&tables, Type::TEXT_ARRAY)];
     let user = target.user();

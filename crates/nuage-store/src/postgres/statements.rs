@@ -102,6 +102,36 @@ impl Statements {
     }
 }
 
+/// Makes a table, unless it is there.
+pub(super) fn create(table: Table) -> String {
+    let column = |column: &Column| {
+        let collation = if column.form == Form::Text { " COLLATE \"C\"" } else { "" };
+        let present = if column.form == Form::WholeOrNothing { "" } else { " NOT NULL" };
+        format!("{} {}{collation}{present}", column.name, sql_type(column))
+    };
+    let name = table.name();
+    let columns = table.columns().iter().map(column).collect::<Vec<_>>().join(", ");
+    // What is counted changes in its place, where there is room.
+    let room = if counters(table).is_empty() { "" } else { " WITH (fillfactor = 50)" };
+    let mut sql = format!(
+        "CREATE TABLE IF NOT EXISTS {name} ({columns}, PRIMARY KEY ({})){room};",
+        names(table.key())
+    );
+    for index in Index::of(table) {
+        let Some(own) = index.name() else { continue };
+        let unique = if index.is_unique() { "UNIQUE " } else { "" };
+        let only = match index.only() {
+            None => String::new(),
+            Some(Only::Present(at)) => format!(" WHERE {} IS NOT NULL", table.columns()[at].name),
+            Some(Only::Set(at)) => format!(" WHERE {}", table.columns()[at].name),
+        };
+        let columns = names(&first(index, usize::MAX));
+        let _ =
+            write!(sql, "CREATE {unique}INDEX IF NOT EXISTS {own} ON {name} ({columns}){only};");
+    }
+    sql
+}
+
 /// The type of a column, of one value.
 fn sql_type(column: &Column) -> &'static str {
     match column.form {

@@ -50,6 +50,7 @@ const REST: &str = "
     FROM records ON CONFLICT DO NOTHING;
     INSERT INTO views SELECT 'b' || (n % 900), 'p' || n, decode(md5(n::text), 'hex'), '[]', 1
     FROM generate_series(1, 5000) AS n;
+    INSERT INTO marks SELECT bucket, collection, n, n FROM collections, generate_series(1, 3) AS n;
     INSERT INTO meta SELECT 'kept.' || n, '' FROM generate_series(1, 5000) AS n;
     ANALYZE;";
 
@@ -290,4 +291,41 @@ async fn make_tables(database: &Database) {
     let address = Address { url: database.url().to_owned(), password: None };
     let store = crate::connect(&address, Options::default()).await.expect("it opens");
     store.close().await;
+}
+
+#[tokio::test]
+async fn tables_are_made_from_their_descriptions_as_migrations_made_them() {
+    let database = nuage_testkit::postgres::database();
+    make_tables(&database).await;
+    let (client, connection) =
+        tokio_postgres::connect(database.url(), NoTls).await.expect("it is up");
+    tokio::spawn(connection);
+    let made = Table::ALL.map(statements::create).join("");
+    let made = format!("CREATE SCHEMA described; SET search_path = described; {made}");
+    client.batch_execute(&made).await.expect("they are tables");
+    for table in Table::ALL {
+        let shape = async |schema: &str| {
+            let said = client.simple_query(&shape_of(schema, table)).await.expect("it is told");
+            let lines = said.iter().filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+                _ => None,
+            });
+            lines.collect::<Vec<_>>()
+        };
+        let described = shape("described").await;
+        assert!(!described.is_empty());
+        assert_eq!(described, shape("public").await);
+    }
+}
+
+// Columns and indexes, in words.
+fn shape_of(schema: &str, table: Table) -> String {
+    format!(
+        "SELECT concat_ws(' ', column_name, data_type, is_nullable, collation_name, column_default)
+        FROM information_schema.columns
+        WHERE table_schema = '{schema}' AND table_name = '{name}'
+        UNION ALL SELECT replace(indexdef, '{schema}.', '') FROM pg_indexes
+        WHERE schemaname = '{schema}' AND tablename = '{name}' ORDER BY 1",
+        name = table.name()
+    )
 }

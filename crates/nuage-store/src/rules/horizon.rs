@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use foldhash::HashMap;
 use nuage_model::copy::Table;
-use nuage_model::{CollectionPath, RecordId, Seq, Signature};
+use nuage_model::{CollectionPath, RecordId, Seq, Signature, Timestamp};
 
 use crate::cells;
 use crate::rules::{Old, Transaction};
@@ -25,6 +25,24 @@ pub(crate) struct Ended {
     pub(crate) id: RecordId,
     pub(crate) signature: Signature,
     pub(crate) entered: Seq,
+}
+
+/// When the head of a collection was where.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Mark {
+    pub(crate) seq: Seq,
+    pub(crate) time: Timestamp,
+}
+
+/// So often it is noted where the head is, in the time for which what ended is told.
+const MARKS: i64 = 16;
+/// More notes than there ever are of one collection.
+const MARKS_MAX: usize = 256;
+
+/// The notes of when the head of a collection was where.
+pub(super) fn marks(path: &CollectionPath) -> Range {
+    let all = Range::of(Index::Key(Table::Marks), cells::collection(path));
+    Range { limit: Some(MARKS_MAX), ..all }
 }
 
 /// The oldest ended residencies of a collection, as one write joins or forgets them.
@@ -71,6 +89,36 @@ impl<T: Rows> Transaction<'_, T> {
             sequence.gone -= gone;
         }
         self.forget_signatures(path, unused)
+    }
+
+    /// Notes when the head is where.
+    pub(super) fn mark(
+        &mut self,
+        path: &CollectionPath,
+        now: Timestamp,
+        before: Timestamp,
+    ) -> Result<(), T::Fault> {
+        let entry = self.ledger.entry(&mut self.tables, path)?;
+        let Some(sequence) = entry.sequence.as_ref().filter(|sequence| !sequence.dropped) else {
+            return Ok(());
+        };
+        let new = Mark { seq: sequence.seq, time: now };
+        let rows = self.tables.range(&marks(path))?;
+        let noted = rows.iter().map(Mark::of_row).collect::<Result<Vec<_>, _>>()?;
+        // What the clock has not reached yet was noted while it was wrong.
+        let (noted, wrong): (Vec<_>, Vec<_>) = noted.into_iter().partition(|mark| mark.time <= now);
+        let needed = noted.iter().rposition(|mark| mark.time <= before).unwrap_or(0);
+        for mark in wrong.iter().chain(&noted[..needed]) {
+            self.tables.delete(Table::Marks, mark.to_row(path).key(Table::Marks))?;
+        }
+        let apart = now.0.saturating_sub(before.0) / MARKS;
+        let is_new = noted
+            .last()
+            .is_none_or(|last| last.seq < new.seq && last.time.0 <= now.0.saturating_sub(apart));
+        if is_new {
+            self.tables.put(Table::Marks, new.to_row(path), Was::Unknown)?;
+        }
+        Ok(())
     }
 
     /// Forgets ended residencies; tells how many, and which signatures they had.

@@ -24,7 +24,7 @@ use nuage_model::{
 use crate::cells;
 use crate::schema::{Index, Prune, Range, Rows, Was};
 
-pub(crate) use horizon::Ended;
+pub(crate) use horizon::{Ended, Mark};
 pub(crate) use ledger::{Changes, Ledger};
 pub(crate) use place::Place;
 pub(crate) use plan::{Plan, is_wide};
@@ -35,18 +35,19 @@ const VIEW_USED: usize = 4;
 /// What is used each minute is noted once a day, in milliseconds.
 const NOTED_MS: i64 = 86_400_000;
 /// Where what lies in a bucket is found, beside the rows of its collections.
-const OF_BUCKET: [Index; 8] = [
+const OF_BUCKET: [Index; 9] = [
     Index::Key(Table::Records),
     Index::Key(Table::Gone),
     Index::Key(Table::Signatures),
     Index::Key(Table::SignaturePrincipals),
+    Index::Key(Table::Marks),
     Index::DirectoryCollectionsBucket,
     Index::DirectoryGroupsBucket,
     Index::Key(Table::Members),
     Index::Key(Table::Views),
 ];
 /// Those of them where what lies in a collection is found.
-const OF_COLLECTION: &[Index] = OF_BUCKET.split_at(5).0;
+const OF_COLLECTION: &[Index] = OF_BUCKET.split_at(6).0;
 
 /// What a write finds in the place of its record: its row without the texts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -158,6 +159,10 @@ impl<'a, T: Rows> Transaction<'a, T> {
                 self.compact(collection, *up_to)?;
                 self.head_outcome(collection)?
             }
+            Write::Mark { collection, before } => {
+                self.mark(collection, now, *before)?;
+                self.head_outcome(collection)?
+            }
             Write::Merge { collection } => {
                 self.merge(collection)?;
                 self.head_outcome(collection)?
@@ -199,6 +204,7 @@ impl<'a, T: Rows> Transaction<'a, T> {
             | Write::Erase { .. }
             | Write::Touch { .. }
             | Write::Compact { .. }
+            | Write::Mark { .. }
             | Write::Merge { .. } => unreachable!("they have a place"),
         }
     }

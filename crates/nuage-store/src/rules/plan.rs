@@ -10,7 +10,7 @@ use nuage_model::copy::{Cell, Table};
 use nuage_model::{Batch, BucketId, CollectionPath, Kind, Placement, RecordPath, Write};
 
 use crate::cells;
-use crate::rules::horizon::{compacted, oldest};
+use crate::rules::horizon::{compacted, marks, oldest};
 use crate::rules::place::{PROBES_MAX, shown};
 use crate::schema::{Index, Range};
 
@@ -38,6 +38,7 @@ pub(crate) fn is_wide(batch: &Batch) -> bool {
     batch.writes.iter().any(|write| match write {
         Write::DropBucket { .. }
         | Write::Compact { .. }
+        | Write::Mark { .. }
         | Write::Merge { .. }
         | Write::Erase { .. }
         | Write::ForgetViews { .. }
@@ -87,6 +88,10 @@ impl Plan {
             Write::Compact { collection, up_to } => {
                 self.add_collection(collection, false);
                 self.ranges.extend(compacted(collection, *up_to));
+            }
+            Write::Mark { collection, .. } => {
+                self.add_collection(collection, false);
+                self.ranges.insert(marks(collection));
             }
             Write::Merge { collection } => {
                 self.add_collection(collection, false);

@@ -6,18 +6,23 @@
 
 use std::path::Path;
 
+use nuage_model::copy::Table;
 use nuage_model::{DIGEST_MODULUS, RecordId, StoreError, Timestamp, digest};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::sqlite::errors::Fault;
+use crate::sqlite::tables::create;
 
 /// "Nuag", in the header of every file of ours.
 const APPLICATION_ID: i64 = 0x4e75_6167;
 
-/// In order; number N brings a file from form N to form N + 1. Published ones never change.
+/// In order; number N brings a file from form N to form N + 1. Published ones never change. A table
+/// that is new is made from its description, and needs no statement here but a number.
 const MIGRATIONS: &[Migration] = &[
     Migration { sql: include_str!("migrations/0001_first.sql"), rest: |_| Ok(()) },
     Migration { sql: include_str!("migrations/0002_feeds.sql"), rest: fill_digests },
+    // The table of marks.
+    Migration { sql: "", rest: |_| Ok(()) },
 ];
 
 /// Statements, and what cannot be said in SQL.
@@ -112,6 +117,9 @@ fn migrate_inside(connection: &Connection, path: &Path) -> Result<(), Fault> {
     for step in &MIGRATIONS[version..] {
         connection.execute_batch(step.sql)?;
         (step.rest)(connection)?;
+    }
+    for table in Table::ALL {
+        connection.execute_batch(&create(table))?;
     }
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     let version = i64::try_from(MIGRATIONS.len()).expect("there are few migrations");

@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use nuage_model::copy::{Cell, Column, Row, Table};
+use nuage_model::copy::{Cell, Column, Form, Row, Table};
 use rusqlite::{Connection, params_from_iter};
 
 use crate::schema::{Index, Only, Prune, Range, Rows, Stage, Was, counters, slim};
@@ -110,6 +110,40 @@ fn range_sql(range: &Range) -> String {
         names(slim(table)),
         from(index)
     )
+}
+
+/// Makes a table, unless it is there.
+pub(super) fn create(table: Table) -> String {
+    let column = |column: &Column| {
+        let form = match column.form {
+            Form::Text => "TEXT NOT NULL",
+            Form::Bytes => "BLOB NOT NULL",
+            Form::Whole | Form::Flag => "INTEGER NOT NULL",
+            Form::WholeOrNothing => "INTEGER",
+        };
+        format!("{} {form}", column.name)
+    };
+    let name = table.name();
+    // Large rows are found by a number, so that indexes need not hold their keys.
+    let is_large = slim(table).len() < table.columns().len();
+    let mut sql = format!(
+        "CREATE TABLE IF NOT EXISTS {name} ({}, PRIMARY KEY ({})) STRICT{};",
+        joined(table.columns().iter().map(column)),
+        names(table.key()),
+        if is_large { "" } else { ", WITHOUT ROWID" }
+    );
+    for index in Index::of(table) {
+        let Some(own) = index.name() else { continue };
+        let unique = if index.is_unique() { "UNIQUE " } else { "" };
+        let only = match index.only() {
+            None => String::new(),
+            Some(Only::Present(at)) => format!(" WHERE {} IS NOT NULL", table.columns()[at].name),
+            Some(Only::Set(at)) => format!(" WHERE {} = 1", table.columns()[at].name),
+        };
+        let columns = names(&first(index, usize::MAX));
+        sql += &format!("CREATE {unique}INDEX IF NOT EXISTS {own} ON {name} ({columns}){only};");
+    }
+    sql
 }
 
 /// A connection with a transaction that is open already.

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use nuage_model::copy::Table;
 use nuage_model::{
     ApplyError, Batch, Body, CollectionPath, Field, Filter, Guard, Head, Placement, Principal,
     Query, Readers, RecordPath, Seq, Slot, Store, StoreError, Test, Timestamp, Write,
@@ -413,4 +415,34 @@ fn an_older_head_does_not_replace_a_newer_one() {
     assert!(heads.get(&path).is_err());
     heads.learn(&path, head(2), after);
     assert_eq!(heads.get(&path).ok(), Some(head(2)));
+}
+
+#[test]
+fn tables_are_made_from_their_descriptions_as_migrations_made_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let migrated = super::open::writer(&folder.path().join("data"), &options()).unwrap();
+    let described = Connection::open_in_memory().unwrap();
+    for table in Table::ALL {
+        described.execute_batch(&super::tables::create(table)).unwrap();
+        assert_eq!(shape_of(&described, table), shape_of(&migrated, table));
+    }
+}
+
+// Columns and indexes, in words.
+fn shape_of(connection: &Connection, table: Table) -> BTreeSet<String> {
+    const COLUMNS: &str = "
+        SELECT 'column ' || name || ' ' || type || ' ' || \"notnull\" || ' ' || pk
+        FROM pragma_table_xinfo(?1)";
+    const INDEXES: &str = "
+        SELECT 'index ' || iif(list.origin = 'c', list.name, list.origin) || ' ' ||
+            list.\"unique\" || ' ' || list.partial || ' ' ||
+            (SELECT group_concat(info.name) FROM pragma_index_info(list.name) AS info)
+        FROM pragma_index_list(?1) AS list";
+    let mut all = BTreeSet::new();
+    for sql in [COLUMNS, INDEXES] {
+        let mut statement = connection.prepare(sql).unwrap();
+        let rows = statement.query_map([table.name()], |row| row.get(0)).unwrap();
+        all.extend(rows.map(Result::unwrap));
+    }
+    all
 }

@@ -18,8 +18,16 @@ use nuage_testkit::postgres::{Cluster, Database, Durability, database};
 use crate::{apply, found, put};
 
 /// Tables whose rows belong to one bucket each.
-const OF_BUCKETS: [&str; 7] =
-    ["collections", "gone", "members", "records", "signature_principals", "signatures", "views"];
+const OF_BUCKETS: [&str; 8] = [
+    "collections",
+    "gone",
+    "marks",
+    "members",
+    "records",
+    "signature_principals",
+    "signatures",
+    "views",
+];
 /// Small tables that say in which buckets to look. Every machine would have all of them.
 const DIRECTORY: [&str; 2] = ["directory_collections", "directory_groups"];
 /// What is true of the whole database.
@@ -175,6 +183,7 @@ async fn read_feeds(store: &Arc<dyn Store>, collection: &CollectionPath) {
             groups: vec![],
         },
         Write::Delete { path: collection.record("t"), placement: Placement::Next },
+        Write::Mark { collection: collection.clone(), before: Timestamp(1) },
         Write::Merge { collection: collection.clone() },
         Write::ForgetViews { bucket: bucket.clone(), before: Timestamp(0) },
     ];
@@ -202,7 +211,7 @@ async fn read_feeds(store: &Arc<dyn Store>, collection: &CollectionPath) {
         moment.residents(&residents).await.unwrap().into_iter().map(|trace| trace.id).collect();
     assert_eq!(moment.records(&ids, 1_000).await.unwrap().len(), ids.len());
     drop(moment);
-    let up_to = store.overdue(collection, Seq(i64::MAX), 0, 10).await.unwrap().unwrap();
+    let up_to = store.overdue(collection, Timestamp(i64::MAX), 0, 10).await.unwrap().unwrap();
     apply(store, vec![Write::Compact { collection: collection.clone(), up_to }]).await;
     assert!(store.lease("chore", "holder", Timestamp(1), Timestamp(2)).await.unwrap());
 }

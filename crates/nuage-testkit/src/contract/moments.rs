@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use crate::random::new_epoch;
+use nuage_model::copy::Table;
 use nuage_model::{
-    Ask, Bodies, BucketId, CollectionPath, DIGEST_MODULUS, Fate, GroupPath, Opening, Principal,
-    RecordPath, Seq, Snapshot, Store, StoreError, Sum, Timestamp, Whose, Write, digest,
+    Ask, Bodies, BucketId, CollectionPath, DIGEST_MODULUS, Fate, GroupPath, Opening, Placement,
+    Principal, RecordPath, Seq, Snapshot, Store, StoreError, Sum, Timestamp, Whose, Write, digest,
 };
 
 use super::build::{
-    NOW, apply, delete, founded, get, group_path, head, principals, put, put_for, readers,
+    NOW, apply, delete, founded, get, group_path, head, outcome, principals, put, put_at, put_for,
+    readers,
 };
 
 /// What these cases ask for, unless they say otherwise.
@@ -347,7 +349,7 @@ pub(super) async fn views_are_kept_by_bucket_person_and_name(store: Arc<dyn Stor
 pub(super) async fn what_is_overdue_is_the_oldest(store: Arc<dyn Store>) {
     let posts = founded(&store, "blog", "posts").await;
     let overdue = async |before: i64, keep: u64, limit: usize| {
-        let answer = store.overdue(&posts, Seq(NOW + before), keep, limit).await;
+        let answer = store.overdue(&posts, Timestamp(NOW + before), keep, limit).await;
         answer.expect("it can be asked for").map(|seq| seq.0 - NOW)
     };
     assert_eq!(overdue(100, 0, 100).await, None, "there is no collection");
@@ -394,6 +396,55 @@ pub(super) async fn what_is_overdue_is_the_oldest(store: Arc<dyn Store>) {
     assert_eq!(overdue(99, 0, 100).await, None);
 }
 
+pub(super) async fn positions_ahead_of_the_clock_grow_old(store: Arc<dyn Store>) {
+    const FAR: i64 = (1 << 53) - 1_000;
+    const KEPT: i64 = 1_600;
+    let posts = founded(&store, "blog", "posts").await;
+    let overdue = async |before: i64| {
+        let answer = store.overdue(&posts, Timestamp(NOW + before), 100, 100).await;
+        answer.expect("it can be asked for").map(|seq| seq.0)
+    };
+    let mark = async |now: i64| {
+        let before = Timestamp(NOW + now - KEPT);
+        let mark = Write::Mark { collection: posts.clone(), before };
+        apply(&store, NOW + now, vec![mark]).await[0]
+    };
+    assert_eq!(mark(0).await, outcome(0, 0), "there is no collection");
+    // As an import may bring it, or a clock that was wrong.
+    let far = posts.record("far");
+    let placement = Placement::Exact { seq: Seq(FAR), chosen: None };
+    apply(&store, NOW, vec![put_at(&far, "{}", placement), delete(&far)]).await;
+    assert_eq!(overdue(1_000_000).await, None, "it is not known when that was");
+    assert_eq!(mark(10).await, outcome(FAR + 1, FAR + 1));
+    assert_eq!(overdue(9).await, None);
+    assert_eq!(overdue(10).await, Some(FAR + 1));
+    // What follows is younger.
+    apply(&store, NOW + 20, vec![put(&far, "{}"), delete(&far)]).await;
+    assert_eq!(overdue(1_000_000).await, Some(FAR + 1));
+    mark(500).await;
+    assert_eq!(overdue(499).await, Some(FAR + 1));
+    assert_eq!(overdue(500).await, Some(FAR + 3));
+    // A clock that is a day ahead for a while notes nothing that lasts.
+    apply(&store, NOW + 600, vec![put(&far, "{}"), delete(&far)]).await;
+    mark(86_400_000).await;
+    assert_eq!(overdue(86_400_000).await, Some(FAR + 5));
+    mark(700).await;
+    assert_eq!(overdue(699).await, Some(FAR + 3));
+    assert_eq!(overdue(86_399_000).await, Some(FAR + 5));
+    // There are never many.
+    for n in 0..200 {
+        apply(&store, NOW + 1_000 + 10 * n, vec![put(&far, "{}"), delete(&far)]).await;
+        mark(1_000 + 10 * n).await;
+    }
+    let mut dump = store.rows().dump().await.expect("it can be read");
+    let noted = dump.count(Table::Marks).await.expect("they can be counted");
+    assert!((2..=18).contains(&noted), "{noted} notes");
+    assert_eq!(store.check().await.expect("it can be checked"), []);
+    apply(&store, NOW, vec![Write::DropCollection { collection: posts.clone() }]).await;
+    assert_eq!(overdue(1_000_000).await, None);
+    assert_eq!(store.check().await.expect("it can be checked"), []);
+}
+
 pub(super) async fn a_chore_is_done_by_one_at_a_time(store: Arc<dyn Store>) {
     let lease = async |chore: &str, holder: &str, now: i64, until: i64| {
         let (now, until) = (Timestamp(NOW + now), Timestamp(NOW + until));
@@ -410,6 +461,13 @@ pub(super) async fn a_chore_is_done_by_one_at_a_time(store: Arc<dyn Store>) {
     assert!(lease("sweep", "another", 200, 200).await, "given back");
     assert!(lease("sweep", "one of them", 200, 400).await);
     assert!(!lease("cook", "one of them", 99, 400).await);
+    // By a clock that was a day ahead.
+    const DAY: i64 = 86_400_000;
+    assert!(lease("wash", "one of them", DAY, DAY + 100).await);
+    assert!(!lease("wash", "another", DAY + 50, DAY + 150).await);
+    assert!(!lease("wash", "another", 300, 300).await, "nothing is asked for");
+    assert!(lease("wash", "another", 300, 400).await);
+    assert!(!lease("wash", "one of them", 350, 450).await);
 }
 
 pub(super) async fn feeds_end_with_the_store(store: Arc<dyn Store>) {
@@ -421,7 +479,7 @@ pub(super) async fn feeds_end_with_the_store(store: Arc<dyn Store>) {
     assert!(matches!(store.heads(&paths).await, Err(StoreError::Closed)));
     let (bucket, person) = (BucketId::from("blog"), Principal::from("alice"));
     assert!(matches!(store.view(&bucket, &person, [0; 16]).await, Err(StoreError::Closed)));
-    assert!(matches!(store.overdue(&posts, Seq(0), 0, 1).await, Err(StoreError::Closed)));
+    assert!(matches!(store.overdue(&posts, Timestamp(0), 0, 1).await, Err(StoreError::Closed)));
     let now = Timestamp(NOW);
     assert!(matches!(store.lease("sweep", "one", now, now).await, Err(StoreError::Closed)));
 }

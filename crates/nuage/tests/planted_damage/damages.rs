@@ -510,6 +510,36 @@ pub(super) const DAMAGES: &[Damage] = &[
         "has the name of other groups than it has",
     ),
     ("views.used", "UPDATE views SET used = -1", "was used at -1, which is no time"),
+    // Notes of the head.
+    (
+        "marks+",
+        "INSERT INTO marks (bucket, collection, seq, time) VALUES ('blog', 'none', 1, 1)",
+        "the head of blog/none is noted to have been at 1 at the time 1, which cannot be",
+    ),
+    (
+        "marks.bucket",
+        "INSERT INTO marks (bucket, collection, seq, time)
+        SELECT 'other', collection, seq, 1 FROM collections WHERE collection = 'notes'",
+        "the head of other/notes is noted",
+    ),
+    (
+        "marks.collection",
+        "INSERT INTO marks (bucket, collection, seq, time)
+        SELECT bucket, 'other', seq, 1 FROM collections WHERE collection = 'notes'",
+        "the head of blog/other is noted",
+    ),
+    (
+        "marks.seq",
+        "INSERT INTO marks (bucket, collection, seq, time)
+        SELECT bucket, collection, seq + 1, 1 FROM collections WHERE collection = 'notes'",
+        "the head of blog/notes is noted",
+    ),
+    (
+        "marks.time",
+        "INSERT INTO marks (bucket, collection, seq, time)
+        SELECT bucket, collection, seq, -1 FROM collections WHERE collection = 'notes'",
+        "at the time -1, which cannot be",
+    ),
 ];
 
 /// The same, where only SQLite takes such a value.
@@ -541,6 +571,12 @@ pub(super) const HARMLESS: &[Damage] = &[
         "an entry may outlive its reason",
     ),
     ("views-", "DELETE FROM views", "a device begins afresh"),
+    (
+        "marks-",
+        "INSERT INTO marks (bucket, collection, seq, time)
+        SELECT bucket, collection, seq, 1 FROM collections WHERE collection = 'notes'",
+        "and without it, what ended is forgotten later",
+    ),
     (
         "views+",
         "INSERT INTO views (bucket, person, name, groups, used)

@@ -65,6 +65,7 @@ impl News {
                 Write::Renew { .. } | Write::Flush { .. } => pieces.push(Piece::Everything),
                 Write::Touch { .. }
                 | Write::Compact { .. }
+                | Write::Mark { .. }
                 | Write::Merge { .. }
                 | Write::KeepView { .. }
                 | Write::ForgetViews { .. } => {}

@@ -61,6 +61,7 @@ impl Kept {
                 }
             }
             Write::Compact { up_to, .. } => self.compact(*up_to),
+            Write::Mark { .. } => {}
             Write::Merge { .. } => self.merge(),
             Write::DropCollection { .. } => {
                 let mut earlier = std::mem::take(&mut self.earlier);
