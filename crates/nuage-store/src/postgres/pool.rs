@@ -115,7 +115,9 @@ impl Connect for Connecting {
         Box::pin(async {
             let mut refusals = match self.target.servers().open().await {
                 Ok((client, connection)) => {
-                    return Ok((client, tokio::spawn(connection.map(drop))));
+                    let driver = tokio::spawn(connection.map(drop));
+                    self.target.lineage().check(&client).await?;
+                    return Ok((client, driver));
                 }
                 Err(refusals) => refusals,
             };

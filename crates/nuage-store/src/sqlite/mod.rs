@@ -15,6 +15,7 @@ mod feed;
 mod foreign;
 mod heads;
 mod identity;
+mod mark;
 mod migrations;
 mod open;
 mod places;
