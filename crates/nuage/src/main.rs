@@ -18,6 +18,7 @@ mod logs;
 mod out;
 mod renew;
 mod server;
+mod serving;
 mod transfer;
 mod users;
 mod watch;
