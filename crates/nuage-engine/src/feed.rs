@@ -5,11 +5,13 @@
 //! - `run`: the three phases that lead from what a device has to what its person may see;
 //! - `view`: what a person may see, by name;
 //! - `token`: what a device brings back, sealed;
+//! - `epoch`: what a token shows that knows more than the store;
 //! - `follow`: pages one after the other, waiting at rest until something happens;
 //! - `hub`: who waits, and who wakes them.
 //!
 //! The laws are in `docs/feed.md`. Nothing here knows how a feed is shown.
 
+mod epoch;
 mod follow;
 mod hub;
 #[cfg(not(feature = "mutants"))]
@@ -26,6 +28,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use nuage_model::{Principal, Record, RecordId, Seq, Sum};
+use tokio::sync::Mutex;
 
 use crate::{Places, Turns};
 
@@ -47,6 +50,8 @@ pub(crate) struct Feeds {
     tokens: Tokens,
     views: Views,
     turns: Turns,
+    /// Held by whoever begins a new epoch.
+    leaving: Mutex<()>,
 }
 
 impl Feeds {
@@ -54,7 +59,13 @@ impl Feeds {
     pub(crate) fn new(secret: &str, hub: Hub) -> Self {
         // Those who wait are connections, which are bounded.
         let turns = Places { turns: PAGES, waiting_own: usize::MAX, waiting: usize::MAX };
-        Self { hub, tokens: Tokens::new(secret), views: Views::default(), turns: Turns::new(turns) }
+        Self {
+            hub,
+            tokens: Tokens::new(secret),
+            views: Views::default(),
+            turns: Turns::new(turns),
+            leaving: Mutex::default(),
+        }
     }
 
     /// The store was emptied.

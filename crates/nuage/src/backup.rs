@@ -8,8 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use nuage_model::{Batch, Finding, Store, StoreError, Write};
-use uuid::Uuid;
+use nuage_model::{Finding, Store, StoreError};
 
 use crate::check;
 use crate::cli::BackupVerb;
@@ -17,6 +16,7 @@ use crate::config::{Files, Place, Settings, StorageSettings};
 use crate::data::{self, beside};
 use crate::failure::{Exit, Failure};
 use crate::out::{complain, say};
+use crate::renew::begin_epoch;
 use crate::server::now;
 
 /// Performs a verb on copies.
@@ -113,16 +113,9 @@ async fn check_file(storage: &StorageSettings, file: &Path) -> Result<Vec<Findin
 /// What devices were told after the copy was made never happened: they are to begin afresh.
 async fn renew(storage: &StorageSettings, file: &Path) -> Result<()> {
     let store = data::open_file(file, &storage.options).await?;
-    let epoch = Uuid::new_v4().simple().to_string();
-    let batch = Batch {
-        author: None,
-        now: now(),
-        guards: Vec::new(),
-        writes: vec![Write::Renew { epoch }],
-    };
-    let renewed = store.apply(batch).await;
+    let renewed = begin_epoch(store.as_ref()).await;
     store.close().await;
-    renewed.map(drop).map_err(|error| anyhow!("{} cannot be renewed: {error}.", file.display()))
+    renewed.map_err(|error| anyhow!("{} cannot be renewed: {error}.", file.display()))
 }
 
 async fn restore(
@@ -220,7 +213,7 @@ impl Draft {
     }
 
     fn remove(&self) {
-        for part in ["", "-wal", "-shm", "-journal"] {
+        for part in ["", "-wal", "-shm", "-journal", ".mark"] {
             // Most of them are not there.
             let _ = std::fs::remove_file(beside(&self.0, part));
         }

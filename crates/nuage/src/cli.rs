@@ -109,6 +109,9 @@ pub(crate) enum Verb {
     /// Copies of the data
     #[command(subcommand)]
     Backup(BackupVerb),
+    /// Begin a new epoch, also while the server runs: to be done after the data went back, as by a
+    /// copy that was put in its place. All devices that follow feeds begin afresh
+    Renew,
     /// Tell who may do what with an object, and why
     Explain(ExplainArguments),
     /// Write everything as lines of JSON, to a file or to the standard output; with password

@@ -23,6 +23,7 @@ use crate::config::{Place, Settings, StorageSettings, has_file_ending};
 use crate::data::{self, ByName, Lock};
 use crate::failure::{Exit, Failure};
 use crate::out::{complain, say};
+use crate::serving::{Holder, Lease};
 
 /// Without a terminal, how often a table that takes long is told about.
 const LINES: Duration = Duration::from_secs(10);
@@ -44,12 +45,12 @@ pub(crate) async fn perform(
     let copied = match Side::open_target(to, &settings.storage.options).await {
         Ok(to) => {
             let copied = copy(&from, &to, resume).await;
-            to.store.close().await;
+            to.close().await;
             copied
         }
         Err(error) => Err(error),
     };
-    from.store.close().await;
+    from.close().await;
     tell(&copied?, json)
 }
 
@@ -58,6 +59,7 @@ struct Side {
     place: Place,
     store: Arc<dyn Store>,
     beside: ByName,
+    lease: Option<Lease>,
     _lock: Option<Lock>,
 }
 
@@ -102,8 +104,9 @@ impl Side {
         data::expect_database(&storage)?;
         let lock = lock(&storage.place)?;
         let store = data::open(&storage).await?;
+        let lease = Lease::take(Holder::Copies, &storage.place, &store).await?;
         let beside = data::left_beside(&storage.place, &*store).await?;
-        Ok(Self { place: storage.place, store, beside, _lock: lock })
+        Ok(Self { place: storage.place, store, beside, lease, _lock: lock })
     }
 
     async fn open_target(place: Place, options: &Options) -> Result<Self> {
@@ -115,7 +118,23 @@ impl Side {
         if let Place::Files(files) = &place {
             data::close_to_others(&files.database)?;
         }
-        Ok(Self { place, store, beside: ByName::new(), _lock: lock })
+        let lease = Lease::take(Holder::Copies, &place, &store).await?;
+        Ok(Self { place, store, beside: ByName::new(), lease, _lock: lock })
+    }
+
+    // Nobody served it meanwhile.
+    async fn expect_alone(&self) -> Result<()> {
+        match &self.lease {
+            Some(lease) => lease.expect(&self.place).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn close(self) {
+        if let Some(lease) = self.lease {
+            lease.end().await;
+        }
+        self.store.close().await;
     }
 
     /// What the store says of itself, with the secrets that lie beside a source.
@@ -178,6 +197,8 @@ async fn copy(from: &Side, to: &Side, resume: Resume) -> Result<Done> {
     progress.end();
     let digests = compare(from, to, total).await?;
     let findings = check::findings(&*to.store).await.map_err(|error| to.failed(&error))?;
+    from.expect_alone().await?;
+    to.expect_alone().await?;
     // Faults of the source are faults of the copy: it is whole nevertheless.
     finish(&*to.store).await.map_err(told)?;
     Ok(Done { to: to.place.to_string(), digests, findings })

@@ -16,7 +16,9 @@ mod greeting;
 mod kinto_ini;
 mod logs;
 mod out;
+mod renew;
 mod server;
+mod serving;
 mod transfer;
 mod users;
 mod watch;
@@ -99,6 +101,7 @@ fn run(cli: Cli) -> Result<()> {
             }
             Verb::Check => check::perform(&settings, json).await,
             Verb::Backup(verb) => backup::perform(verb, &settings, json).await,
+            Verb::Renew => renew::perform(&settings, json).await,
             Verb::Explain(arguments) => explain::perform(&arguments, &settings, json).await,
             Verb::Bucket(verb) => bucket::perform(verb, &settings, json).await,
             Verb::Export { file, salvage: true } => {

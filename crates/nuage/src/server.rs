@@ -20,6 +20,7 @@ use crate::data;
 use crate::failure::{Exit, Failure};
 use crate::greeting::Greeting;
 use crate::logs;
+use crate::serving::{Holder, Lease};
 
 /// What is given up on a full disk, so that deletions go on: as much as the write-ahead log of a
 /// SQLite file usually is, which is moved into the file then.
@@ -69,6 +70,7 @@ pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()>
     let mut existed = matches!(&place, Place::Files(files) if files.database.is_file());
     settings.storage.options.reserve_bytes = RESERVE_BYTES;
     let store = data::open_or_make(&settings.storage).await?;
+    let lease = Lease::take(Holder::Servers, &place, &store).await?;
     if matches!(place, Place::Server(_)) {
         existed = !store.collections(None, 1).await?.is_empty();
     }
@@ -96,6 +98,9 @@ pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()>
     };
     nuage_http::serve(listener, kinto, options, signals.first()).await;
     housekeeping.abort();
+    if let Some(lease) = lease {
+        lease.end().await;
+    }
     store.close().await;
     tracing::info!("stopped");
     Ok(())

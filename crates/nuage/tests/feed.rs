@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod ends;
+mod epochs;
 mod full_pages;
 mod reader;
 mod shapes;

@@ -28,6 +28,7 @@ both_databases!(
     who_comes_back_notices_nothing,
     a_copy_that_is_killed_goes_on,
     a_source_that_moved_is_told,
+    nothing_is_copied_into_what_is_served,
 );
 
 /// Without secrets: those that were made up must go along.
@@ -137,15 +138,16 @@ fn who_comes_back_notices_nothing(backend: Backend) {
             assert_eq!(code, Some(4), "the server runs: {words}");
             assert!(words.contains("Another nuage serves"), "{words}");
         }
-        Backend::Postgres => assert_eq!(code, Some(0), "{words}"),
+        Backend::Postgres => {
+            assert_eq!(code, Some(4), "the server runs: {words}");
+            assert!(words.contains("is served") && words.contains("stop its servers"), "{words}");
+        }
     }
     assert_eq!(server.terminate().code(), Some(0));
-    for (number, pair) in homes.windows(2).enumerate() {
-        if number > 0 || backend == Backend::Sqlite {
-            let (code, words) = said(&mut copy(&pair[0], &pair[1]));
-            assert_eq!(code, Some(0), "{words}");
-            assert!(words.contains("everything"), "{words}");
-        }
+    for pair in homes.windows(2) {
+        let (code, words) = said(&mut copy(&pair[0], &pair[1]));
+        assert_eq!(code, Some(0), "{words}");
+        assert!(words.contains("everything"), "{words}");
         let mut server = pair[1].serve();
         let mut client = server.client();
         for (call, before) in &seen {
@@ -303,6 +305,22 @@ fn a_copy_that_is_killed_goes_on(backend: Backend) {
         from.close().await;
         to.close().await;
     });
+}
+
+fn nothing_is_copied_into_what_is_served(backend: Backend) {
+    let (from, to) = (Home::new(the_other(backend)), Home::new(backend));
+    block_on(fill(&from));
+    let mut server = to.serve();
+    let (code, words) = said(&mut copy(&from, &to));
+    assert_eq!(code, Some(4), "{words}");
+    let refused = ["Another nuage serves", "is served"].iter().any(|why| words.contains(why));
+    assert!(refused, "{words}");
+    // One that is killed says nothing of its end.
+    server.kill();
+    let (code, words) = said(&mut copy(&from, &to));
+    assert_eq!(code, Some(0), "{words}");
+    let server = to.serve();
+    assert_eq!(server.client().send(&Call::get("/v1/")).unwrap().status, 200);
 }
 
 struct Silent;

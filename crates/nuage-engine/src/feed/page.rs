@@ -16,6 +16,7 @@ use crate::access::Right;
 use crate::authorize::{may_create_directly, reaches};
 use crate::engine::Parent;
 use crate::feed::ViewName;
+use crate::feed::epoch::{is_from_the_future, name_of_epoch};
 use crate::feed::mutants::{self, Carried, Mutant};
 use crate::feed::run::Walker;
 use crate::feed::token::{Base, Cursor, Owner, Phase, Run, Token};
@@ -93,6 +94,12 @@ impl Engine {
             if too_many && present.view.name != ViewName::Whole {
                 return Err(EngineError::TooManyGroups(groups_max));
             }
+            let head = present.standing.head.seq;
+            if token.as_ref().is_some_and(|token| is_from_the_future(token, present.base, head)) {
+                drop(snapshot);
+                self.leave_epoch(&ask, present.base.epoch).await?;
+                continue;
+            }
             let from = match self.from(&token, &present, &owner, lost) {
                 Ok(from) => from,
                 Err(name) => {
@@ -154,7 +161,7 @@ impl Engine {
             gone: 0,
         };
         let standing = opening.standing.unwrap_or(nowhere);
-        let epoch = first_eight(&Sha256::digest(&opening.epoch));
+        let epoch = name_of_epoch(opening);
         Ok(Present {
             base: Base { epoch, incarnation: standing.incarnation },
             standing,
@@ -377,7 +384,8 @@ fn above(query: &FeedQuery) -> Vec<RecordPath> {
     std::iter::successors(query.collection.owner(), |path| path.collection.owner()).collect()
 }
 
-fn first_eight(hash: &[u8]) -> [u8; 8] {
+/// The beginning of a hash.
+pub(super) fn first_eight(hash: &[u8]) -> [u8; 8] {
     let mut eight = [0; 8];
     eight.copy_from_slice(&hash[..8]);
     eight

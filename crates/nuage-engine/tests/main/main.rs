@@ -5,6 +5,7 @@ mod consequences;
 mod feeds;
 mod followers;
 mod forgetting;
+mod going_back;
 mod groups_in_groups;
 mod houses;
 mod premises_that_change;

@@ -2,6 +2,7 @@
 //! cannot be reached, in sentences that say what to do.
 
 use std::error::Error as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nuage_model::StoreError;
@@ -10,6 +11,7 @@ use tokio_postgres::{Client, Config};
 
 use crate::Address;
 use crate::postgres::errors::{chain, has_none_left};
+use crate::postgres::lineage::Lineage;
 use crate::postgres::servers::{Refusals, Servers};
 use crate::postgres::{servers, tls, url};
 
@@ -39,6 +41,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(Clone)]
 pub(crate) struct Target {
     servers: Servers,
+    lineage: Arc<Lineage>,
 }
 
 impl Target {
@@ -54,12 +57,18 @@ impl Target {
             Some(options) => format!("{SESSION} {options} {RULES}"),
             None => format!("{SESSION} {RULES}"),
         });
-        Ok(Self { servers: Servers::of(&config, tls::connector(&choice)?) })
+        let servers = Servers::of(&config, tls::connector(&choice)?);
+        Ok(Self { servers, lineage: Arc::default() })
     }
 
     /// How to get connections of whichever server is the primary.
     pub(super) fn servers(&self) -> &Servers {
         &self.servers
+    }
+
+    /// What is known of the server that the data is on.
+    pub(super) fn lineage(&self) -> &Arc<Lineage> {
+        &self.lineage
     }
 
     // What is the same for all hosts.
@@ -83,7 +92,7 @@ impl Target {
         let servers = self.servers.with(|config| {
             config.options(options.as_str());
         });
-        Self { servers }
+        Self { servers, lineage: Arc::clone(&self.lineage) }
     }
 
     /// A connection of its own, driven by a task until it ends.

@@ -18,6 +18,7 @@ use crate::postgres::errors::Fault;
 use crate::postgres::guess::{self, Seen, Sequences};
 use crate::postgres::hints::Hints;
 use crate::postgres::lane::{Answer, Task};
+use crate::postgres::lineage::Lineage;
 use crate::postgres::pool::Pool;
 use crate::postgres::write_set::{Effects, Known, Named, WriteSet};
 use crate::postgres::{read, write};
@@ -46,6 +47,7 @@ pub(super) struct Writer {
     hints: Arc<Hints>,
     seen: Arc<Seen>,
     begin: String,
+    lineage: Arc<Lineage>,
     sequences: Sequences,
     known: Known,
 }
@@ -59,6 +61,7 @@ pub(super) struct Tools {
     pub(super) seen: Arc<Seen>,
     /// How transactions begin.
     pub(super) begin: &'static str,
+    pub(super) lineage: Arc<Lineage>,
 }
 
 /// What a group comes to: an answer for each batch, and what is to be written.
@@ -95,10 +98,10 @@ impl From<Fault> for Failed {
 impl Writer {
     /// One that waits for each lock so long at most.
     pub(super) fn new(tools: &Tools, lock: Duration) -> Self {
-        let Tools { pool, hints, seen, begin } = tools.clone();
+        let Tools { pool, hints, seen, begin, lineage } = tools.clone();
         let begin = format!("{begin}; SET LOCAL lock_timeout = {}", lock.as_millis());
         let (sequences, known) = (Sequences::default(), Known::default());
-        Self { pool, hints, seen, begin, sequences, known }
+        Self { pool, hints, seen, begin, lineage, sequences, known }
     }
 
     /// Forgets what it knows, after it stopped anywhere.
@@ -223,6 +226,7 @@ impl Writer {
     // Takes note of what was committed.
     fn done(&mut self, tasks: &[Task], decided: Decided) -> Vec<Answer> {
         let Decided { answers, effects, learned } = decided;
+        self.lineage.note_written(&effects);
         self.known.learn(learned, &effects.begun);
         let applied = tasks.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
         let rights = applied.map(|(task, _)| &task.batch).any(changes_rights);

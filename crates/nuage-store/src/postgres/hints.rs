@@ -165,6 +165,7 @@ impl Hints {
             Ok(())
         });
         let driver = Guarded(driver);
+        target.lineage().check(&client).await?;
         within(client.batch_execute(LISTEN)).await?;
         // Whoever listens already does so from now on.
         self.hear(News { rights: missed, everything: true, ..News::default() });

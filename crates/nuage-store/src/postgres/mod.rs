@@ -19,6 +19,7 @@ mod hints;
 mod keep;
 mod lane;
 mod lease;
+mod lineage;
 mod migrations;
 mod moment;
 mod pool;
@@ -62,6 +63,7 @@ use crate::postgres::group::Tools;
 use crate::postgres::guess::Seen;
 use crate::postgres::hints::Hints;
 use crate::postgres::lane::{Answer, Job, Lane, Task};
+use crate::postgres::lineage::Lineage;
 use crate::postgres::pool::Pool;
 use crate::postgres::reader::read;
 use crate::postgres::start::Prepared;
@@ -99,6 +101,7 @@ pub(crate) struct PostgresStore {
     begin: &'static str,
     hints: Arc<Hints>,
     seen: Arc<Seen>,
+    lineage: Arc<Lineage>,
     pulse: Pulse,
     closed: AtomicBool,
 }
@@ -129,7 +132,9 @@ impl PostgresStore {
             hints: Arc::clone(&hints),
             seen: Arc::clone(&seen),
             begin,
+            lineage: Arc::clone(target.lineage()),
         };
+        let lineage = Arc::clone(target.lineage());
         for _ in 0..(options.connections / 2).clamp(1, ASIDE) {
             let tools = Tools { pool: Arc::clone(&pool), ..tools.clone() };
             tokio::spawn(Arc::clone(&aside).run(tools));
@@ -144,7 +149,19 @@ impl PostgresStore {
         tokio::spawn(Arc::clone(&hints).run(target.clone()));
         let (list_ms, closed) = (options.list_ms, AtomicBool::new(false));
         let pulse = Pulse::default();
-        Ok(Self { pool, list_ms, lanes, aside, writers, begin, hints, seen, pulse, closed })
+        Ok(Self {
+            pool,
+            list_ms,
+            lanes,
+            aside,
+            writers,
+            begin,
+            hints,
+            seen,
+            lineage,
+            pulse,
+            closed,
+        })
     }
 
     async fn submit(&self, lane: usize, batch: Batch) -> Answer {
@@ -280,6 +297,9 @@ impl Store for PostgresStore {
         Box::pin(async move {
             let within = Duration::from_millis(self.list_ms);
             let (opening, moment) = moment::snapshot(&self.pool, ask, within).await?;
+            if let Some(standing) = &opening.standing {
+                self.lineage.note_shown(&ask.collection, standing.head.seq);
+            }
             let moment: Box<dyn Snapshot + 'a> = Box::new(moment);
             Ok((opening, moment))
         })

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{
-    ClientWrapper, Connect, Manager, ManagerConfig, Object, Pool as Deadpool, PoolError,
+    ClientWrapper, Connect, Manager, ManagerConfig, Object, Pool as Deadpool, PoolError, QueueMode,
     RecyclingMethod, Runtime,
 };
 use futures_util::FutureExt;
@@ -115,7 +115,9 @@ impl Connect for Connecting {
         Box::pin(async {
             let mut refusals = match self.target.servers().open().await {
                 Ok((client, connection)) => {
-                    return Ok((client, tokio::spawn(connection.map(drop))));
+                    let driver = tokio::spawn(connection.map(drop));
+                    self.target.lineage().check(&client).await?;
+                    return Ok((client, driver));
                 }
                 Err(refusals) => refusals,
             };
@@ -156,6 +158,8 @@ impl Pool {
         let manager = Manager::from_connect(tokio_postgres::Config::new(), connect, config);
         let pool = Deadpool::builder(manager)
             .max_size(most)
+            // The one that was used last, so that others get old and are given back.
+            .queue_mode(QueueMode::Lifo)
             .wait_timeout(Some(WAIT))
             .recycle_timeout(Some(WAIT))
             .runtime(Runtime::Tokio1)

@@ -54,6 +54,7 @@ pub(super) async fn prepare(target: &Target) -> Result<Prepared, Fault> {
     let lasting = target.with("search_path", &path).with("synchronous_commit", commit);
     migrations::migrate(&mut client, target, &schema).await?;
     check_rights(&client, target, &schema).await?;
+    target.lineage().begin(&client).await?;
     Ok(Prepared { target: lasting, is_lax })
 }
 

@@ -14,6 +14,7 @@ mod errors;
 mod foreign;
 mod heads;
 mod identity;
+mod mark;
 mod migrations;
 mod open;
 mod readers;

@@ -25,6 +25,7 @@ use crate::sqlite::errors::Fault;
 use crate::sqlite::foreign::Foreign;
 use crate::sqlite::heads::Heads;
 use crate::sqlite::identity::Identity;
+use crate::sqlite::mark::Mark;
 use crate::sqlite::open;
 use crate::sqlite::room::{self, Growth, Room};
 use crate::sqlite::tables::Open;
@@ -98,6 +99,7 @@ pub(super) struct Writer {
     identity: Arc<Identity>,
     checkpoints: Checkpoints,
     room: Room,
+    mark: Mark,
     data_version: Option<i64>,
     ledger: Ledger,
     told: Told,
@@ -124,6 +126,7 @@ impl Writer {
         let mut connection = opened?;
         let identity = Arc::new(Identity::of(&path)?);
         let checkpoints = Checkpoints::watch(&mut connection)?;
+        let mark = Mark::beside(&path, &connection);
         let data_version = Some(data_version(&connection)?);
         Ok(Self {
             path,
@@ -132,6 +135,7 @@ impl Writer {
             identity,
             checkpoints,
             room,
+            mark,
             data_version,
             ledger: Ledger::default(),
             told,
@@ -226,6 +230,7 @@ impl Writer {
                 true => self.checkpoints.reuse_log(connection),
                 false => self.checkpoints.after_group(connection),
             }
+            self.mark.write_in_time(connection);
         }
     }
 
@@ -345,6 +350,7 @@ impl Writer {
         connection.prepare_cached("COMMIT")?.execute([])?;
         // What is acknowledged must be found after a start.
         self.identity.expect()?;
+        self.mark.note(&changes);
         self.told.heads.publish(changes);
         Ok(answers)
     }
@@ -419,6 +425,7 @@ impl Writer {
         if let Err(error) = self.identity.expect() {
             return self.note_trouble(&error);
         }
+        self.mark.write_in_time(connection);
         match note_foreign_writes(connection, &mut self.data_version, &self.told) {
             Ok(false) => {}
             Ok(true) => self.ledger.forget(),
@@ -433,6 +440,7 @@ impl Writer {
     fn end(&mut self) {
         if let Some(connection) = self.connection.take() {
             self.checkpoints.empty_log(&connection);
+            self.mark.write(&connection);
             if self.identity.expect().is_err() {
                 // The last one to close removes the log by its name, which is another's by now.
                 let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);

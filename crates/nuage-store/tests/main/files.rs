@@ -15,7 +15,7 @@ async fn refusal(path: &Path) -> String {
 }
 
 #[tokio::test]
-async fn closing_leaves_one_file() {
+async fn closing_leaves_one_file_and_its_mark() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data");
     for count in 1..4 {
@@ -27,8 +27,10 @@ async fn closing_leaves_one_file() {
         assert_eq!(store.check().await.unwrap(), []);
         store.close().await;
     }
-    let names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
-    assert_eq!(names, [path], "closing leaves one file");
+    let mut names: Vec<_> =
+        std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
+    names.sort();
+    assert_eq!(names, [path, folder.path().join("data.mark")]);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod copies;
 mod damage;
 mod faults;
 mod files;
+mod going_back;
 mod hints;
 mod horizons;
 mod lists;

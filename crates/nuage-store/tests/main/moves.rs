@@ -165,6 +165,8 @@ async fn tables(place: &Place) -> BTreeMap<&'static str, Vec<Vec<Option<String>>
         let anywhere = CollectionPath::new("", "");
         let mut rows = tables.read(&format!("SELECT * FROM {name}"), &anywhere).await;
         rows.sort();
+        // Where the data lies is another place, and nothing that is copied.
+        rows.retain(|row| name != "meta" || row[0].as_deref() != Some("lineage"));
         assert!(!rows.is_empty(), "{name} is empty: the histories are too tame");
         all.insert(name, rows);
     }

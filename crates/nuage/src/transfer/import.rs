@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use nuage_engine::readers;
 use nuage_model::{
     ApplyError, Batch, CollectionPath, GroupPath, Kind, Permissions, Placement, Principal, Query,
-    Readers, RecordPath, Seq, States, Store, Timestamp, Write,
+    Readers, RecordPath, Seq, States, Store, StoreError, Timestamp, Write,
 };
 
 use crate::backup::Draft;
@@ -193,7 +193,7 @@ async fn check(
             if counts.contains_key(&path) {
                 bail!("{}: the records of {path} are not together.", lines.place());
             }
-            expect_empty(store, &path).await?;
+            expect_empty(store, &path, Seq(line.seq)).await?;
             current = Some(path.clone());
         }
         let count = counts.entry(path).or_default();
@@ -213,13 +213,24 @@ async fn check(
     }
 }
 
-async fn expect_empty(store: &dyn Store, path: &CollectionPath) -> Result<()> {
+/// What to do where there is no room for an import.
+const NEW_DATA: &str = "Import into new data: --data FOLDER or --storage-url URL";
+
+async fn expect_empty(store: &dyn Store, path: &CollectionPath, first: Seq) -> Result<()> {
     let mut query = Query::all(path.clone(), 1);
     query.states = States::Both;
-    if store.list(&query).await?.records.is_empty() {
-        return Ok(());
+    if !store.list(&query).await?.records.is_empty() {
+        bail!("{path} is not empty here. {NEW_DATA}");
     }
-    bail!("{path} is not empty here. Import into new data: --data FOLDER or --storage-url URL")
+    // An empty list has a time, which clients keep: what is imported must come after it.
+    if store.head(path).await?.is_some_and(|head| head.seq >= first) {
+        bail!(
+            "{path} is empty here, but somebody looked at it, and was told a later time than that \
+             of its first record: they would never see it. Nothing was imported. {NEW_DATA}, \
+             before anybody uses it."
+        );
+    }
+    Ok(())
 }
 
 impl RecordLine {
@@ -299,6 +310,10 @@ impl Writer<'_> {
         let batch = Batch { author: None, now: now(), guards: Vec::new(), writes };
         match self.store.apply(batch).await {
             Ok(_) => Ok(()),
+            // What was deleted before leaves its positions behind.
+            Err(ApplyError::Store(StoreError::Unsupported(why))) => {
+                bail!("{why}. What came before it is imported. {NEW_DATA}")
+            }
             Err(ApplyError::Store(error)) => Err(error.into()),
             Err(error @ ApplyError::Conflict) => Err(error.into()),
         }

@@ -129,6 +129,34 @@ async fn a_wrong_line_is_named_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn collections_that_were_looked_at_are_not_imported_into() {
+    let folder = tempfile::tempdir().unwrap();
+    let original = open(folder.path(), "a.db").await;
+    fill(original.as_ref()).await;
+    let text = text_of(original.as_ref()).await;
+    let last = original.collections(None, 100).await.unwrap().pop().unwrap();
+    let copy = open(folder.path(), "b.db").await;
+    let touch = |now| Batch {
+        author: None,
+        now: Timestamp(now),
+        guards: Vec::new(),
+        writes: vec![Write::Touch { collection: last.clone() }],
+    };
+    copy.apply(touch(i64::from(u32::MAX) << 10)).await.unwrap();
+    let error =
+        import(copy.as_ref(), file(folder.path(), &text), "lines", Choice::Same).await.unwrap_err();
+    let sentence = format!("{error:#}");
+    for words in [&*last.to_string(), "somebody looked at it", "Nothing was imported", "--data"] {
+        assert!(sentence.contains(words), "{sentence:?} does not say {words:?}");
+    }
+    // An earlier look is in nobody's way.
+    let copy = open(folder.path(), "c.db").await;
+    copy.apply(touch(1)).await.unwrap();
+    import(copy.as_ref(), file(folder.path(), &text), "lines", Choice::Same).await.unwrap();
+    assert_eq!(text_of(copy.as_ref()).await, text);
+}
+
+#[tokio::test]
 async fn collections_that_hold_something_are_not_imported_into() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path(), "a.db").await;

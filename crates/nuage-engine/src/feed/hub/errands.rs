@@ -156,7 +156,7 @@ async fn traces(
     }
 }
 
-fn ask(collection: &CollectionPath) -> Ask {
+pub(super) fn ask(collection: &CollectionPath) -> Ask {
     let collection = collection.clone();
     Ask { collection, members: Vec::new(), groups_max: 0, paths: Vec::new() }
 }

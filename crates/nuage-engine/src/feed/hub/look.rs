@@ -1,4 +1,5 @@
-//! Compares heads, now and then and when another process says so: for what no hint told of.
+//! Compares heads and the epoch, now and then and when another process says so: for what no hint
+//! told of.
 //!
 //! Beside those of the watched collections, the heads of what decides about them are compared:
 //! the buckets, the collections and groups of their buckets, and the groups of other buckets that
@@ -17,7 +18,7 @@ use nuage_model::{
 use tokio::time::Instant;
 
 use crate::feed::hub::Shared;
-use crate::feed::hub::errands::changed_records;
+use crate::feed::hub::errands::{ask, changed_records};
 use crate::feed::hub::news::Piece;
 use crate::write::members_of;
 
@@ -31,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Looks for ever.
 pub(super) async fn run(shared: &Arc<Shared>) {
-    let mut looker = Looker { known: HashMap::new() };
+    let mut looker = Looker { known: HashMap::new(), epoch: None };
     let mut is_failing = false;
     loop {
         let begun = Instant::now();
@@ -55,10 +56,12 @@ pub(super) async fn run(shared: &Arc<Shared>) {
 struct Looker {
     /// Heads of built-in collections.
     known: HashMap<CollectionPath, Option<Seq>>,
+    epoch: Option<String>,
 }
 
 impl Looker {
     async fn look(&mut self, shared: &Arc<Shared>) -> Result<(), StoreError> {
+        self.look_at_epoch(shared).await?;
         let watches = shared.watches();
         let mut built_in = BTreeSet::from([CollectionPath::buckets()]);
         for watch in &watches {
@@ -89,6 +92,18 @@ impl Looker {
             if watch.is_behind(heads.next().flatten()) {
                 shared.moved(&watch);
             }
+        }
+        Ok(())
+    }
+
+    // In another one nothing holds that was told before, whatever the heads are.
+    async fn look_at_epoch(&mut self, shared: &Arc<Shared>) -> Result<(), StoreError> {
+        let ask = ask(&CollectionPath::buckets());
+        let (opening, moment) = shared.store.snapshot(&ask).await?;
+        drop(moment);
+        let before = self.epoch.replace(opening.epoch);
+        if before.is_some() && before != self.epoch {
+            shared.ring_everybody();
         }
         Ok(())
     }

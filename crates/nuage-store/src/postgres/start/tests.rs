@@ -68,7 +68,8 @@ async fn many_that_start_at_once_make_the_tables_once() {
     let meta = database.execute(meta);
     let lines: Vec<&str> = meta.lines().collect();
     assert_eq!(lines[..2], ["application|f|nuage", "form|f|2"]);
-    assert!(lines.len() == 3 && lines[2].starts_with("store|t|"), "{meta}");
+    assert!(lines.len() == 4 && lines[2].starts_with("lineage|f|"), "{meta}");
+    assert!(lines[3].starts_with("store|t|"), "{meta}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

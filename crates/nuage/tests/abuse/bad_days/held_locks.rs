@@ -66,7 +66,8 @@ fn a_lock_that_is_kept_is_told_in_the_end() {
     let answer = put(&server, &record("held"));
     assert_eq!(answer.status, 503, "{answer}");
     assert!(answer.header("Retry-After").is_some(), "{answer}");
-    assert!(server.log().contains("keeps a lock in the database"), "{}", server.log());
+    let is_told = || server.log().contains("keeps a lock in the database");
+    assert!(eventually(PATIENCE, is_told), "{}", server.log());
     drop(holder);
     assert!(eventually(PATIENCE, || put(&server, &record("held")).status == 200));
 }

@@ -1,0 +1,56 @@
+//! A store that went back: an older copy took its place, or a failover lost what was acknowledged.
+//!
+//! A token shows it that says more than the store knows. Other devices may have been told of what
+//! is gone as well, and positions soon pass those that they know: so a new epoch begins, in which
+//! everybody begins afresh.
+
+use std::sync::Arc;
+
+use nuage_model::{ApplyError, Ask, Batch, Opening, Seq, StoreError, Write};
+use sha2::{Digest, Sha256};
+
+use crate::Engine;
+use crate::feed::page::first_eight;
+use crate::feed::token::{Base, Token};
+
+/// Whether a token tells of positions that the store, whose head this is, has not reached. A store
+/// only goes forward, and whoever asks after an acknowledgement sees what was acknowledged.
+pub(super) fn is_from_the_future(token: &Token, base: Base, head: Seq) -> bool {
+    let begun = token.run.as_ref().map(|run| run.begun);
+    token.base == base && begun.max(Some(token.at)) > Some(head)
+}
+
+/// The epoch, as tokens name it.
+pub(super) fn name_of_epoch(opening: &Opening) -> [u8; 8] {
+    first_eight(&Sha256::digest(&opening.epoch))
+}
+
+impl Engine {
+    /// Begins another epoch than this one, unless that was done already: many devices come at the
+    /// same time.
+    pub(super) async fn leave_epoch(
+        self: &Arc<Self>,
+        ask: &Ask,
+        epoch: [u8; 8],
+    ) -> Result<(), StoreError> {
+        let _alone = self.feeds().leaving.lock().await;
+        let (opening, moment) = self.store().snapshot(ask).await?;
+        drop(moment);
+        if name_of_epoch(&opening) != epoch {
+            return Ok(());
+        }
+        tracing::warn!(
+            "a device knows more than the data: the data went back, as after a restore or a \
+             failover that lost writes, so all devices begin afresh"
+        );
+        let writes = vec![Write::Renew { epoch: self.new_id().replace('-', "") }];
+        let batch = Batch { author: None, now: self.now(), guards: Vec::new(), writes };
+        self.apply(batch, Vec::new()).await.map_err(|error| match error {
+            ApplyError::Store(error) => error,
+            ApplyError::Conflict => {
+                StoreError::Unavailable("a batch without guards was refused".to_owned())
+            }
+        })?;
+        Ok(())
+    }
+}
