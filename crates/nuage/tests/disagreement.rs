@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 
 use nuage_testkit::backend::Backend;
 use nuage_testkit::both_databases;
-use nuage_testkit::history;
+use nuage_testkit::history::{self, Flavour};
 
 use crate::programs::{flavour, foreign_server, now_ms, number, open_server};
 
-both_databases!(random_histories_agree_with_the_model);
+both_databases!(
+    random_histories_agree_with_the_model,
+    a_past_time_that_is_taken_twice_in_a_list_that_nobody_looked_at,
+);
 
 /// Histories by default, the time after which no other is begun, and how many there must be.
 const HISTORIES: u64 = 150;
@@ -29,6 +32,12 @@ fn random_histories_agree_with_the_model(backend: Backend) {
     assert_eq!(server.terminate().code(), Some(0));
     let (code, words) = server.check();
     assert_eq!(code, Some(0), "{words}");
+}
+
+fn a_past_time_that_is_taken_twice_in_a_list_that_nobody_looked_at(backend: Backend) {
+    let server = open_server(backend);
+    let outcome = history::run(server.address(), Flavour::Nuage, 315_572_217, STEPS as usize);
+    outcome.unwrap_or_else(|why| panic!("{why}"));
 }
 
 fn try_histories(server: SocketAddr) {
