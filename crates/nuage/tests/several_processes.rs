@@ -1,5 +1,6 @@
 //! Several processes serve one database, and each would like to believe that it is alone.
 
+mod attempts;
 mod laws;
 mod load;
 mod requests;
