@@ -27,6 +27,7 @@ const SECTION: &str = "bench-feeds";
 const LONG: Duration = Duration::from_millis(400);
 
 pub(crate) use options::FeedOptions;
+pub(crate) use shapes::scatter;
 
 /// Measures, prints, and writes the tables if asked to.
 pub(crate) async fn run(options: &FeedOptions) -> Result<()> {

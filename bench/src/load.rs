@@ -217,10 +217,10 @@ impl Target {
 }
 
 /// Keeps the driver from sleeping while it lives.
-struct Awake(tokio::task::AbortHandle);
+pub(crate) struct Awake(tokio::task::AbortHandle);
 
 impl Awake {
-    fn keep() -> Self {
+    pub(crate) fn keep() -> Self {
         let spin = tokio::spawn(async {
             loop {
                 tokio::task::yield_now().await;

@@ -10,6 +10,7 @@ mod load;
 mod machine;
 mod meter;
 mod options;
+mod payments;
 mod process;
 mod profile;
 mod quiet;
@@ -41,6 +42,10 @@ fn main() -> Result<()> {
             .enable_all()
             .build()?
             .block_on(feeds::run(options)),
+        Some(Part::Payments(options)) => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(payments::run(options)),
         Some(Part::Quiet(options)) => quiet::run(options),
         None => {
             if !options.no_pin {

@@ -57,6 +57,8 @@ pub(crate) struct Options {
 pub(crate) enum Part {
     /// Feeds: pages, writes and watchers
     Feeds(FeedOptions),
+    /// Lists, polls and feeds of people who see part of a collection
+    Payments(PaymentsOptions),
     /// What a quiet client waits while another one misbehaves
     Quiet(QuietOptions),
     /// The bare hyper server
@@ -104,6 +106,23 @@ pub(crate) struct FeedOptions {
     #[arg(long)]
     pub(crate) no_pin: bool,
     /// Write the tables into docs/performance.md
+    #[arg(long)]
+    pub(crate) write: bool,
+}
+
+/// What is measured of people who see part of a collection.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct PaymentsOptions {
+    /// Receipts in the collection
+    #[arg(long, default_value_t = 300_000)]
+    pub(crate) receipts: u64,
+    /// People whose receipts they are
+    #[arg(long, default_value_t = 20_000)]
+    pub(crate) people: u64,
+    /// Leave it to the system which core serves
+    #[arg(long)]
+    pub(crate) no_pin: bool,
+    /// Write the table into docs/performance.md
     #[arg(long)]
     pub(crate) write: bool,
 }

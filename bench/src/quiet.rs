@@ -21,7 +21,7 @@ use crate::process::{Running, free_address, pin_self, pinned, wait_for_heartbeat
 use crate::quiet::attacks::{Attack, Misdeeds};
 use crate::report;
 use crate::servers::Places;
-use crate::wire::Connection;
+use crate::wire::{Connection, request};
 
 /// The part of docs/performance.md that is written.
 const SECTION: &str = "bench-quiet";
@@ -191,16 +191,4 @@ impl Server {
         let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
         kib.unwrap_or(0) / 1024
     }
-}
-
-/// The bytes of a request.
-fn request(method: &str, path: &str, login: &str, body: &str) -> Vec<u8> {
-    use base64::Engine as _;
-    let login = base64::engine::general_purpose::STANDARD.encode(login);
-    format!(
-        "{method} {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Basic {login}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
 }

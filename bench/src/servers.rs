@@ -7,7 +7,8 @@ mod nuage;
 mod raw;
 
 use std::fs;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,7 +76,7 @@ impl Places {
     }
 
     /// A new folder for one server.
-    fn folder(&self, name: &str) -> Result<PathBuf> {
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.data.join(name);
         fs::create_dir_all(&folder)?;
         Ok(folder)
@@ -106,6 +107,16 @@ pub(crate) async fn start(subject: Subject, places: &Places, records: u64) -> Re
     server.figures.records = records;
     server.figures.loaded = server.memory();
     Ok(server)
+}
+
+/// Starts Nuage on the data in this folder, with these arguments.
+pub(crate) fn serve(
+    places: &Places,
+    folder: &Path,
+    arguments: &[&str],
+) -> Result<(Running, SocketAddr)> {
+    let address = free_address()?;
+    Ok((nuage::serve(places, folder, address, arguments)?, address))
 }
 
 /// Starts one more process of Nuage on the data of this server, of which the traffic with the

@@ -89,6 +89,18 @@ impl Connection {
     }
 }
 
+/// The bytes of a request with this login, `name:password`.
+pub(crate) fn request(method: &str, path: &str, login: &str, body: &str) -> Vec<u8> {
+    use base64::Engine as _;
+    let login = base64::engine::general_purpose::STANDARD.encode(login);
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Basic {login}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
 // `None` until the empty line is there.
 fn parse_head(bytes: &[u8]) -> io::Result<Option<Head>> {
     let mut head = Head { status: 0, head_bytes: 0, body_bytes: 0, closes: false, etag: None };

@@ -36,6 +36,8 @@ cargo xtask <chore>
   fuzz-smoke [SECONDS]  each fuzz target for a bounded time (10 seconds)
   soak feed [--database sqlite | postgres]
                         random histories of feeds against the oracle, until one fails
+  soak crash [--database sqlite | postgres]
+                        kills the server 100 times and PostgreSQL 40 times while clients write
   bench [ARGUMENTS]     build for release and measure; arguments go to the bench
 ";
 
@@ -58,6 +60,10 @@ fn main() -> ExitCode {
         ["soak", "feed"] => soak::feed(&["sqlite", "postgres"]),
         ["soak", "feed", "--database", database @ ("sqlite" | "postgres")] => {
             soak::feed(&[*database])
+        }
+        ["soak", "crash"] => soak::crash(&["sqlite", "postgres"]),
+        ["soak", "crash", "--database", database @ ("sqlite" | "postgres")] => {
+            soak::crash(&[*database])
         }
         ["bench", rest @ ..] => bench::run(rest),
         [] | ["help" | "--help" | "-h"] => {

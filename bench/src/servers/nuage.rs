@@ -107,7 +107,8 @@ fn add_account(places: &Places, data: &Path, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn serve(
+/// Serves the data in this folder, with these arguments.
+pub(super) fn serve(
     places: &Places,
     folder: &Path,
     address: SocketAddr,

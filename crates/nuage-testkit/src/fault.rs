@@ -1,13 +1,14 @@
 //! A store that fails when told to, around one that works.
 //!
 //! After [`FaultStore::fail_after`] so many calls go through, and every later one fails as if
-//! the disk did, until [`FaultStore::recover`].
+//! the disk did, until [`FaultStore::recover`]. After [`FaultStore::hang`] calls are never answered,
+//! and after [`FaultStore::conflict`] some writes find that what they rely on has changed.
 
 use std::collections::BTreeMap;
-use std::future::ready;
+use std::future::{pending, ready};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nuage_model::copy::{Dump, Progress, Step};
 use nuage_model::{
@@ -22,12 +23,41 @@ const NEVER: u64 = u64::MAX;
 pub struct FaultStore {
     inner: Arc<dyn Store>,
     left: AtomicU64,
+    hangs: AtomicBool,
+    hanging: AtomicU64,
+    conflicts: AtomicU64,
 }
 
 impl FaultStore {
     /// One that does not fail yet.
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, left: AtomicU64::new(NEVER) }
+        Self {
+            inner,
+            left: AtomicU64::new(NEVER),
+            hangs: AtomicBool::new(false),
+            hanging: AtomicU64::new(0),
+            conflicts: AtomicU64::new(0),
+        }
+    }
+
+    /// Leaves calls without an answer from now on.
+    pub fn hang(&self) {
+        self.hangs.store(true, Ordering::SeqCst);
+    }
+
+    /// How many calls were left without an answer.
+    pub fn hanging(&self) -> u64 {
+        self.hanging.load(Ordering::SeqCst)
+    }
+
+    /// Tells the next so many writes that rely on something that it has changed.
+    pub fn conflict(&self, writes: u64) {
+        self.conflicts.store(writes, Ordering::SeqCst);
+    }
+
+    /// How many writes are still to be told so.
+    pub fn conflicts_left(&self) -> u64 {
+        self.conflicts.load(Ordering::SeqCst)
     }
 
     /// Lets so many more calls through, then fails.
@@ -37,6 +67,7 @@ impl FaultStore {
 
     /// Works again.
     pub fn recover(&self) {
+        self.hangs.store(false, Ordering::SeqCst);
         self.left.store(NEVER, Ordering::SeqCst);
     }
 
@@ -53,6 +84,10 @@ impl FaultStore {
         &'a self,
         call: impl FnOnce(&'a dyn Store) -> Pending<'a, Result<T, E>>,
     ) -> Pending<'a, Result<T, E>> {
+        if self.hangs.load(Ordering::SeqCst) {
+            self.hanging.fetch_add(1, Ordering::SeqCst);
+            return Box::pin(pending());
+        }
         if self.passes() {
             return call(&*self.inner);
         }
@@ -171,6 +206,12 @@ impl Store for FaultStore {
     }
 
     fn apply(&self, batch: Batch) -> Pending<'_, Result<Vec<Outcome>, ApplyError>> {
+        let take = |left| u64::checked_sub(left, 1);
+        if !batch.guards.is_empty()
+            && self.conflicts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok()
+        {
+            return Box::pin(ready(Err(ApplyError::Conflict)));
+        }
         self.pass(|store| store.apply(batch))
     }
 

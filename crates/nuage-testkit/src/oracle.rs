@@ -27,7 +27,7 @@ mod world;
 
 pub use campaign::{Campaign, campaign};
 pub use choose::{MIXES, Mix, history};
-pub use play::{Tally, play};
+pub use play::{Minimum, Tally, play};
 pub use shrink::shrink;
 pub use step::{Change, DEVICES, GROUPS, Names, PERSONS, RECORDS, Step, Token, Who};
 pub use subject::{Ask, Deed, Entry, Page, Reply, Stage, Subject};

@@ -45,6 +45,8 @@ pub enum Stop {
     Fast,
     /// At once, as if it crashed: the next start recovers from the log.
     Immediate,
+    /// All its processes are killed in the middle of whatever they do.
+    Kill,
 }
 
 /// A PostgreSQL server of our own.
@@ -56,6 +58,7 @@ pub struct Cluster {
     folder: PathBuf,
     address: SocketAddr,
     durability: Durability,
+    variables: Vec<(&'static str, String)>,
     server: Mutex<Option<Child>>,
     watchdog: Child,
 }
@@ -67,6 +70,14 @@ impl Cluster {
     ///
     /// With a sentence that says what to install, if PostgreSQL is not there.
     pub fn new(durability: Durability) -> Self {
+        Self::with_variables(durability, |_| Vec::new())
+    }
+
+    /// The same with variables in its environment, which may depend on the folder of its data.
+    pub fn with_variables(
+        durability: Durability,
+        variables: impl FnOnce(&Path) -> Vec<(&'static str, String)>,
+    ) -> Self {
         let programs = Programs::find();
         let folder = tempfile::Builder::new().prefix("nuage-postgres-").tempdir();
         let folder = folder.expect("the system has a folder for temporary files").keep();
@@ -75,7 +86,8 @@ impl Cluster {
         template::copy(programs, &folder.join("data"));
         let server = Mutex::new(None);
         let address = free_address();
-        Self { programs, folder, address, durability, server, watchdog }.started()
+        let variables = variables(&folder.join("data"));
+        Self { programs, folder, address, durability, variables, server, watchdog }.started()
     }
 
     /// A standby of this one, which follows it and only lets read until it is promoted.
@@ -95,8 +107,8 @@ impl Cluster {
         let done = copy.stdin(Stdio::null()).output().expect("pg_basebackup can be started");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         let (server, address) = (Mutex::new(None), free_address());
-        let durability = self.durability;
-        Self { programs, folder, address, durability, server, watchdog }.started()
+        let (durability, variables) = (self.durability, Vec::new());
+        Self { programs, folder, address, durability, variables, server, watchdog }.started()
     }
 
     /// Makes a standby a primary, and waits until it is.
@@ -166,7 +178,11 @@ impl Cluster {
     /// Stops it and waits until it has.
     pub fn stop(&self, how: Stop) {
         let Some(mut server) = self.server().take() else { return };
-        signal(if how == Stop::Fast { "INT" } else { "QUIT" }, &[server.id()]);
+        match how {
+            Stop::Fast => signal("INT", &[server.id()]),
+            Stop::Immediate => signal("QUIT", &[server.id()]),
+            Stop::Kill => kill_all(&server),
+        }
         if wait(&mut server).is_none() {
             server.kill().expect("a process of ours can be killed");
             server.wait().expect("a process of ours can be waited for");
@@ -211,11 +227,12 @@ impl Cluster {
         for setting in settings(self.durability) {
             command.args(["-c", setting]);
         }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         // In a process group of its own, so that what is typed at a terminal ends us first.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut child = command.spawn().expect("PostgreSQL can be started");
         let deadline = Instant::now() + START;
-        while !self.is_ready() {
+        while !self.is_ready(&child) {
             if !matches!(child.try_wait(), Ok(None)) || Instant::now() > deadline {
                 // It may have ended already.
                 let _ = child.kill();
@@ -228,10 +245,12 @@ impl Cluster {
         Ok(())
     }
 
-    // The server says so in the last line of this file, which its end removes.
-    fn is_ready(&self) -> bool {
+    // The server says so in the last line of this file, which its end removes unless it is killed.
+    fn is_ready(&self, server: &Child) -> bool {
         let status = std::fs::read_to_string(self.folder.join("data/postmaster.pid"));
-        status.is_ok_and(|status| status.lines().nth(7).is_some_and(|l| l.trim() == "ready"))
+        let status = status.unwrap_or_default();
+        let mut lines = status.lines().map(str::trim);
+        lines.next() == Some(&server.id().to_string()) && lines.nth(6) == Some("ready")
     }
 
     fn server(&self) -> MutexGuard<'_, Option<Child>> {
@@ -322,6 +341,24 @@ fn processes_of(server: &Child) -> Vec<u32> {
     let children = children.unwrap_or_default();
     let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
     std::iter::once(first).chain(children).collect()
+}
+
+// Kills all processes of a server, and waits until they are gone: what they share must be free
+// before the next start.
+fn kill_all(server: &Child) {
+    // The first process makes no others from then on.
+    signal("STOP", &[server.id()]);
+    let processes = processes_of(server);
+    signal("KILL", &processes);
+    let deadline = Instant::now() + START;
+    let is_gone = |pid: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        status.rsplit_once(") ").is_none_or(|(_, status)| status.starts_with(['Z', 'X']))
+    };
+    while !processes.iter().all(is_gone) {
+        assert!(Instant::now() < deadline, "killed processes of PostgreSQL stay");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn settings(durability: Durability) -> Vec<&'static str> {

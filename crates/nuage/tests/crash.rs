@@ -15,7 +15,7 @@ use crate::writers::{DECISION, Trouble, write_during};
 both_databases!(acknowledged_writes_survive_kills);
 
 /// On SQLite and on PostgreSQL, where a server works only after it has connected.
-const KILLS: (u64, u64) = (100, 30);
+const KILLS: (u64, u64) = (30, 10);
 /// Longest time that a server runs before it is killed.
 const LIFE_MS: (usize, usize) = (500, 1_500);
 
@@ -31,7 +31,7 @@ fn acknowledged_writes_survive_kills(backend: Backend) {
         for kill in 1..=kills {
             thread::sleep(Duration::from_millis(random.below(life_ms) as u64));
             server.kill();
-            if kill % 25 == 15 {
+            if kill % 25 == 5 {
                 assert_eq!(server.check().0, Some(0), "kill {kill}: {}", server.check().1);
             }
             server.start();

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static atomic_long calls;
@@ -83,6 +84,16 @@ ssize_t pwrite(int fd, const void *bytes, size_t count, off_t at) {
 
 ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
     return fails(fd, "write", at + (long long)count) ? -1 : REAL(pwrite64)(fd, bytes, count, at);
+}
+
+ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t at) {
+    long long end = at;
+    for (int part = 0; part < count; part++) end += (long long)parts[part].iov_len;
+    return fails(fd, "write", end) ? -1 : REAL(pwritev)(fd, parts, count, at);
+}
+
+int posix_fallocate(int fd, off_t at, off_t length) {
+    return fails(fd, "write", at + length) ? errno : REAL(posix_fallocate)(fd, at, length);
 }
 
 int fsync(int fd) { return fails(fd, "write", -1) ? -1 : REAL(fsync)(fd); }

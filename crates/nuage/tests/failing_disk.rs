@@ -29,6 +29,7 @@ const RECOVERY: Duration = Duration::from_secs(10);
 /// Numbers of the errors in Linux.
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
+const EROFS: i32 = 30;
 
 #[test]
 fn a_full_disk_loses_nothing_and_needs_no_new_start() {
@@ -42,6 +43,12 @@ fn a_failing_disk_loses_nothing_and_needs_no_new_start() {
         Fault { error: EIO, calls: "write", good: 3 },
         Fault { error: ENOSPC, calls: "write", good: 10 },
     ]);
+}
+
+#[test]
+fn a_disk_that_only_lets_read_loses_nothing_and_needs_no_new_start() {
+    // As a system makes a disk after it failed: files that are open stay so.
+    endure(&[Fault { error: EROFS, calls: "write", good: 0 }]);
 }
 
 #[test]
@@ -215,7 +222,8 @@ pub(crate) fn set_fault(trigger: &Path, text: &str) {
     std::fs::rename(trigger.with_extension("new"), trigger).unwrap();
 }
 
-fn compile(folder: &Path) -> PathBuf {
+/// The library that makes disks fail, in this folder.
+pub(crate) fn compile(folder: &Path) -> PathBuf {
     let source = folder.join("failing_disk.c");
     let library = folder.join("failing_disk.so");
     std::fs::write(&source, include_str!("failing_disk.c")).unwrap();

@@ -15,9 +15,10 @@ use serde_json::json;
 use crate::programs::{now_ms, number, program, write_settings};
 use crate::writers::{DECISION, Trouble, write_during};
 
-/// How often the backends are killed, and how often the server is stopped.
+/// How often the backends are killed, the server is stopped, and frozen.
 const KILLS: usize = 12;
 const STOPS: usize = 5;
+const FREEZES: usize = 2;
 /// Longest time between two of these.
 const LIFE_MS: usize = 700;
 /// Longest time for an answer, whatever is lost.
@@ -75,6 +76,32 @@ fn a_database_that_crashes_and_comes_back_needs_no_new_start() {
             }
         });
     assert!(acknowledged > 50, "only {acknowledged} writes were acknowledged");
+    assert!(unknown > 0, "no write was interrupted");
+    assert_sound(server, before);
+}
+
+#[test]
+fn a_frozen_database_is_told_and_goes_on() {
+    let cluster = Cluster::new(Durability::Full);
+    let mut server = server_in(&cluster);
+    let before = server.pid();
+    let seed = number("NUAGE_SEED").unwrap_or_else(|| now_ms() as u64 % 1_000_000);
+    let mut random = Random::new(seed);
+    let trouble = Trouble::Unavailable(ANSWER);
+    let (acknowledged, unknown) =
+        write_during(&mut server, seed, trouble, DECISION, |server, is_over| {
+            for _ in 0..FREEZES {
+                thread::sleep(Duration::from_millis(random.below(LIFE_MS) as u64));
+                let frozen = cluster.freeze();
+                assert_down(server);
+                drop(frozen);
+                assert_recovers(server);
+                if is_over() {
+                    return;
+                }
+            }
+        });
+    assert!(acknowledged > 10, "only {acknowledged} writes were acknowledged");
     assert!(unknown > 0, "no write was interrupted");
     assert_sound(server, before);
 }

@@ -2,7 +2,7 @@
 //!
 //! With `NUAGE_TEST_SERVER=http://127.0.0.1:8888` the histories run against a server that is
 //! there already; with `NUAGE_TEST_FLAVOUR=kinto` they take it for the original.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::print_stderr, clippy::unwrap_used)]
 
 mod abuse;
 mod collisions;

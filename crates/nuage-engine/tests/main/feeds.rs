@@ -15,7 +15,7 @@ use nuage_model::Store;
 use nuage_store::{Address, Options, Synchronous};
 use nuage_testkit::backend::Backend;
 use nuage_testkit::both_databases;
-use nuage_testkit::oracle::{Campaign, Tally, campaign};
+use nuage_testkit::oracle::{Campaign, Minimum, Tally, campaign};
 use nuage_testkit::postgres::Database;
 
 use subject::{Engines, Fault};
@@ -28,6 +28,11 @@ const HISTORIES: u64 = 2_000;
 const TIME: Duration = Duration::from_secs(180);
 /// How long they are, on SQLite and on PostgreSQL.
 const STEPS: [usize; 2] = [50, 16];
+/// What must be tried on each of them, however slow the machine is.
+const LEAST: [Minimum; 2] = [
+    Minimum { histories: 300, resets: 1_000, removals: 500 },
+    Minimum { histories: 300, resets: 600, removals: 100 },
+];
 /// At a time: the commits of many are flushed together.
 const WORKERS: usize = 24;
 /// How often a run without end says how far it is.
@@ -49,6 +54,11 @@ async fn random_histories_agree_with_the_oracle(backend: Backend) {
         seed: seed.unwrap_or(now.as_millis() as u64 % 1_000_000_000),
         histories,
         time: if number("NUAGE_HISTORIES").is_some() { Duration::MAX } else { TIME },
+        least: if histories == Some(HISTORIES) {
+            backend.choose(LEAST[0], LEAST[1])
+        } else {
+            Minimum::default()
+        },
         steps: number("NUAGE_STEPS").map_or(steps, |steps| steps as usize),
         workers: WORKERS,
         mix: None,
@@ -56,10 +66,10 @@ async fn random_histories_agree_with_the_oracle(backend: Backend) {
         every: EVERY,
     };
     eprintln!("feeds: first seed {}", tried.seed);
-    let report = |tally: Tally| eprintln!("feeds: {tally:?}");
+    let report = |tally: Tally| eprintln!("feeds: {tally}");
     match campaign(stage, tried, report).await {
         Ok(tally) => report(tally),
-        Err(why) => panic!("replay with NUAGE_SEED={}", why.trim_start_matches("seed ")),
+        Err(why) => panic!("{why}"),
     }
     let findings = place.store.check().await.unwrap();
     assert!(findings.is_empty(), "{findings:?}");

@@ -9,9 +9,10 @@ use nuage_engine::{
     Attempts, Engine, EngineError, Entry, FeedPage, FeedQuery, Follow, Intent, Settings,
 };
 use nuage_model::{CollectionPath, Permissions, Principal, RecordPath};
+use nuage_testkit::fault::FaultStore;
 use nuage_testkit::random::Random;
 
-use crate::houses::{House, change, collection, delete, put, records};
+use crate::houses::{House, change, collection, delete, put, records, world};
 
 /// Sooner than a subscription looks by itself.
 const DEADLINE: Duration = Duration::from_secs(25);
@@ -236,4 +237,31 @@ async fn who_joins_a_group_is_shown_what_it_may_see() {
         await_rest(&mut follow, &mut mirror, &["own", "shared"]).await;
         share(&house.engine, &group, r#"{"members":[]}"#, &[]).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_nobody_waits_for_gives_its_place_to_others() {
+    // More than are read at a time.
+    const LEAVING: u64 = 20;
+    let house = House::with_collection(settings()).await;
+    share(&house.engine, &records().record("r"), "{}", &["bob"]).await;
+    let store = Arc::new(FaultStore::new(Arc::clone(house.engine.store())));
+    let engine = Engine::new(store.clone(), settings(), world());
+    store.hang();
+    for number in 0..LEAVING {
+        let engine = Arc::clone(&engine);
+        let query = query(&format!("person{number}"));
+        let reading = tokio::spawn(async move { engine.feed(&query, None).await.map(drop) });
+        let begins = async {
+            while store.hanging() <= number {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        soon(&format!("the beginning of page {number}"), begins).await;
+        // The client goes away in the middle of the page.
+        reading.abort();
+    }
+    store.recover();
+    let page = soon("a page", engine.feed(&query("bob"), None)).await.unwrap();
+    assert_eq!(page.entries.len(), 1);
 }

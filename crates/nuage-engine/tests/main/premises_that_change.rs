@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use nuage_engine::{Attempts, Engine, Intent, Settings};
-use nuage_model::Principal;
+use nuage_engine::{Attempts, Engine, EngineError, Intent, Settings};
+use nuage_model::{Principal, StoreError};
 use nuage_testkit::fault::FaultStore;
 
 use crate::houses::{House, collection, delete, is_conflict, put, records, world};
@@ -153,4 +153,28 @@ async fn what_was_read_in_advance_must_still_be_so() {
     put(&mut early, &path, r#"{"n":2}"#).await;
     assert!(is_conflict(&early.commit().await));
     assert_eq!(house.body(&path).await.unwrap(), r#"{"n":1}"#);
+}
+
+#[tokio::test]
+async fn what_keeps_changing_is_given_up_after_so_many_attempts() {
+    const ATTEMPTS: u64 = 3;
+    let mut settings = Settings::default();
+    settings.limits.write_attempts = ATTEMPTS as usize;
+    let house = House::with_collection(settings.clone()).await;
+    let store = Arc::new(FaultStore::new(Arc::clone(house.engine.store())));
+    let engine = Engine::new(store.clone(), settings, world());
+    let deletes = async || engine.delete_bucket(&"b".into()).await;
+    let erases = async || engine.erase(&"alice".into()).await;
+    store.conflict(ATTEMPTS + 2);
+    let refused = deletes().await;
+    assert!(matches!(refused, Err(EngineError::Store(StoreError::Unavailable(_)))), "{refused:?}");
+    assert_eq!(store.conflicts_left(), 2);
+    store.conflict(ATTEMPTS + 2);
+    let refused = erases().await;
+    assert!(matches!(refused, Err(EngineError::Store(StoreError::Unavailable(_)))), "{refused:?}");
+    assert_eq!(store.conflicts_left(), 2);
+    // The last attempt is one.
+    store.conflict(ATTEMPTS - 1);
+    assert!(deletes().await.unwrap());
+    assert_eq!(store.conflicts_left(), 0);
 }

@@ -1,8 +1,12 @@
 //! All writes of a record, with the times that the answers, or else later lists, tell of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::checker::{Event, Faults, Moment, Place, Rule, What, Write};
+use crate::checker::floors::Floors;
+use crate::checker::{Event, Faults, Moment, Over, Place, Rule, What, Write};
+
+/// When each tombstone of a time and a record was first seen.
+type Tombstones = BTreeMap<(i64, Place), Moment>;
 
 /// A write, and what became of it.
 pub(super) struct Written {
@@ -44,8 +48,14 @@ impl Ledger {
                 is_answered: event.returned.is_some(),
             }));
         }
-        ledger.take_times_from_answers(events, faults);
-        ledger.sort(faults);
+        let tombstones = ledger.take_times_from_answers(events, faults);
+        ledger.sort();
+        if !tombstones.is_empty() {
+            let floors = Floors::of(events, &ledger);
+            ledger.match_lost_deletions(tombstones, &floors, faults);
+            ledger.sort();
+        }
+        ledger.find_repeated_times(faults);
         ledger
     }
 
@@ -91,42 +101,35 @@ impl Ledger {
     }
 
     // Gives times to writes whose answer never came, where somebody saw them; and finds what
-    // nobody wrote.
-    fn take_times_from_answers(&mut self, events: &[Event], faults: &mut Faults) {
+    // nobody wrote. A tombstone does not say who wrote it: returns those of no deletion that was
+    // answered.
+    fn take_times_from_answers(&mut self, events: &[Event], faults: &mut Faults) -> Tombstones {
         let mut by_token = HashMap::new();
-        let mut deletions = HashMap::new();
-        let mut lost_deletions: HashMap<Place, Vec<usize>> = HashMap::new();
-        for (number, Written { write, called, .. }) in self.writes.iter().enumerate() {
+        let mut deletions = HashSet::new();
+        for (number, Written { write, .. }) in self.writes.iter().enumerate() {
             match (write.token, write.time) {
                 (Some(token), _) => drop(by_token.insert((write.place, token), number)),
-                (None, Some(time)) => drop(deletions.insert((write.place, time), number)),
-                (None, None) => {
-                    let lost = lost_deletions.entry(write.place).or_default();
-                    lost.push(number);
-                    lost.sort_by_key(|write| {
-                        std::cmp::Reverse((self.writes[*write].called, *called))
-                    });
-                }
+                (None, Some(time)) => drop(deletions.insert((write.place, time))),
+                (None, None) => {}
             }
         }
+        let mut tombstones = Tombstones::new();
         for event in events {
             for (place, time, token) in seen(event) {
-                let write = match token {
-                    Some(token) => by_token.get(&(place, token)).copied(),
-                    None => deletions.get(&(place, time)).copied().or_else(|| {
-                        let write = lost_deletions.get_mut(&place)?.pop()?;
-                        deletions.insert((place, time), write);
-                        Some(write)
-                    }),
+                let Some(token) = token else {
+                    if !deletions.contains(&(place, time)) {
+                        let first = tombstones.entry((time, place)).or_insert(Moment::MAX);
+                        *first = event.returned.unwrap_or(Moment::MAX).min(*first);
+                    }
+                    continue;
                 };
-                let Some(write) = write else {
+                let Some(write) = by_token.get(&(place, token)) else {
                     faults.push(Rule::Invented, || {
-                        let what = token.map_or("a tombstone".to_owned(), |t| format!("token {t}"));
-                        format!("{} was shown {what} as {place} at {time}", event.by)
+                        format!("{} was shown token {token} as {place} at {time}", event.by)
                     });
                     continue;
                 };
-                let known = *self.writes[write].write.time.get_or_insert(time);
+                let known = *self.writes[*write].write.time.get_or_insert(time);
                 if known != time {
                     faults.push(Rule::Invented, || {
                         format!("{} was shown {place} at {time}, not {known}", event.by)
@@ -134,9 +137,49 @@ impl Ledger {
                 }
             }
         }
+        tombstones
     }
 
-    fn sort(&mut self, faults: &mut Faults) {
+    // Finds for each tombstone, the first one first, a deletion without answer that may have made
+    // it: of the version that was there, if there is one, else the first of whatever was there.
+    fn match_lost_deletions(
+        &mut self,
+        tombstones: Tombstones,
+        floors: &Floors,
+        faults: &mut Faults,
+    ) {
+        for ((time, place), seen) in tombstones {
+            let live = self.last(place, time - 1).map(|written| written.write);
+            let live = live.filter(|write| write.token.is_some()).and_then(|write| write.time);
+            let rank = |number: &usize| {
+                let Written { write, called, .. } = &self.writes[*number];
+                let is_possible = *called < seen && floors.before(place.collection, *called) < time;
+                let fits = match write.over {
+                    Over::Version(named) if live == Some(named) => 0,
+                    Over::Anything => 1,
+                    _ => 2,
+                };
+                (!is_possible, fits, *called)
+            };
+            let open = self.open.get(&place).into_iter().flatten().copied();
+            let lost = open.filter(|number| self.writes[*number].write.token.is_none());
+            let Some(made) = lost.min_by_key(rank) else {
+                faults.push(Rule::Invented, || {
+                    format!("nobody made the tombstone of {place} at {time}")
+                });
+                continue;
+            };
+            self.writes[made].write.time = Some(time);
+            self.open.entry(place).or_default().retain(|number| *number != made);
+            let at = self.chain(place).partition_point(|write| self.time(*write) < time);
+            self.chains.entry(place).or_default().insert(at, made);
+        }
+    }
+
+    fn sort(&mut self) {
+        self.lines.iter_mut().for_each(Vec::clear);
+        self.chains.clear();
+        self.open.clear();
         for (number, Written { write, .. }) in self.writes.iter().enumerate() {
             if write.time.is_some() {
                 self.lines[write.place.collection].push(number);
@@ -149,6 +192,9 @@ impl Ledger {
         for order in self.lines.iter_mut().chain(self.chains.values_mut()) {
             order.sort_by_key(|write| writes[*write].write.time);
         }
+    }
+
+    fn find_repeated_times(&self, faults: &mut Faults) {
         for (collection, line) in self.lines.iter().enumerate() {
             for pair in line.windows(2).filter(|pair| self.time(pair[0]) == self.time(pair[1])) {
                 faults.push(Rule::RepeatedTime, || {

@@ -62,7 +62,7 @@ pub(super) fn judge_batches(events: &[Event], ledger: &Ledger, faults: &mut Faul
                     && other.write.time.is_some_and(|time| (*first..=*last).contains(&time))
                     && (&one.by, one.called) == (&other_event.by, other_event.called)
             });
-            if inside != times.len() + also.count() {
+            if inside != times.len() && inside != times.len() + also.count() {
                 faults.push(Rule::HalfBatch, || {
                     let answered = if batch[0].is_answered { "answered" } else { "unanswered" };
                     format!(
@@ -89,6 +89,10 @@ fn judge_unanswered(events: &[Event], ledger: &Ledger, batch: &[Written], faults
     let traces =
         batch.iter().filter_map(|written| Some((written.write.place, written.write.time?)));
     let traces: Vec<(Place, i64)> = traces.collect();
+    // Whoever saw all of it, or nothing, tells of no half: most are of one write.
+    if traces.is_empty() || traces.len() == batch.len() {
+        return;
+    }
     let told = events.iter().filter(|event| {
         seen(event).iter().any(|(place, time, _)| traces.contains(&(*place, *time)))
     });

@@ -290,6 +290,33 @@ fn an_unanswered_write_happened_or_did_not() {
 }
 
 #[test]
+fn a_tombstone_is_of_an_unanswered_deletion_that_may_have_made_it() {
+    // Of two deletions without answer the first one names the version of 40, which the second one,
+    // of whatever was there, came before.
+    let lost = |write| wrote(&[unanswered(write)]);
+    let tombstones = |since, head, shown: &[i64]| {
+        let shown = shown.iter().map(|time| Shown { record: 1, time: *time, token: None });
+        let (before, limit, shown) = (i64::MAX, usize::MAX, shown.collect());
+        What::Listed(List { collection: 0, head, since, before, limit, tombstones: true, shown })
+    };
+    let tale = begin()
+        .at(100, None, lost(deletion(0, 1, 30)))
+        .at(90, Some(120), wrote(&[put(0, 1, 40)]))
+        .at(130, None, lost(over(deletion(0, 1, 50), 40)))
+        .at(160, Some(170), tombstones(40, 50, &[50]))
+        .at(110, Some(115), tombstones(20, 30, &[30]));
+    assert_eq!(tale.breaks(), []);
+    // One that was asked for later has not made it.
+    let late = begin().at(110, Some(115), tombstones(20, 30, &[30])).at(
+        200,
+        None,
+        lost(deletion(0, 1, 30)),
+    );
+    assert!(late.breaks().contains(&Rule::FromFuture));
+    assert_eq!(begin().then(tombstones(20, 30, &[30])).breaks()[0], Rule::Invented);
+}
+
+#[test]
 fn what_nobody_wrote() {
     assert_eq!(begin().then(read(0, 1, Some(11))).breaks(), [Rule::Invented]);
     assert_eq!(begin().then(head(0, 21)).breaks(), [Rule::Invented]);

@@ -386,18 +386,20 @@ impl Judge<'_> {
             // The original starts afresh with a list that was dropped.
             None => time >= from && (time > listing.floor || flavour == Flavour::Kinto),
         };
+        // A past time that another object has is raised to the next free one.
+        let raised = |chosen| flavour == Flavour::Nuage && time > chosen && time < chosen + 100;
         match (chosen, listing.clock) {
             (Some(chosen), Some(clock)) if chosen < clock => {
-                // A past time that another object has is raised to the next free one.
-                let raised = flavour == Flavour::Nuage && time > chosen && time < chosen + 100;
-                return ensure(time == chosen || raised, || format!("not {chosen}: {time}"));
+                let fits = time == chosen || raised(chosen);
+                return ensure(fits, || format!("not {chosen}: {time}"));
             }
             (Some(chosen), Some(clock)) if chosen > clock => {
                 ensure(time == chosen, || format!("{time} instead of {chosen}"))?;
             }
             (Some(chosen), Some(_)) if time == chosen + 1 => {}
             (Some(chosen), None) => {
-                ensure(time == chosen || next, || format!("not {chosen}: {time}"))?;
+                let fits = time == chosen || next || raised(chosen);
+                ensure(fits, || format!("not {chosen}: {time}"))?;
                 listing.floor = listing.floor.max(time);
                 return Ok(());
             }

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::oracle::choose::{MIXES, Mix, history};
-use crate::oracle::play::{Tally, play};
+use crate::oracle::play::{Minimum, Tally, play};
 use crate::oracle::shrink::shrink;
 use crate::oracle::step::Step;
 use crate::oracle::subject::Stage;
@@ -20,8 +20,10 @@ pub struct Campaign {
     pub seed: u64,
     /// How many, or without end.
     pub histories: Option<u64>,
-    /// The time after which no other is begun.
+    /// The time after which no other is begun, unless too few were.
     pub time: Duration,
+    /// What must be tried, however long it takes.
+    pub least: Minimum,
     /// How many steps each has.
     pub steps: usize,
     /// How many are played at a time.
@@ -46,7 +48,7 @@ impl Campaign {
 ///
 /// # Errors
 ///
-/// What was wrong, after what.
+/// What was wrong, after what; or that too little was tried.
 pub async fn campaign<S: Stage>(
     stage: Arc<S>,
     campaign: Campaign,
@@ -62,7 +64,8 @@ pub async fn campaign<S: Stage>(
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let is_enough = campaign.histories.is_some_and(|histories| number >= histories);
-                if is_enough || start.elapsed() > campaign.time {
+                let is_late = start.elapsed() > campaign.time;
+                if is_enough || is_late && number >= campaign.least.histories {
                     return None;
                 }
                 let seed = campaign.seed.wrapping_add(number);
@@ -94,18 +97,21 @@ pub async fn campaign<S: Stage>(
             }
         }
     }
-    let Some((seed, why, transcript)) = failed else { return Ok(*tally.lock().await) };
+    let Some((seed, why, transcript)) = failed else {
+        let tally = *tally.lock().await;
+        return tally.reaches(campaign.least).map(|()| tally);
+    };
     if !campaign.shrink {
-        return Err(format!("seed {seed}: {why}"));
+        return Err(format!("replay with NUAGE_SEED={seed}: {why}"));
     }
     Err(match shrink(&*stage, seed, campaign.history(seed)).await {
         Some((shortest, transcript)) => {
             let (steps, transcript) = (shortest.len(), transcript.join("\n"));
-            format!("seed {seed}: {why}\n\nin {steps} steps:\n{transcript}")
+            format!("replay with NUAGE_SEED={seed}: {why}\n\nin {steps} steps:\n{transcript}")
         }
         None => {
             let transcript = transcript.join("\n");
-            format!("seed {seed}: {why}\n\nonly beside others:\n{transcript}")
+            format!("replay with NUAGE_SEED={seed}: {why}\n\nonly beside others:\n{transcript}")
         }
     })
 }

@@ -1,5 +1,7 @@
 //! Plays a history on a subject, and has each answer judged.
 
+use std::fmt;
+
 use crate::oracle::device::Device;
 use crate::oracle::judge::{self, Brought};
 use crate::oracle::step::{Change, DEVICES, Step, Token};
@@ -27,7 +29,44 @@ pub struct Tally {
     pub refusals: u64,
 }
 
+/// What must be tried at least: that nothing was found says little if hardly anything was.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Minimum {
+    /// Histories that are played to their end.
+    pub histories: u64,
+    /// Pages with which a device begins anew.
+    pub resets: u64,
+    /// Removals that are told.
+    pub removals: u64,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} histories, {} changes, {} pages, {} resets, {} removals, {} refusals",
+            self.histories, self.changes, self.pages, self.resets, self.removals, self.refusals
+        )
+    }
+}
+
 impl Tally {
+    /// Whether so much was tried.
+    ///
+    /// # Errors
+    ///
+    /// What was tried, and what had to be.
+    pub fn reaches(&self, least: Minimum) -> Result<(), String> {
+        let Minimum { histories, resets, removals } = least;
+        if self.histories >= histories && self.resets >= resets && self.removals >= removals {
+            return Ok(());
+        }
+        Err(format!(
+            "too little was tried: {self}; at least {histories} histories, {resets} resets and \
+             {removals} removals are demanded"
+        ))
+    }
+
     /// Adds what another one tried.
     pub fn add(&mut self, other: Self) {
         self.histories += other.histories;

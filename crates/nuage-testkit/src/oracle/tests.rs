@@ -147,18 +147,22 @@ impl Stage for Memories {
     }
 }
 
-async fn tried(wrong: Wrong, histories: u64) -> Result<Tally, String> {
-    let all = Campaign {
+fn all(histories: u64) -> Campaign {
+    Campaign {
         seed: 1,
         histories: Some(histories),
         time: Duration::MAX,
+        least: Minimum::default(),
         steps: 70,
         workers: 2,
         mix: None,
         shrink: true,
         every: Duration::from_secs(3_600),
-    };
-    campaign(Arc::new(Memories(wrong)), all, |_| ()).await
+    }
+}
+
+async fn tried(wrong: Wrong, histories: u64) -> Result<Tally, String> {
+    campaign(Arc::new(Memories(wrong)), all(histories), |_| ()).await
 }
 
 #[test]
@@ -178,6 +182,34 @@ fn what_is_wrong_with_a_feed_is_found_and_told_in_a_few_steps() {
             let steps = why.lines().find_map(|line| line.strip_prefix("in ")).unwrap_or("");
             let steps = steps.split(' ').next().and_then(|number| number.parse::<usize>().ok());
             assert!(steps.is_some_and(|steps| steps <= 40), "{wrong:?} takes many: {why}");
+        }
+    });
+}
+
+#[test]
+fn what_must_be_tried_is_tried_when_the_time_is_over() {
+    block_on(async {
+        let least = Minimum { histories: 20, ..Minimum::default() };
+        let hurried = Campaign { time: Duration::ZERO, least, ..all(200) };
+        let stage = Arc::new(Memories(Wrong::Nothing));
+        let tally = campaign(stage, hurried, |_| ()).await.unwrap_or_else(|why| panic!("{why}"));
+        assert!((20..200).contains(&tally.histories), "{tally}");
+    });
+}
+
+#[test]
+fn a_campaign_that_tries_too_little_fails() {
+    block_on(async {
+        let no_more = Minimum::default();
+        for least in [
+            Minimum { histories: 21, ..no_more },
+            Minimum { resets: 1_000_000, ..no_more },
+            Minimum { removals: 1_000_000, ..no_more },
+        ] {
+            let tried =
+                campaign(Arc::new(Memories(Wrong::Nothing)), Campaign { least, ..all(20) }, |_| ());
+            let why = tried.await.expect_err("that is too little");
+            assert!(why.starts_with("too little was tried: 20 histories, "), "{why}");
         }
     });
 }

@@ -27,7 +27,7 @@ fn it_can_be_stopped_started_and_crashed() {
     let cluster = Cluster::new(Durability::Full);
     let database = cluster.database();
     database.execute("CREATE TABLE t (n int); INSERT INTO t VALUES (1)");
-    for how in [Stop::Fast, Stop::Immediate] {
+    for how in [Stop::Fast, Stop::Immediate, Stop::Kill] {
         cluster.stop(how);
         assert!(database.try_execute("SELECT 1").is_err());
         cluster.start();

@@ -1,8 +1,10 @@
 //! Full disks, files that vanish, damage and databases with few connections.
 
 mod damage;
+mod failing_database;
 mod failover;
 mod few_connections;
+mod foreign_locks;
 mod full_disk;
 mod heavy_batches;
 mod held_locks;

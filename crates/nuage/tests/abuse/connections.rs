@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use nuage_testkit::backend::Backend;
+use nuage_testkit::both_databases;
 use nuage_testkit::client::{Answer, Call, read_answer};
 use nuage_testkit::server::{Server, Setup};
 use serde_json::json;
@@ -219,9 +220,10 @@ fn idle_connections_make_room_for_new_ones() {
     }
 }
 
-#[test]
-fn exhausted_descriptors_are_told_once_and_health_checks_are_answered() {
-    let server = bounded_with(Backend::Sqlite, &[]).start();
+both_databases!(exhausted_descriptors_are_told_once_and_health_checks_are_answered);
+
+fn exhausted_descriptors_are_told_once_and_health_checks_are_answered(backend: Backend) {
+    let server = bounded_with(backend, &[]).start();
     assert_eq!(send(&server, &put_of(10, "r").login("a:1")).status, 201);
     let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count();
     limit_files(&server, open + 24);

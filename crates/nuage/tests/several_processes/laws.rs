@@ -11,7 +11,7 @@ use nuage_testkit::checker::{self, Event, Over, Rule, What};
 use nuage_testkit::history::SETTINGS;
 use nuage_testkit::random::Random;
 
-use crate::several_processes::load::{Load, Processes};
+use crate::several_processes::load::{Load, Processes, Trouble};
 use crate::several_processes::sites::{Seed, Site};
 
 const CONNECTIONS: usize = 64;
@@ -97,7 +97,7 @@ fn a_process_that_is_killed_is_noticed_by_nobody_but_its_clients() {
     let mut random = Random::new(seed.0);
     let addresses = site.addresses();
     let victim = &mut site.processes[MORTAL];
-    let run = run(&addresses, &seed, Some(MORTAL), |done| {
+    let run = run(&addresses, &seed, Some((MORTAL, Trouble::Silence)), |done| {
         for _ in 0..KILLS {
             thread::sleep(Duration::from_millis(random.below(LIFE_MS) as u64));
             victim.kill();
@@ -106,25 +106,31 @@ fn a_process_that_is_killed_is_noticed_by_nobody_but_its_clients() {
         }
         wait(done, Duration::ZERO);
     });
-    let unanswered = |load: &Load| load.events.iter().filter(|e| e.returned.is_none()).count();
-    let unanswered: usize = run.loads.iter().map(unanswered).sum();
-    assert!(unanswered > 0, "no write was interrupted");
+    assert!(run.unanswered() > 0, "no write was interrupted");
     let longest = run.loads.iter().map(|load| load.longest).max().unwrap();
     assert!(longest < UNNOTICED, "a client of the others waited for {longest:?}");
     judge(&addresses, &seed, run);
 }
 
 /// What was done.
-struct Run {
+pub(super) struct Run {
     clock: Instant,
     loads: Vec<Load>,
 }
 
+impl Run {
+    /// Writes of which nobody knows what became.
+    pub(super) fn unanswered(&self) -> usize {
+        let events = self.loads.iter().flat_map(|load| &load.events);
+        events.filter(|event| event.returned.is_none()).count()
+    }
+}
+
 // Lets all clients work while something else happens.
-fn run(
+pub(super) fn run(
     addresses: &[SocketAddr],
     seed: &Seed,
-    mortal: Option<usize>,
+    mortal: Option<(usize, Trouble)>,
     meanwhile: impl FnOnce(&AtomicUsize),
 ) -> Run {
     let clock = Instant::now();
@@ -133,11 +139,12 @@ fn run(
         let mut addresses = addresses.to_vec();
         let home = number % addresses.len();
         // Who is at home elsewhere has nothing to do with the process that is killed.
-        if mortal.is_some_and(|mortal| mortal != home) {
+        if mortal.is_some_and(|(mortal, _)| mortal != home) {
             addresses.truncate(MORTAL);
         }
-        let mortal = mortal.filter(|mortal| *mortal == home);
-        Load::new(number, seed.0, clock, Processes { addresses, home, mortal })
+        let trouble = mortal.map_or(Trouble::Silence, |(_, trouble)| trouble);
+        let mortal = mortal.map(|(mortal, _)| mortal).filter(|mortal| *mortal == home);
+        Load::new(number, seed.0, clock, Processes { addresses, home, mortal, trouble })
     };
     let mut first = load(0);
     first.prepare();
@@ -165,7 +172,7 @@ fn run(
 }
 
 // Waits for so long, and until enough is done.
-fn wait(done: &AtomicUsize, time: Duration) {
+pub(super) fn wait(done: &AtomicUsize, time: Duration) {
     let begun = Instant::now();
     while begun.elapsed() < time || done.load(Ordering::Relaxed) < STEPS {
         assert!(begun.elapsed() < PATIENCE, "only {done:?} of {STEPS} steps were done");
@@ -182,7 +189,7 @@ impl Drop for Stop<'_> {
 }
 
 // Looks at everything through each process, and lets the checker judge.
-fn judge(addresses: &[SocketAddr], seed: &Seed, run: Run) -> Vec<Event> {
+pub(super) fn judge(addresses: &[SocketAddr], seed: &Seed, run: Run) -> Vec<Event> {
     let Run { clock, mut loads } = run;
     let counted = |collection: usize, counter: usize| {
         let counted = loads.iter().map(|load| load.counted[collection][counter]);
@@ -190,7 +197,12 @@ fn judge(addresses: &[SocketAddr], seed: &Seed, run: Run) -> Vec<Event> {
     };
     let mut last = Vec::new();
     for (number, address) in addresses.iter().enumerate() {
-        let processes = Processes { addresses: vec![*address], home: 0, mortal: None };
+        let processes = Processes {
+            addresses: vec![*address],
+            home: 0,
+            mortal: None,
+            trouble: Trouble::Silence,
+        };
         let mut load = Load::new(CONNECTIONS + 1 + number, seed.0, clock, processes);
         for (collection, counters) in load.finish().iter().enumerate() {
             for (counter, value) in counters.iter().enumerate() {

@@ -33,8 +33,19 @@ pub(super) struct Processes {
     pub(super) addresses: Vec<SocketAddr>,
     /// The one that it mostly asks.
     pub(super) home: usize,
-    /// The one that may go away at any time.
+    /// The one that may go away at any time, or whose database may.
     pub(super) mortal: Option<usize>,
+    /// What goes away.
+    pub(super) trouble: Trouble,
+}
+
+/// What may go away under a client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Trouble {
+    /// The process: nothing is answered.
+    Silence,
+    /// What the process needs: it says that it is unavailable, and when to come again.
+    Unavailable,
 }
 
 /// A client.
@@ -436,8 +447,8 @@ impl Load {
         self.events.push(Event { by, called: told.called, returned: Some(told.returned), what });
     }
 
-    // Asks some process. The error is when a request was sent that got no answer, because the
-    // process was killed.
+    // Asks some process. The error is when a request was sent of which nobody knows what became,
+    // because the process or its database was killed.
     fn send(&mut self, call: Call) -> Result<Told, u64> {
         let process = match self.random.chance(80) {
             true => self.processes.home,
@@ -449,6 +460,15 @@ impl Load {
         let returned = self.moment();
         let is_mortal = self.processes.mortal == Some(process);
         match sent {
+            Ok(answer)
+                if is_mortal
+                    && answer.status == 503
+                    && self.processes.trouble == Trouble::Unavailable =>
+            {
+                assert!(answer.header("Retry-After").is_some(), "no Retry-After: {answer}");
+                std::thread::sleep(PAUSE);
+                Err(called)
+            }
             Ok(answer) => {
                 assert!(!matches!(answer.status, 409 | 429 | 500..), "process {process}: {answer}");
                 if !is_mortal {
@@ -456,7 +476,7 @@ impl Load {
                 }
                 Ok(Told { process, called, returned, tombstones, answer })
             }
-            Err(error) if is_mortal => {
+            Err(error) if is_mortal && self.processes.trouble == Trouble::Silence => {
                 self.forgive(&error);
                 Err(called)
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nuage_engine::mutants::Mutant;
 use nuage_testkit::backend::{Backend, block_on};
-use nuage_testkit::oracle::{Campaign, Mix, campaign};
+use nuage_testkit::oracle::{Campaign, Minimum, Mix, campaign};
 
 use crate::feeds::forgetful::Lapse;
 use crate::feeds::subject::{Engines, Fault};
@@ -45,6 +45,7 @@ fn the_oracle_notices_each_rule_that_is_left_out() {
                 seed: 1,
                 histories: Some(HISTORIES),
                 time: Duration::MAX,
+                least: Minimum::default(),
                 steps: STEPS,
                 workers: WORKERS,
                 mix: Some(mix),

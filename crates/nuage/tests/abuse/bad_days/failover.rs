@@ -1,18 +1,25 @@
 //! The machine of the primary is gone or hangs: the other server of the URL is never tried, or only
 //! after everything else gave up.
 
+use std::mem::ManuallyDrop;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use nuage_testkit::backend::Backend;
+use nuage_testkit::history::SETTINGS;
 use nuage_testkit::postgres::{Cluster, Durability};
 use nuage_testkit::server::Server;
 
-use super::{get, heartbeat, put};
+use super::{get, heartbeat, put, tool};
 use crate::abuse::{bounded_with, eventually};
+use crate::programs::{now_ms, program, write_settings};
+use crate::writers::{DECISION, Trouble, write_during};
 
 /// Longest time until writes pass again on a machine that is busy.
 const RECOVERY: Duration = Duration::from_secs(25);
+
+/// Longest time for an answer meanwhile.
+const ANSWER: Duration = Duration::from_secs(40);
 
 #[test]
 fn a_promoted_standby_takes_over_from_a_frozen_primary() {
@@ -39,6 +46,40 @@ fn a_promoted_standby_takes_over_from_a_frozen_primary() {
     assert_eq!(put(&mut server.client(), "after", 10).status, 201);
     let there = "SELECT count(*) FROM records WHERE id = 'after'";
     assert_eq!(database.execute(there), "0");
+}
+
+#[test]
+fn a_failover_under_load_loses_nothing_that_the_standby_has() {
+    let primary = Cluster::new(Durability::Full);
+    let standby = primary.standby();
+    // It goes with its server: nothing can be dropped that must be on a standby as well.
+    let database = ManuallyDrop::new(primary.database());
+    // What is acknowledged is on both.
+    database.execute("ALTER SYSTEM SET synchronous_standby_names = '*'");
+    database.execute("SELECT pg_reload_conf()");
+    let folder = tempfile::tempdir().unwrap();
+    let settings = write_settings(folder.path(), SETTINGS);
+    let data = folder.path().join("data");
+    let url = hosts(&[primary.address(), standby.address()], database.name());
+    let setup = program().argument("--kinto-ini").argument(settings);
+    let mut server = setup.argument("--storage-url").argument(url).start_on(data, folder);
+    let before = server.pid();
+    let mut frozen = None;
+    let trouble = Trouble::Unavailable(ANSWER);
+    let seed = now_ms() as u64;
+    let (acknowledged, unknown) =
+        write_during(&mut server, seed, trouble, DECISION, |server, _| {
+            std::thread::sleep(Duration::from_secs(1));
+            frozen = Some(primary.freeze());
+            standby.promote();
+            assert_recovers(server);
+            std::thread::sleep(Duration::from_secs(1));
+        });
+    assert!(acknowledged > 10, "only {acknowledged} writes were acknowledged");
+    assert!(unknown > 0, "no write was interrupted");
+    assert_eq!(server.pid(), before);
+    let (code, words) = tool(&server, "check", &[]);
+    assert_eq!(code, Some(0), "{words}");
 }
 
 #[test]
