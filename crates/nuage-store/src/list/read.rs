@@ -30,8 +30,14 @@ const CHUNK_COUNTED: usize = 4_000;
 /// Somebody whose scope has more signatures may see much of the collection, and a page is probably
 /// among the first rows.
 const SIGNATURES_FEW: usize = 1_000;
-/// Rows of which it is looked up in one go whether somebody may see them.
+/// Rows of which it is looked up whether somebody may see them, in the first go.
 const CHUNK_TRIED: usize = 256;
+/// The same where few are wanted.
+const CHUNK_TRIED_MIN: usize = 16;
+/// A page of so few records is looked for among the first rows before anything else.
+const PAGE_SMALL: usize = 8;
+/// So many people are looked up in each signature.
+const FEW_PEOPLE: usize = 3;
 /// So often it is looked up then whether one principal may see a row, before all signatures are
 /// looked at: some ten milliseconds.
 const LOOKUPS_TRIED: usize = 16_384;
@@ -67,23 +73,37 @@ pub(crate) async fn list<R: Reads>(
     query: &Query,
     pace: Pace,
 ) -> Result<Option<Page>, R::Fault> {
-    let ahead = async {
-        match R::IS_FAR {
-            true => first_rows(reads, query).await,
-            false => Ok(None),
+    let collection = &query.collection;
+    let empty =
+        |sequence: &Sequence| Page { head: sequence.head(), records: Vec::new(), more: false };
+    let Known { sequence, mut signatures, are_all, ahead } = match R::IS_FAR {
+        true => reads.begin(known(reads, query)).await?,
+        false => {
+            // A poll that finds nothing new ends here.
+            let found = reads.begin(sequence(reads, collection)).await?;
+            if let Some(sequence) = found.as_ref().filter(|one| is_vain(query, one)) {
+                return Ok(Some(empty(sequence)));
+            }
+            if let Some(sequence) = found.as_ref().filter(|_| query.limit <= PAGE_SMALL)
+                && let Some((records, more)) =
+                    try_rows(reads, query, sequence, CHUNK_TRIED, pace).await?
+            {
+                return Ok(Some(Page { records, more, ..empty(sequence) }));
+            }
+            let (signatures, are_all) = self::signatures(reads, query, SIGNATURES_FEW).await?;
+            Known { sequence: found, signatures, are_all, ahead: None }
         }
     };
-    let collection = &query.collection;
-    let known =
-        try_join3(sequence(reads, collection), signatures(reads, query, SIGNATURES_FEW), ahead);
-    let (sequence, (mut signatures, are_all), ahead) = reads.begin(known).await?;
     let Some(sequence) = sequence else {
         return Ok(Some(Page { head: None, records: Vec::new(), more: false }));
     };
-    let empty = Page { head: sequence.head(), records: Vec::new(), more: false };
+    if is_vain(query, &sequence) {
+        return Ok(Some(empty(&sequence)));
+    }
     if !are_all {
-        if let Some((records, more)) = try_rows(reads, query, &sequence, pace).await? {
-            return Ok(Some(Page { records, more, ..empty }));
+        let lookups = if pace == Pace::Quick { LOOKUPS_TRIED_QUICKLY } else { LOOKUPS_TRIED };
+        if let Some((records, more)) = try_rows(reads, query, &sequence, lookups, pace).await? {
+            return Ok(Some(Page { records, more, ..empty(&sequence) }));
         }
         if pace == Pace::Quick {
             return Ok(None);
@@ -92,7 +112,7 @@ pub(crate) async fn list<R: Reads>(
     }
     let asked = Asked::new(query, &sequence, signatures);
     if asked.is_vain() {
-        return Ok(Some(empty));
+        return Ok(Some(empty(&sequence)));
     }
     let way = asked.way();
     if pace == Pace::Quick && !is_quick(&asked, way) {
@@ -128,7 +148,32 @@ pub(crate) async fn list<R: Reads>(
         .await?;
         kept.finish()
     };
-    Ok((!budget.is_over).then_some(Page { records, more, ..empty }))
+    Ok((!budget.is_over).then_some(Page { records, more, ..empty(&sequence) }))
+}
+
+/// What is known of a list before any record is looked at.
+struct Known {
+    sequence: Option<Sequence>,
+    signatures: Option<Signatures>,
+    /// Whether these are all of them.
+    are_all: bool,
+    /// The first rows.
+    ahead: Option<Found>,
+}
+
+async fn known<R: Reads>(reads: &R, query: &Query) -> Result<Known, R::Fault> {
+    let known = try_join3(
+        sequence(reads, &query.collection),
+        signatures(reads, query, SIGNATURES_FEW),
+        first_rows(reads, query),
+    );
+    let (sequence, (signatures, are_all), ahead) = known.await?;
+    Ok(Known { sequence, signatures, are_all, ahead })
+}
+
+// Whether nothing can match, whoever asks.
+fn is_vain(query: &Query, sequence: &Sequence) -> bool {
+    Asked::new(query, sequence, None).is_vain()
 }
 
 /// How many match, and the head of the collection; none if it is not quick but has to be.
@@ -533,21 +578,23 @@ async fn try_rows<R: Reads>(
     reads: &R,
     query: &Query,
     sequence: &Sequence,
+    mut lookups: usize,
     pace: Pace,
 ) -> Result<Option<(Vec<Record>, bool)>, R::Fault> {
     let asked = Asked::new(query, sequence, None);
     let Scope::Readers(who) = &query.scope else { return Ok(None) };
+    let who: BTreeSet<&str> = who.iter().map(Principal::as_str).collect();
     if asked.is_vain() || !asked.can_be_tried() {
         return Ok(None);
     }
     let direction = asked.shape.by_time.unwrap_or(Direction::Ascending);
-    let mut lookups = if pace == Pace::Quick { LOOKUPS_TRIED_QUICKLY } else { LOOKUPS_TRIED };
     let mut kept = InOrder::new(query.limit, query.limit_bytes);
     let mut known: BTreeMap<Signature, bool> = BTreeMap::new();
     let mut budget = Budget::of(pace);
     let mut times = asked.shape.times;
+    let mut rows = query.limit.saturating_mul(4).clamp(CHUNK_TRIED_MIN, CHUNK_TRIED);
     while lookups > 0 {
-        let rows = CHUNK_TRIED.min(lookups);
+        rows = rows.min(lookups);
         let path = &query.collection;
         let mut scan = along(path, Index::RecordsSeq, times, direction, Columns::TRACE, rows);
         if query.states == States::Live {
@@ -563,13 +610,9 @@ async fn try_rows<R: Reads>(
         }
         let new: BTreeSet<Signature> = tried.iter().map(|(.., one)| *one).collect();
         let new: Vec<Signature> = new.into_iter().filter(|one| !known.contains_key(one)).collect();
-        let affordable = lookups / who.len().max(1);
-        let is_enough = new.len() <= affordable;
+        known.extend(sees(reads, path, &who, &new, &mut lookups).await?);
         // What is not looked up is not known, and the page ends before it.
-        lookups = lookups.saturating_sub(new.len().saturating_mul(who.len()));
-        for (one, is_seen) in sees(reads, path, who, &new[..new.len().min(affordable)]).await? {
-            known.insert(one, is_seen);
-        }
+        let is_enough = new.iter().all(|one| known.contains_key(one));
         let tried: Vec<_> = tried.iter().take_while(|(.., one)| known.contains_key(one)).collect();
         let seen = tried.iter().filter(|(.., one)| known[one]);
         let keys: Vec<_> = seen.map(|(id, ..)| cells::record(&path.record(*id))).collect();
@@ -595,26 +638,58 @@ async fn try_rows<R: Reads>(
         if !go_on(&mut times, direction, last.0) {
             return Ok(Some(kept.finish()));
         }
+        rows = rows.saturating_mul(2);
     }
     Ok(None)
 }
 
-// Of each of these signatures, whether one of these people is in it.
+// Of each of these signatures, whether one of these people is in it: as far as so many look-ups go.
 async fn sees<R: Reads>(
     reads: &R,
     path: &CollectionPath,
-    who: &[Principal],
+    who: &BTreeSet<&str>,
     signatures: &[Signature],
-) -> Result<Vec<(Signature, bool)>, R::Fault> {
-    let mut keys = Vec::with_capacity(signatures.len().saturating_mul(who.len()));
-    for one in signatures {
-        for who in who {
+    lookups: &mut usize,
+) -> Result<BTreeMap<Signature, bool>, R::Fault> {
+    let mut known = BTreeMap::new();
+    // Few people are looked up in each signature, many are compared with who is in it.
+    if who.len() <= FEW_PEOPLE {
+        let some = &signatures[..signatures.len().min(*lookups / who.len().max(1))];
+        *lookups = lookups.saturating_sub(some.len().saturating_mul(who.len()).max(1));
+        let key = |one: &Signature, who: &&str| {
             let mut key = cells::collection(path);
-            key.extend([cells::text(who.as_str()), cells::signature(*one)]);
-            keys.push(key);
-        }
+            key.extend([cells::text(*who), cells::signature(*one)]);
+            key
+        };
+        let keys = some.iter().flat_map(|one| who.iter().map(move |who| key(one, who)));
+        let keys: Vec<Vec<Cell>> = keys.collect();
+        let columns = Columns::of(Table::SignaturePrincipals, 3, 4);
+        let found = reads.get(&keys, columns, usize::MAX).await?;
+        let each = found.chunks(who.len().max(1)).map(|found| found.iter().any(Option::is_some));
+        known.extend(some.iter().copied().zip(each));
+        return Ok(known);
     }
-    let found = reads.get(&keys, Columns::of(Table::SignaturePrincipals, 3, 4), usize::MAX).await?;
-    let each = found.chunks(who.len().max(1)).map(|found| found.iter().any(Option::is_some));
-    Ok(signatures.iter().copied().zip(each).collect())
+    let range = |one: &Signature| {
+        Range::of(Index::SignaturePrincipalsSignature, cells::signature_of(path, *one))
+    };
+    let columns = Columns::of(Table::SignaturePrincipals, 2, 4);
+    let ranges = signatures.iter().map(range).collect();
+    let found = reads.scan(Scan { columns, ..Scan::of(ranges, *lookups) }).await?;
+    *lookups = lookups.saturating_sub(found.rows.len().max(1));
+    for row in &found.rows {
+        let mut cells = Cells::of(columns.table, row, 0);
+        let is_one = who.contains(cells.text()?);
+        *known.entry(Signature(cells.bytes()?)).or_insert(false) |= is_one;
+    }
+    if found.is_all {
+        // In the others there is nobody.
+        for one in signatures {
+            known.entry(*one).or_insert(false);
+        }
+    } else if let Some(last) = found.rows.last() {
+        // Perhaps not all who are in the last one were looked at.
+        let last = Signature(Cells::of(columns.table, last, 1).bytes()?);
+        known.retain(|one, is_seen| *one != last || *is_seen);
+    }
+    Ok(known)
 }
