@@ -49,24 +49,80 @@ pub(crate) fn group(path: &GroupPath) -> Vec<Cell> {
     vec![text(path.bucket.as_str()), text(path.group.as_str())]
 }
 
+/// What is in one column of a row, wherever the row lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CellRef<'r> {
+    Nothing,
+    Whole(i64),
+    Text(&'r str),
+    Bytes(&'r [u8]),
+}
+
+impl CellRef<'_> {
+    /// The same, by itself.
+    pub(crate) fn to_cell(self) -> Cell {
+        match self {
+            Self::Nothing => Cell::Nothing,
+            Self::Whole(number) => Cell::Whole(number),
+            Self::Text(text) => Cell::Text(text.to_owned()),
+            Self::Bytes(bytes) => Cell::Bytes(bytes.to_vec()),
+        }
+    }
+
+    /// How many bytes it holds.
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Whole(_) => size_of::<i64>(),
+            Self::Text(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// A row, wherever it lies.
+pub(crate) trait Source {
+    /// What is in this column of those that were read; none if it is nothing that can be there.
+    fn cell(&self, at: usize) -> Option<CellRef<'_>>;
+}
+
+impl Source for Row {
+    fn cell(&self, at: usize) -> Option<CellRef<'_>> {
+        Some(match self.0.get(at)? {
+            Cell::Nothing => CellRef::Nothing,
+            Cell::Whole(number) => CellRef::Whole(*number),
+            Cell::Text(text) => CellRef::Text(text),
+            Cell::Bytes(bytes) => CellRef::Bytes(bytes),
+        })
+    }
+}
+
 /// Takes the cells of a row one after the other.
 pub(crate) struct Cells<'r> {
     table: Table,
-    row: &'r Row,
+    /// The place of the first column of the row.
+    first: usize,
+    row: &'r dyn Source,
     at: usize,
 }
 
 impl<'r> Cells<'r> {
     /// From this place on.
-    pub(crate) fn of(table: Table, row: &'r Row, at: usize) -> Self {
-        Self { table, row, at }
+    pub(crate) fn of(table: Table, row: &'r dyn Source, at: usize) -> Self {
+        Self { table, first: 0, row, at }
     }
 
-    fn next<T>(&mut self, take: impl FnOnce(&'r Cell) -> Option<T>) -> Result<T, StoreError> {
+    /// The same, of a row of which these columns were read; the place is that in the table.
+    pub(crate) fn from(columns: Columns, row: &'r dyn Source, place: usize) -> Self {
+        Self { table: columns.table, first: columns.from, row, at: columns.at(place) }
+    }
+
+    fn next<T>(&mut self, take: impl FnOnce(CellRef<'r>) -> Option<T>) -> Result<T, StoreError> {
         let at = self.at;
         self.at += 1;
-        self.row.0.get(at).and_then(take).ok_or_else(|| {
-            let column = self.table.columns().get(at).map_or("column", |column| column.name);
+        self.row.cell(at).and_then(take).ok_or_else(|| {
+            let column = self.table.columns().get(self.first + at);
+            let column = column.map_or("column", |column| column.name);
             let why = format!("a {column} in {} is not what it must be", self.table.name());
             StoreError::Corrupt(why)
         })
@@ -74,14 +130,14 @@ impl<'r> Cells<'r> {
 
     pub(crate) fn text(&mut self) -> Result<&'r str, StoreError> {
         self.next(|cell| match cell {
-            Cell::Text(text) => Some(text.as_str()),
+            CellRef::Text(text) => Some(text),
             _ => None,
         })
     }
 
     pub(crate) fn whole(&mut self) -> Result<i64, StoreError> {
         self.next(|cell| match cell {
-            Cell::Whole(number) => Some(*number),
+            CellRef::Whole(number) => Some(number),
             _ => None,
         })
     }
@@ -96,15 +152,15 @@ impl<'r> Cells<'r> {
 
     pub(crate) fn time(&mut self) -> Result<Option<Timestamp>, StoreError> {
         self.next(|cell| match cell {
-            Cell::Nothing => Some(None),
-            Cell::Whole(number) => Some(Some(Timestamp(*number))),
+            CellRef::Nothing => Some(None),
+            CellRef::Whole(number) => Some(Some(Timestamp(number))),
             _ => None,
         })
     }
 
     pub(crate) fn bytes<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
         self.next(|cell| match cell {
-            Cell::Bytes(bytes) => bytes.as_slice().try_into().ok(),
+            CellRef::Bytes(bytes) => bytes.try_into().ok(),
             _ => None,
         })
     }
@@ -129,7 +185,7 @@ impl Sequence {
     }
 
     /// Reads it back.
-    pub(crate) fn of_row(row: &Row) -> Result<Self, StoreError> {
+    pub(crate) fn of_row(row: &dyn Source) -> Result<Self, StoreError> {
         Self::of_cells(Cells::of(Table::Collections, row, 2))
     }
 
@@ -149,12 +205,12 @@ impl Sequence {
     }
 
     /// The same of a row that is read without the names.
-    pub(crate) fn of_columns(row: &Row) -> Result<Self, StoreError> {
-        Self::of_cells(Cells::of(Table::Collections, row, 0))
+    pub(crate) fn of_columns(row: &dyn Source) -> Result<Self, StoreError> {
+        Self::of_cells(Cells::from(Columns::SEQUENCE, row, 2))
     }
 
     /// Of which collection a row is.
-    pub(crate) fn path_of(row: &Row) -> Result<CollectionPath, StoreError> {
+    pub(crate) fn path_of(row: &dyn Source) -> Result<CollectionPath, StoreError> {
         let mut cells = Cells::of(Table::Collections, row, 0);
         Ok(CollectionPath::new(cells.text()?, cells.text()?))
     }
@@ -180,8 +236,8 @@ impl Old {
     }
 
     /// The same of a row that is read without the names of its collection.
-    pub(crate) fn of_columns(row: &Row) -> Result<Self, StoreError> {
-        Self::of_cells(Cells::of(Table::Records, row, 1))
+    pub(crate) fn of_columns(row: &dyn Source) -> Result<Self, StoreError> {
+        Self::of_cells(Cells::from(Columns::TRACE, row, 3))
     }
 
     fn of_cells(mut cells: Cells<'_>) -> Result<Self, StoreError> {
@@ -195,8 +251,8 @@ impl Old {
     }
 
     /// The identifier in a row that is read without the names of its collection.
-    pub(crate) fn id_in_columns(row: &Row) -> Result<RecordId, StoreError> {
-        Cells::of(Table::Records, row, 0).text().map(RecordId::from)
+    pub(crate) fn id_in_columns(row: &dyn Source) -> Result<RecordId, StoreError> {
+        Cells::from(Columns::TRACE, row, 2).text().map(RecordId::from)
     }
 
     /// The identifier in a row.
@@ -224,8 +280,8 @@ impl Ended {
     }
 
     /// The same of a row that is read without the names of its collection.
-    pub(crate) fn of_columns(row: &Row) -> Result<Self, StoreError> {
-        Self::of_cells(Cells::of(Table::Gone, row, 0))
+    pub(crate) fn of_columns(row: &dyn Source) -> Result<Self, StoreError> {
+        Self::of_cells(Cells::from(Columns::GONE, row, 2))
     }
 
     fn of_cells(mut cells: Cells<'_>) -> Result<Self, StoreError> {
@@ -247,27 +303,23 @@ impl Mark {
     }
 
     /// Reads it back.
-    pub(crate) fn of_row(row: &Row) -> Result<Self, StoreError> {
+    pub(crate) fn of_row(row: &dyn Source) -> Result<Self, StoreError> {
         let mut cells = Cells::of(Table::Marks, row, 2);
         Ok(Self { seq: cells.seq()?, time: Timestamp(cells.whole()?) })
     }
 }
 
-/// The place of a column of records.
-const PERMISSIONS: usize = 8;
-
 /// The record in the columns of a row.
-pub(crate) fn record_of(row: Row, columns: Columns) -> Result<Record, StoreError> {
-    let mut cells = Cells::of(Table::Records, &row, 0);
+pub(crate) fn record_of(row: &dyn Source, columns: Columns) -> Result<Record, StoreError> {
+    let mut cells = Cells::from(columns, row, 2);
     let id = RecordId::from(cells.text()?);
     let (seq, chosen) = (cells.seq()?, cells.time()?);
     let signature = Signature(cells.bytes()?);
     let (_, dead) = (cells.seq()?, cells.flag()?);
-    let mut texts = row.0.into_iter().skip(columns.at(PERMISSIONS));
-    let mut text = |without: &str| match texts.next() {
-        Some(Cell::Text(text)) => Ok(text),
-        None => Ok(without.to_owned()),
-        Some(_) => Err(StoreError::Corrupt("a text in records is none".to_owned())),
+    // What was not read is not looked at.
+    let mut text = |without: &str| match cells.at < columns.to - columns.from {
+        true => cells.text().map(str::to_owned),
+        false => Ok(without.to_owned()),
     };
     let state = match dead {
         true => State::Tombstone,

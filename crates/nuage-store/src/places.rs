@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nuage_model::copy::{Cell, Row, Table};
-use nuage_model::{CollectionPath, GroupPath, Kind, Principal, StoreError, Tally};
+use nuage_model::copy::{Cell, Table};
+use nuage_model::{CollectionPath, GroupPath, Kind, Principal, Tally};
 
-use crate::cells::{self, Cells};
-use crate::reads::{Columns, Reads, Scan, Together};
+use crate::cells::{self, Cells, Source};
+use crate::reads::{Columns, Of, Reads, Scan, Together};
 use crate::rules::Sequence;
 use crate::schema::{Index, Range};
 
@@ -39,7 +39,7 @@ pub(crate) async fn pairs_of<R: Reads>(
 ) -> Result<Pairs, R::Fault> {
     let index = Index::Key(Table::DirectoryGroups);
     let ranges = members.iter().map(|who| Range::of(index, vec![cells::text(who.as_str())]));
-    some_of(reads, ranges.collect(), most, |row| {
+    some_of(reads, ranges.collect(), most, |row: &dyn Source| {
         let mut cells = Cells::of(Table::DirectoryGroups, row, 0);
         Ok((Principal::from(cells.text()?), cells.text()?.to_owned()))
     })
@@ -56,7 +56,7 @@ pub(crate) async fn groups_in<R: Reads>(
         let prefix = vec![cells::text(bucket.as_str()), cells::text(member.as_str())];
         Range::of(Index::Key(Table::Members), prefix)
     };
-    some_of(reads, pairs.iter().map(range).collect(), most, |row| {
+    some_of(reads, pairs.iter().map(range).collect(), most, |row: &dyn Source| {
         let mut cells = Cells::of(Table::Members, row, 0);
         let (bucket, _, group) = (cells.text()?, cells.text()?, cells.text()?);
         Ok(GroupPath { bucket: bucket.into(), group: group.into() })
@@ -70,23 +70,19 @@ async fn some_of<R: Reads, T: Ord + Send>(
     reads: &R,
     ranges: Vec<Range>,
     most: usize,
-    of_row: impl Fn(&Row) -> Result<T, StoreError> + Send + Sync,
+    of: impl Of<T> + Copy,
 ) -> Result<BTreeSet<T>, R::Fault> {
     let mut kept = BTreeSet::new();
     for many in ranges.chunks(MANY) {
-        let found = reads.scan(Scan::of(many.to_vec(), FEW_ROWS)).await?;
+        let found = reads.scan(Scan::of(many.to_vec(), FEW_ROWS), of).await?;
         if found.is_all {
-            for row in &found.rows {
-                kept.insert(of_row(row)?);
-            }
+            kept.extend(found.rows);
             continue;
         }
         // Whoever has too many of them has too many in one of these, or in all that came before.
         for some in many.chunks(SOME) {
             let limit = most.saturating_add(1).saturating_mul(some.len());
-            for row in &reads.scan(Scan::of(some.to_vec(), limit)).await?.rows {
-                kept.insert(of_row(row)?);
-            }
+            kept.extend(reads.scan(Scan::of(some.to_vec(), limit), of).await?.rows);
             if kept.len() > most {
                 break;
             }
@@ -115,8 +111,7 @@ pub(crate) async fn collections_of<R: Reads>(
         columns: Columns::of(Table::DirectoryCollections, 1, 3),
         ..Scan::of(principals.iter().map(range).collect(), limit)
     };
-    let found = reads.scan(scan).await?;
-    Ok(found.rows.iter().map(Sequence::path_of).collect::<Result<_, StoreError>>()?)
+    Ok(reads.scan(scan, Sequence::path_of).await?.rows)
 }
 
 /// The collections that hold something, in order.
@@ -169,7 +164,7 @@ async fn next<R: Reads>(
     after: &[Cell],
 ) -> Result<(Vec<(CollectionPath, Sequence)>, bool), R::Fault> {
     let range = Range::of(Index::Key(Table::Collections), Vec::new()).after(after.to_vec());
-    let found = reads.scan(Scan::of(vec![range], CHUNK)).await?;
-    let each = found.rows.iter().map(|row| Ok((Sequence::path_of(row)?, Sequence::of_row(row)?)));
-    Ok((each.collect::<Result<_, StoreError>>()?, found.is_all))
+    let both = |row: &dyn Source| Ok((Sequence::path_of(row)?, Sequence::of_row(row)?));
+    let found = reads.scan(Scan::of(vec![range], CHUNK), both).await?;
+    Ok((found.rows, found.is_all))
 }

@@ -4,12 +4,16 @@
 //! network answers futures that are joined in one round trip.
 
 use std::future::Future;
+use std::hash::Hash;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use nuage_model::copy::{Cell, Column, Row, Table};
+use foldhash::HashMap;
+use nuage_model::copy::{Cell, Column, Table};
 use nuage_model::{Signature, StoreError};
 
+use crate::cells::{CellRef, Source};
 use crate::list::Signatures;
-use crate::schema::{Index, Range};
+use crate::schema::{Index, Range, slim};
 
 /// Columns of a table: those from one place to another. The cells of a row that is read are those.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -34,6 +38,8 @@ impl Columns {
     pub(crate) const RECORD: Self = Self::of(Table::Records, 2, 10);
     /// The same, but for a large body.
     pub(crate) const SMALL: Self = Self { small: true, ..Self::RECORD };
+    /// Position, identifier, signature, since when.
+    pub(crate) const GONE: Self = Self::of(Table::Gone, 2, 6);
     /// All columns of a collection but for its names.
     pub(crate) const SEQUENCE: Self = Self::of(Table::Collections, 2, 11);
 
@@ -53,9 +59,15 @@ impl Columns {
     }
 
     /// What a row that is read along an index is ordered by after the prefix of its range.
-    pub(crate) fn place(self, row: &Row, like: &Range) -> Vec<Cell> {
+    pub(crate) fn place(self, row: &dyn Source, like: &Range) -> Vec<Cell> {
         let order = order(like.index, like.prefix.len()).iter();
-        order.filter_map(|at| row.0.get(self.at(*at)).cloned()).collect()
+        order.filter_map(|at| Some(row.cell(self.at(*at))?.to_cell())).collect()
+    }
+
+    /// How many bytes there are in those of its texts that may be large.
+    pub(crate) fn large_bytes(self, row: &dyn Source) -> usize {
+        let large = slim(self.table).len().max(self.from)..self.to;
+        large.filter_map(|at| row.cell(self.at(at))).map(CellRef::bytes).sum()
     }
 
     /// Where the column of this place is among them.
@@ -100,7 +112,7 @@ pub(crate) struct Scan<'q> {
     pub(crate) columns: Columns,
     /// Most rows.
     pub(crate) limit: usize,
-    /// No further row once those that came have so many bytes.
+    /// No further row once those that came have so many bytes of texts that may be large.
     pub(crate) bytes: usize,
 }
 
@@ -128,6 +140,22 @@ impl Scan<'_> {
             "nobody looks at the plan of {like:?}"
         );
         like
+    }
+
+    /// All that its statement depends on.
+    pub(crate) fn key(&self, like: &Range) -> ScanKey {
+        let Range { index, prefix, after, low, high, .. } = like;
+        let condition = |condition: &Condition<'_>| match condition {
+            Condition::Unset(at) => *at,
+            Condition::Absent(at) => 16 + at,
+            Condition::AtMost(at, _) => 32 + at,
+            Condition::Among(at, _) => 48 + at,
+        };
+        let conditions = self.conditions.iter().fold(0, |all, one| all << 8 | condition(one));
+        let bounds = [prefix.len(), after.len(), low.is_some().into(), high.is_some().into()];
+        let is_merged = self.together == Together::Merged;
+        let way = [self.descending, self.ranges.len() > 1, is_merged];
+        (*index, bounds, way, self.columns, conditions)
     }
 
     #[cfg(debug_assertions)]
@@ -221,20 +249,46 @@ pub(crate) const SHAPES: &[Shape] = {
     ]
 };
 
+/// What the statement of a scan depends on.
+pub(crate) type ScanKey = (Index, [usize; 4], [bool; 3], Columns, usize);
+
+/// Texts of statements, made once.
+pub(crate) struct Texts<K>(RwLock<HashMap<K, Arc<str>>>);
+
+impl<K: Eq + Hash> Texts<K> {
+    pub(crate) fn new() -> Self {
+        Self(RwLock::default())
+    }
+
+    /// The text for this; there are only so many of them.
+    pub(crate) fn get(&self, key: K, make: impl FnOnce() -> String) -> Arc<str> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        known.unwrap_or_else(|| {
+            let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            all.entry(key).or_insert_with(|| make().into()).clone()
+        })
+    }
+}
+
 /// What was found.
-#[derive(Debug, Default)]
-pub(crate) struct Found {
-    pub(crate) rows: Vec<Row>,
+#[derive(Debug)]
+pub(crate) struct Found<T> {
+    pub(crate) rows: Vec<T>,
     /// Whether there are no others.
     pub(crate) is_all: bool,
 }
 
-impl Found {
+impl<T> Found<T> {
     /// That there is nothing.
     pub(crate) fn nothing() -> Self {
         Self { rows: Vec::new(), is_all: true }
     }
 }
+
+/// What a row is read as.
+pub(crate) trait Of<T>: Fn(&dyn Source) -> Result<T, StoreError> + Send + Sync {}
+
+impl<T, F: Fn(&dyn Source) -> Result<T, StoreError> + Send + Sync> Of<T> for F {}
 
 /// One moment of a database, or what is read of it by one question.
 pub(crate) trait Reads: Sync {
@@ -255,15 +309,20 @@ pub(crate) trait Reads: Sync {
 
     /// The rows with these keys, in that order: as many as fit in so many bytes of their last
     /// column, and at least one that is there.
-    fn get(
+    fn get<T: Send>(
         &self,
         keys: &[Vec<Cell>],
         columns: Columns,
         bytes: usize,
-    ) -> impl Future<Output = Result<Vec<Option<Row>>, Self::Fault>> + Send;
+        of: impl Of<T>,
+    ) -> impl Future<Output = Result<Vec<Option<T>>, Self::Fault>> + Send;
 
     /// Rows along an index.
-    fn scan(&self, scan: Scan<'_>) -> impl Future<Output = Result<Found, Self::Fault>> + Send;
+    fn scan<T: Send>(
+        &self,
+        scan: Scan<'_>,
+        of: impl Of<T>,
+    ) -> impl Future<Output = Result<Found<T>, Self::Fault>> + Send;
 }
 
 /// What comes after a signature, if after one.

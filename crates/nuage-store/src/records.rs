@@ -1,9 +1,9 @@
 //! Records by their paths, and the rows of collections.
 
-use nuage_model::copy::{Cell, Row};
-use nuage_model::{Bodies, CollectionPath, Head, Record, RecordPath, StoreError};
+use nuage_model::copy::Cell;
+use nuage_model::{Bodies, CollectionPath, Head, Record, RecordPath};
 
-use crate::cells;
+use crate::cells::{self, Source};
 use crate::reads::{Columns, Reads};
 use crate::rules::{Old, Sequence};
 
@@ -18,15 +18,8 @@ pub(crate) async fn get<R: Reads>(
         Bodies::All => Columns::RECORD,
         Bodies::Small => Columns::SMALL,
     };
-    let each = |row: Option<Row>| match row {
-        None => Ok(None),
-        Some(row) => {
-            let old = Old::of_columns(&row)?;
-            Ok(Some((cells::record_of(row, columns)?, old)))
-        }
-    };
-    let found = reads.get(&keys, columns, usize::MAX).await?.into_iter();
-    Ok(found.map(each).collect::<Result<_, StoreError>>()?)
+    let both = |row: &dyn Source| Ok((cells::record_of(row, columns)?, Old::of_columns(row)?));
+    reads.get(&keys, columns, usize::MAX, both).await
 }
 
 /// The row of a collection, if it is there.
@@ -52,7 +45,5 @@ async fn sequences<R: Reads>(
     paths: &[CollectionPath],
 ) -> Result<Vec<Option<Sequence>>, R::Fault> {
     let keys: Vec<Vec<Cell>> = paths.iter().map(cells::collection).collect();
-    let rows = reads.get(&keys, Columns::SEQUENCE, usize::MAX).await?.into_iter();
-    let sequence = |row: Option<Row>| row.map(|row| Sequence::of_columns(&row)).transpose();
-    Ok(rows.map(sequence).collect::<Result<_, StoreError>>()?)
+    reads.get(&keys, Columns::SEQUENCE, usize::MAX, Sequence::of_columns).await
 }

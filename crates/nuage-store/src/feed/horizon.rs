@@ -2,9 +2,9 @@
 
 use futures_util::future::try_join;
 use nuage_model::copy::Table;
-use nuage_model::{CollectionPath, Seq, StoreError, Timestamp};
+use nuage_model::{CollectionPath, Seq, Timestamp};
 
-use crate::cells::{self, Cells};
+use crate::cells::{self, Cells, Source};
 use crate::reads::{Columns, Reads, Scan};
 use crate::records::sequence;
 use crate::rules::Mark;
@@ -23,11 +23,10 @@ pub(crate) async fn overdue<R: Reads>(
     limit: usize,
 ) -> Result<Option<Seq>, R::Fault> {
     let marks = Range::of(Index::Key(Table::Marks), cells::collection(path));
-    let marks = reads.scan(Scan::of(vec![marks], usize::MAX));
+    let marks = reads.scan(Scan::of(vec![marks], usize::MAX), Mark::of_row);
     let (sequence, marks) = reads.begin(try_join(sequence(reads, path), marks)).await?;
     let Some(sequence) = sequence else { return Ok(None) };
-    let marks = marks.rows.iter().map(Mark::of_row).collect::<Result<Vec<_>, StoreError>>()?;
-    let noted = marks.iter().filter(|mark| mark.time <= before).map(|mark| mark.seq).max();
+    let noted = marks.rows.iter().filter(|mark| mark.time <= before).map(|mark| mark.seq).max();
     let before = noted.unwrap_or(Seq(0)).max(Seq(before.0));
     let ended = u64::try_from(sequence.tombstones + sequence.gone).unwrap_or(0);
     let too_many = usize::try_from(ended.saturating_sub(keep)).unwrap_or(usize::MAX);
@@ -35,20 +34,18 @@ pub(crate) async fn overdue<R: Reads>(
     if ended == 0 || last <= sequence.gc_seq.0 {
         return Ok(None);
     }
-    let positions = |index: Index, columns| {
+    let positions = |index: Index, columns: Columns| {
         let all = Range::of(index, cells::collection(path));
         let range = all.between(sequence.gc_seq.0.saturating_add(1), last);
-        reads.scan(Scan { columns, ..Scan::of(vec![range], limit) })
+        let seq = move |row: &dyn Source| Cells::of(columns.table, row, 0).seq();
+        reads.scan(Scan { columns, ..Scan::of(vec![range], limit) }, seq)
     };
     let (tombstones, gone) = try_join(
         positions(Index::RecordsDead, Columns::of(Table::Records, 3, 4)),
         positions(Index::Key(Table::Gone), Columns::of(Table::Gone, 2, 4)),
     )
     .await?;
-    let mut all = Vec::with_capacity(tombstones.rows.len() + gone.rows.len());
-    for row in tombstones.rows.iter().chain(&gone.rows) {
-        all.push(Cells::of(Table::Records, row, 0).seq()?);
-    }
+    let mut all: Vec<Seq> = tombstones.rows.into_iter().chain(gone.rows).collect();
     all.sort_unstable();
     let goes = all.into_iter().take(limit).enumerate();
     Ok(goes.take_while(|(n, seq)| *seq <= before || *n < too_many).last().map(|(_, seq)| seq))

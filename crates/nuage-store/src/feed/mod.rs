@@ -15,7 +15,7 @@ mod traces;
 use nuage_model::copy::{Cell, Table};
 use nuage_model::{BucketId, CollectionPath, Principal, Record, RecordId, StoreError};
 
-use crate::cells::{self, Cells};
+use crate::cells::{self, Cells, Source};
 use crate::reads::{Columns, Reads};
 
 pub(crate) use horizon::overdue;
@@ -39,10 +39,10 @@ pub(crate) async fn records<R: Reads>(
     let (mut left, mut records, mut filled) = (keys.as_slice(), Vec::new(), 0_usize);
     while records.is_empty() && !left.is_empty() {
         let bytes = bytes_max.saturating_add(left.len().saturating_mul(NO_BODY));
-        let found = reads.get(left, Columns::RECORD, bytes).await?;
+        let record = |row: &dyn Source| cells::record_of(row, Columns::RECORD);
+        let found = reads.get(left, Columns::RECORD, bytes, record).await?;
         left = &left[found.len().clamp(1, left.len())..];
-        for row in found.into_iter().flatten() {
-            let record = cells::record_of(row, Columns::RECORD)?;
+        for record in found.into_iter().flatten() {
             if !record.is_live() {
                 continue;
             }
@@ -68,10 +68,11 @@ pub(crate) async fn view<R: Reads>(
         cells::text(person.as_str()),
         Cell::Bytes(name.to_vec()),
     ];
-    let found = reads.get(&[key], Columns::of(Table::Views, 3, 4), usize::MAX).await?;
-    let Some(row) = found.into_iter().flatten().next() else { return Ok(None) };
-    let text = Cells::of(Table::Views, &row, 0).text()?;
-    let groups: Vec<String> = serde_json::from_str(text).map_err(|error| {
+    let columns = Columns::of(Table::Views, 3, 4);
+    let text = |row: &dyn Source| Cells::from(columns, row, 3).text().map(str::to_owned);
+    let found = reads.get(&[key], columns, usize::MAX, text).await?;
+    let Some(text) = found.into_iter().flatten().next() else { return Ok(None) };
+    let groups: Vec<String> = serde_json::from_str(&text).map_err(|error| {
         StoreError::Corrupt(format!("the groups kept for {person} are not a list: {error}"))
     })?;
     Ok(Some(groups.into_iter().map(Principal::from).collect()))

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::try_join4;
-use nuage_model::copy::{Cell, Row};
+use nuage_model::copy::Cell;
 use nuage_model::{
-    Ask, Bodies, CollectionPath, GroupPath, Opening, Principal, Record, Seq, Standing, StoreError,
+    Ask, Bodies, CollectionPath, GroupPath, Opening, Principal, Record, Seq, Standing,
 };
 
 use crate::cells;
@@ -72,14 +72,7 @@ async fn closure<R: Reads>(
         cells::record(&groups.record(group.group.clone()))
     };
     let keys: Vec<Vec<Cell>> = groups.iter().map(path).collect();
-    let rows = reads.get(&keys, Columns::TRACE, usize::MAX).await?;
-    let seq = |row: Option<Row>| match row {
-        None => Ok(Seq(0)),
-        Some(row) => {
-            let row = Old::of_columns(&row)?;
-            Ok(if row.dead { Seq(0) } else { row.seq })
-        }
-    };
-    let seqs = rows.into_iter().map(seq).collect::<Result<Vec<Seq>, StoreError>>()?;
+    let rows = reads.get(&keys, Columns::TRACE, usize::MAX, Old::of_columns).await?.into_iter();
+    let seqs = rows.map(|row| row.filter(|row| !row.dead).map_or(Seq(0), |row| row.seq));
     Ok(groups.into_iter().zip(seqs).collect())
 }

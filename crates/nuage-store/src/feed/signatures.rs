@@ -1,11 +1,11 @@
 //! Signatures of a collection: in order, those of some principals or all, and what is counted.
 
-use nuage_model::copy::{Cell, Row, Table};
+use nuage_model::copy::{Cell, Table};
 use nuage_model::{
     CollectionPath, Counted, DIGEST_MODULUS, Principal, Signature, StoreError, Sum, Whose,
 };
 
-use crate::cells::{self, Cells};
+use crate::cells::{self, Cells, Source};
 use crate::reads::{Columns, Found, Reads, Scan, Together, after_signature};
 use crate::schema::{Index, Range};
 
@@ -14,6 +14,9 @@ const CHUNK: usize = 4_096;
 
 /// Signature, live records, sum of their digests.
 const COLUMNS: Columns = Columns::of(Table::Signatures, 2, 5);
+
+/// A signature in which somebody is.
+const NAMED: Columns = Columns::of(Table::SignaturePrincipals, 3, 4);
 
 /// Signatures after this one, in order, with their live records.
 pub(crate) async fn counted<R: Reads>(
@@ -60,20 +63,16 @@ async fn each<R: Reads>(
         let range = Range::of(Index::Key(Table::Signatures), cells::collection(path));
         let range = range.after(after_signature(after));
         let scan = Scan { columns: COLUMNS, ..Scan::of(vec![range], limit) };
-        let found = reads.scan(scan).await?;
-        let each = found.rows.iter().map(count).collect::<Result<_, StoreError>>()?;
-        return Ok((each, found.is_all));
+        let found = reads.scan(scan, count).await?;
+        return Ok((found.rows, found.is_all));
     };
     let found = of_principals(reads, path, principals, after, limit).await?;
-    let signature = |row: &Row| Ok(Signature(Cells::of(Table::Signatures, row, 0).bytes()?));
-    let all = found.rows.iter().map(signature).collect::<Result<Vec<_>, StoreError>>()?;
+    let all = found.rows;
     let keys: Vec<Vec<Cell>> = all.iter().map(|one| cells::signature_of(path, *one)).collect();
-    let rows = reads.get(&keys, COLUMNS, usize::MAX).await?.into_iter();
-    let each = all.into_iter().zip(rows).map(|(signature, row)| match row {
-        Some(row) => count(&row),
-        None => Ok((Counted { signature, live: 0 }, 0)),
-    });
-    Ok((each.collect::<Result<_, StoreError>>()?, found.is_all))
+    let rows = reads.get(&keys, COLUMNS, usize::MAX, count).await?.into_iter();
+    let each = all.into_iter().zip(rows);
+    let each = each.map(|(signature, row)| row.unwrap_or((Counted { signature, live: 0 }, 0)));
+    Ok((each.collect(), found.is_all))
 }
 
 /// The first signatures after this one that have one of the principals, each once and in order.
@@ -83,7 +82,7 @@ async fn of_principals<R: Reads>(
     principals: &[Principal],
     after: Option<Signature>,
     limit: usize,
-) -> Result<Found, R::Fault> {
+) -> Result<Found<Signature>, R::Fault> {
     let range = |principal: &Principal| {
         let mut prefix = cells::collection(path);
         prefix.push(cells::text(principal.as_str()));
@@ -92,10 +91,10 @@ async fn of_principals<R: Reads>(
     };
     let scan = Scan {
         together: Together::Merged,
-        columns: Columns::of(Table::SignaturePrincipals, 3, 4),
+        columns: NAMED,
         ..Scan::of(principals.iter().map(range).collect(), limit)
     };
-    reads.scan(scan).await
+    reads.scan(scan, |row: &dyn Source| Ok(Signature(Cells::from(NAMED, row, 3).bytes()?))).await
 }
 
 /// Who is in each of these, in order.
@@ -111,10 +110,12 @@ pub(crate) async fn principals_of<R: Reads>(
     let columns = Columns::of(Table::SignaturePrincipals, 2, 4);
     let scan = Scan { columns, ..Scan::of(ranges, usize::MAX) };
     let mut principals = vec![Vec::new(); signatures.len()];
+    let pair = |row: &dyn Source| {
+        let mut cells = Cells::from(columns, row, 2);
+        Ok((Principal::from(cells.text()?), Signature(cells.bytes()?)))
+    };
     let mut at = 0;
-    for row in reads.scan(scan).await?.rows {
-        let mut cells = Cells::of(Table::SignaturePrincipals, &row, 0);
-        let (principal, signature) = (Principal::from(cells.text()?), Signature(cells.bytes()?));
+    for (principal, signature) in reads.scan(scan, pair).await?.rows {
         // They come in the order of the signatures.
         while signatures.get(at).is_some_and(|one| *one != signature) {
             at += 1;
@@ -126,8 +127,8 @@ pub(crate) async fn principals_of<R: Reads>(
     Ok(principals)
 }
 
-fn count(row: &Row) -> Result<(Counted, u64), StoreError> {
-    let mut cells = Cells::of(Table::Signatures, row, 0);
+fn count(row: &dyn Source) -> Result<(Counted, u64), StoreError> {
+    let mut cells = Cells::from(COLUMNS, row, 2);
     // Counters are never less than zero.
     let signature = Signature(cells.bytes()?);
     let live = u64::try_from(cells.whole()?).unwrap_or(0);

@@ -6,16 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join;
-use nuage_model::copy::{Cell, Row, Table};
+use nuage_model::copy::{Cell, Table};
 use nuage_model::{CollectionPath, Fate, RecordId, Residents, Seq, Signature, StoreError, Trace};
 
-use crate::cells;
+use crate::cells::{self, Source};
 use crate::reads::{Columns, Condition, Found, Reads, Scan, Together};
 use crate::rules::{Ended, Old};
 use crate::schema::{Index, Range};
 
-/// Position, identifier, signature, since when.
-const GONE: Columns = Columns::of(Table::Gone, 2, 6);
 /// Since when a record has its signature, and whether it is dead.
 const ENTERED: usize = 6;
 const DEAD: usize = 7;
@@ -32,13 +30,14 @@ pub(crate) async fn tail<R: Reads>(
             |index| Range::of(index, cells::collection(path)).after(vec![Cell::Whole(after.0)]);
         let records =
             Scan { columns: Columns::TRACE, ..Scan::of(vec![range(Index::RecordsSeq)], rows) };
-        let gone = Scan { columns: GONE, ..Scan::of(vec![range(Index::Key(Table::Gone))], rows) };
-        try_join(reads.scan(records), reads.scan(gone)).await
+        let gone =
+            Scan { columns: Columns::GONE, ..Scan::of(vec![range(Index::Key(Table::Gone))], rows) };
+        try_join(reads.scan(records, record), reads.scan(gone, past)).await
     };
     let mut traces = Traces::new(after, limit);
     while traces.goes_on() {
         let (records, gone) = along(traces.after, traces.rows()).await?;
-        traces.take(records, gone, |_| true)?;
+        traces.take(records, gone, |_| true);
     }
     present(reads, path, traces.finish()).await
 }
@@ -67,8 +66,8 @@ pub(crate) async fn tail_of<R: Reads>(
         };
         let of_ended: Vec<&Signature> = of_ended.iter().copied().collect();
         let records = merged(Index::RecordsSignature, &all, Columns::TRACE);
-        let gone = merged(Index::GoneSignature, &of_ended, GONE);
-        try_join(reads.scan(records), reads.scan(gone)).await
+        let gone = merged(Index::GoneSignature, &of_ended, Columns::GONE);
+        try_join(reads.scan(records, record), reads.scan(gone, past)).await
     };
     let wants = |trace: &Trace| match trace.fate {
         Fate::Live => of_live.contains(&trace.signature),
@@ -77,7 +76,7 @@ pub(crate) async fn tail_of<R: Reads>(
     let mut traces = Traces::new(after, limit);
     while traces.goes_on() {
         let (records, gone) = along(traces.after, traces.rows()).await?;
-        traces.take(records, gone, wants)?;
+        traces.take(records, gone, wants);
     }
     present(reads, path, traces.finish()).await
 }
@@ -102,7 +101,7 @@ pub(crate) async fn residents<R: Reads>(
         columns: Columns::TRACE,
         ..Scan::of(signatures.iter().zip(after).map(range).collect(), *limit)
     };
-    Ok(reads.scan(scan).await?.rows.iter().map(record).collect::<Result<_, StoreError>>()?)
+    Ok(reads.scan(scan, record).await?.rows)
 }
 
 /// What is found after a position: as many as asked for, and the rest of the last position.
@@ -130,14 +129,8 @@ impl Traces {
     }
 
     // Keeps what is wanted of rows after the position, as far as all of them are known.
-    fn take(
-        &mut self,
-        records: Found,
-        gone: Found,
-        wants: impl Fn(&Trace) -> bool,
-    ) -> Result<(), StoreError> {
-        let own = records.rows.iter().map(record).collect::<Result<Vec<_>, _>>()?;
-        let left = gone.rows.iter().map(ended).collect::<Result<Vec<_>, _>>()?;
+    fn take(&mut self, records: Found<Trace>, gone: Found<Trace>, wants: impl Fn(&Trace) -> bool) {
+        let (own, left) = (records.rows, gone.rows);
         // Several may have ended at the last position of those that came.
         let known = |traces: &[Trace], is_all: bool, back: i64| match (traces.last(), is_all) {
             (_, true) | (None, _) => Seq(i64::MAX),
@@ -158,7 +151,6 @@ impl Traces {
             }
             self.after = self.after.max(up_to);
         }
-        Ok(())
     }
 
     fn finish(self) -> Vec<Trace> {
@@ -182,22 +174,21 @@ async fn present<R: Reads>(
     if keys.is_empty() {
         return Ok(traces);
     }
-    let rows = reads.get(&keys, Columns::TRACE, usize::MAX).await?;
+    let rows = reads.get(&keys, Columns::TRACE, usize::MAX, Old::of_columns).await?;
     for (trace, row) in traces.iter_mut().filter(left).zip(rows) {
-        let row = row.map(|row| Old::of_columns(&row)).transpose()?;
         trace.fate = Fate::Left(row.filter(|row| !row.dead).map(|row| row.signature));
     }
     Ok(traces)
 }
 
-fn record(row: &Row) -> Result<Trace, StoreError> {
+fn record(row: &dyn Source) -> Result<Trace, StoreError> {
     let old = Old::of_columns(row)?;
     let fate = if old.dead { Fate::Deleted } else { Fate::Live };
     let id = Old::id_in_columns(row)?;
     Ok(Trace { id, seq: old.seq, signature: old.signature, entered: old.entered, fate })
 }
 
-fn ended(row: &Row) -> Result<Trace, StoreError> {
+fn past(row: &dyn Source) -> Result<Trace, StoreError> {
     let Ended { seq, id, signature, entered } = Ended::of_columns(row)?;
     Ok(Trace { id, seq, signature, entered, fate: Fate::Left(None) })
 }

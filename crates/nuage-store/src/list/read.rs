@@ -9,14 +9,13 @@ use futures_util::future::{try_join, try_join3};
 use nuage_model::copy::{Cell, Table};
 use nuage_model::{
     CollectionPath, Direction, Head, Page, Principal, Query, Record, Scope, Signature, States,
-    StoreError,
 };
 
-use crate::cells::{self, Cells, record_of};
+use crate::cells::{self, Cells, Source, record_of};
 use crate::list::{Asked, Best, InOrder, Shape, Signatures, Times, Way};
 use crate::reads::{Columns, Condition, Found, Reads, Scan, Together};
 use crate::records::sequence;
-use crate::rules::Sequence;
+use crate::rules::{Old, Sequence};
 use crate::schema::{Index, Range};
 
 /// Records of a page that is read along with the row of its collection, where that is far away.
@@ -158,7 +157,7 @@ struct Known {
     /// Whether these are all of them.
     are_all: bool,
     /// The first rows.
-    ahead: Option<Found>,
+    ahead: Option<Found<Record>>,
 }
 
 async fn known<R: Reads>(reads: &R, query: &Query) -> Result<Known, R::Fault> {
@@ -325,10 +324,9 @@ async fn signatures<R: Reads>(
     };
     let columns = Columns::of(Table::SignaturePrincipals, 3, 4);
     let scan = Scan { columns, ..Scan::of(who.iter().map(range).collect(), most) };
-    let found = reads.scan(scan).await?;
-    let signature = |row| Ok((Signature(Cells::of(columns.table, row, 0).bytes()?), 0));
-    let signatures = found.rows.iter().map(signature).collect::<Result<_, StoreError>>()?;
-    Ok((Some(signatures), found.is_all))
+    let signature = |row: &dyn Source| Ok((Signature(Cells::from(columns, row, 3).bytes()?), 0));
+    let found = reads.scan(scan, signature).await?;
+    Ok((Some(found.rows.into_iter().collect()), found.is_all))
 }
 
 // The same signatures, with the number of live records that have each.
@@ -341,16 +339,17 @@ async fn with_numbers<R: Reads>(
     for some in all.chunks(CHUNK_SIGNATURES) {
         let keys: Vec<_> = some.iter().map(|one| cells::signature_of(path, *one)).collect();
         let columns = Columns::of(Table::Signatures, 3, 4);
-        for (one, row) in some.iter().zip(reads.get(&keys, columns, usize::MAX).await?) {
-            let Some(row) = row else { continue };
-            signatures.insert(*one, Cells::of(Table::Signatures, &row, 0).whole()?);
+        let live = |row: &dyn Source| Cells::from(columns, row, 3).whole();
+        let found = reads.get(&keys, columns, usize::MAX, live).await?;
+        for (one, live) in some.iter().zip(found) {
+            signatures.extend(live.map(|live| (*one, live)));
         }
     }
     Ok(signatures)
 }
 
 // The first rows of a usual page, whatever they are.
-async fn first_rows<R: Reads>(reads: &R, query: &Query) -> Result<Option<Found>, R::Fault> {
+async fn first_rows<R: Reads>(reads: &R, query: &Query) -> Result<Option<Found<Record>>, R::Fault> {
     let shape = Shape::of(query);
     if query.scope != Scope::All || !is_plain(&shape) || query.limit > AHEAD {
         return Ok(None);
@@ -361,7 +360,7 @@ async fn first_rows<R: Reads>(reads: &R, query: &Query) -> Result<Option<Found>,
     let mut scan =
         along(&query.collection, Index::RecordsSeq, shape.times, direction, columns, rows);
     scan.bytes = query.limit_bytes;
-    reads.scan(scan).await.map(Some)
+    reads.scan(scan, |row: &dyn Source| record_of(row, columns)).await.map(Some)
 }
 
 fn along<'q>(
@@ -390,7 +389,7 @@ struct Walk<'w, R> {
     /// Bytes that are read in one go.
     bytes: usize,
     /// What was read already, of the way along the positions.
-    ahead: Option<Found>,
+    ahead: Option<Found<Record>>,
 }
 
 impl<'w, R: Reads> Walk<'w, R> {
@@ -427,18 +426,17 @@ impl<'w, R: Reads> Walk<'w, R> {
                 let all = Range::of(Index::RecordsSignature, prefix.clone());
                 all.between(times.low, times.high)
             };
-            let found = self.reads.scan(Scan {
+            let scan = Scan {
                 together: Together::Merged,
                 descending: self.direction() == Direction::Descending,
                 conditions: self.conditions(),
                 columns: self.columns,
                 bytes: self.bytes,
                 ..Scan::of(prefixes.iter().map(range).collect(), self.rows)
-            });
-            let found = found.await?;
+            };
+            let found = self.scan(scan).await?;
             let mut last = None;
-            for row in found.rows {
-                let record = record_of(row, self.columns)?;
+            for record in found.rows {
                 last = Some(record.timestamp().0);
                 if visit(record).is_break() {
                     return Ok(());
@@ -470,17 +468,17 @@ impl<'w, R: Reads> Walk<'w, R> {
             let mut chosen = Found::nothing();
             let plain = match (ahead.take(), has_chosen) {
                 (Some(ahead), _) => ahead,
-                (None, false) => self.reads.scan(scan(Index::RecordsSeq, None)).await?,
+                (None, false) => self.scan(scan(Index::RecordsSeq, None)).await?,
                 (None, true) => {
                     let plain = scan(Index::RecordsSeq, Some(Condition::Absent(TIMESTAMP)));
                     let times = scan(Index::RecordsTimestamp, None);
-                    let both = try_join(self.reads.scan(plain), self.reads.scan(times)).await?;
+                    let both = try_join(self.scan(plain), self.scan(times)).await?;
                     chosen = both.1;
                     both.0
                 }
             };
             let is_all = plain.is_all && chosen.is_all;
-            let mut merged = Merged::new(plain, chosen, self.columns, direction)?;
+            let mut merged = Merged::new(plain, chosen, direction);
             let mut last = None;
             while let Some(record) = merged.next() {
                 last = Some(record.timestamp().0);
@@ -496,6 +494,10 @@ impl<'w, R: Reads> Walk<'w, R> {
         }
     }
 
+    async fn scan(&self, scan: Scan<'_>) -> Result<Found<Record>, R::Fault> {
+        self.reads.scan(scan, |row: &dyn Source| record_of(row, self.columns)).await
+    }
+
     // The records that the query names, in no order.
     async fn by_ids(&self, visit: &mut Visit<'_>) -> Result<(), R::Fault> {
         let path = &self.asked.query.collection;
@@ -504,12 +506,13 @@ impl<'w, R: Reads> Walk<'w, R> {
         let mut left = keys.as_slice();
         while !left.is_empty() {
             let some = &left[..left.len().min(CHUNK_IDS)];
-            let found = self.reads.get(some, self.columns, self.bytes).await?;
+            let both = |row: &dyn Source| {
+                let signature = Cells::from(self.columns, row, SIGNATURE).bytes()?;
+                Ok((record_of(row, self.columns)?, Signature(signature)))
+            };
+            let found = self.reads.get(some, self.columns, self.bytes, both).await?;
             left = &left[found.len().clamp(1, left.len())..];
-            for row in found.into_iter().flatten() {
-                let mut cells = Cells::of(Table::Records, &row, SIGNATURE - self.columns.from);
-                let signature = Signature(cells.bytes()?);
-                let record = record_of(row, self.columns)?;
+            for (record, signature) in found.into_iter().flatten() {
                 let is_passed = !record.is_live() && self.asked.query.states == States::Live;
                 let seen = self.asked.signatures.as_ref();
                 let is_hidden = seen.is_some_and(|seen| !seen.contains_key(&signature));
@@ -541,17 +544,9 @@ struct Merged {
 }
 
 impl Merged {
-    fn new(
-        plain: Found,
-        chosen: Found,
-        columns: Columns,
-        direction: Direction,
-    ) -> Result<Self, StoreError> {
+    fn new(plain: Found<Record>, chosen: Found<Record>, direction: Direction) -> Self {
         let cut = [!plain.is_all, !chosen.is_all];
-        let records = |found: Found| -> Result<VecDeque<Record>, _> {
-            found.rows.into_iter().map(|row| record_of(row, columns)).collect()
-        };
-        Ok(Self { plain: records(plain)?, chosen: records(chosen)?, cut, direction })
+        Self { plain: plain.rows.into(), chosen: chosen.rows.into(), cut, direction }
     }
 
     // The next one. Where one side ends that was cut, it is not known what comes next.
@@ -600,14 +595,13 @@ async fn try_rows<R: Reads>(
         if query.states == States::Live {
             scan.conditions.push(Condition::Unset(DEAD));
         }
-        let found = reads.scan(scan).await?;
+        let each = |row: &dyn Source| {
+            let old = Old::of_columns(row)?;
+            Ok((Old::id_in_columns(row)?, old.seq, old.signature))
+        };
+        let found = reads.scan(scan, each).await?;
         lookups = lookups.saturating_sub(found.rows.len());
-        let mut tried = Vec::with_capacity(found.rows.len());
-        for row in &found.rows {
-            let mut cells = Cells::of(Table::Records, row, 0);
-            let (id, seq, _) = (cells.text()?, cells.seq()?, cells.time()?);
-            tried.push((id, seq, Signature(cells.bytes()?)));
-        }
+        let tried = found.rows;
         let new: BTreeSet<Signature> = tried.iter().map(|(.., one)| *one).collect();
         let new: Vec<Signature> = new.into_iter().filter(|one| !known.contains_key(one)).collect();
         known.extend(sees(reads, path, &who, &new, &mut lookups).await?);
@@ -615,14 +609,14 @@ async fn try_rows<R: Reads>(
         let is_enough = new.iter().all(|one| known.contains_key(one));
         let tried: Vec<_> = tried.iter().take_while(|(.., one)| known.contains_key(one)).collect();
         let seen = tried.iter().filter(|(.., one)| known[one]);
-        let keys: Vec<_> = seen.map(|(id, ..)| cells::record(&path.record(*id))).collect();
+        let keys: Vec<_> = seen.map(|(id, ..)| cells::record(&path.record(id.clone()))).collect();
         let columns = if asked.wants_bodies() { Columns::RECORD } else { Columns::SLIM };
         let mut left = keys.as_slice();
         while !left.is_empty() {
-            let rows = reads.get(left, columns, query.limit_bytes).await?;
+            let record = |row: &dyn Source| record_of(row, columns);
+            let rows = reads.get(left, columns, query.limit_bytes, record).await?;
             left = &left[rows.len().clamp(1, left.len())..];
-            for row in rows.into_iter().flatten() {
-                let record = record_of(row, columns)?;
+            for record in rows.into_iter().flatten() {
                 if budget.spend(&record).is_break() {
                     return Ok(None);
                 }
@@ -664,7 +658,7 @@ async fn sees<R: Reads>(
         let keys = some.iter().flat_map(|one| who.iter().map(move |who| key(one, who)));
         let keys: Vec<Vec<Cell>> = keys.collect();
         let columns = Columns::of(Table::SignaturePrincipals, 3, 4);
-        let found = reads.get(&keys, columns, usize::MAX).await?;
+        let found = reads.get(&keys, columns, usize::MAX, |_: &dyn Source| Ok(())).await?;
         let each = found.chunks(who.len().max(1)).map(|found| found.iter().any(Option::is_some));
         known.extend(some.iter().copied().zip(each));
         return Ok(known);
@@ -674,22 +668,24 @@ async fn sees<R: Reads>(
     };
     let columns = Columns::of(Table::SignaturePrincipals, 2, 4);
     let ranges = signatures.iter().map(range).collect();
-    let found = reads.scan(Scan { columns, ..Scan::of(ranges, *lookups) }).await?;
-    *lookups = lookups.saturating_sub(found.rows.len().max(1));
-    for row in &found.rows {
-        let mut cells = Cells::of(columns.table, row, 0);
+    let pair = |row: &dyn Source| {
+        let mut cells = Cells::from(columns, row, 2);
         let is_one = who.contains(cells.text()?);
-        *known.entry(Signature(cells.bytes()?)).or_insert(false) |= is_one;
+        Ok((Signature(cells.bytes()?), is_one))
+    };
+    let found = reads.scan(Scan { columns, ..Scan::of(ranges, *lookups) }, pair).await?;
+    *lookups = lookups.saturating_sub(found.rows.len().max(1));
+    for (one, is_one) in &found.rows {
+        *known.entry(*one).or_insert(false) |= is_one;
     }
     if found.is_all {
         // In the others there is nobody.
         for one in signatures {
             known.entry(*one).or_insert(false);
         }
-    } else if let Some(last) = found.rows.last() {
+    } else if let Some((last, _)) = found.rows.last() {
         // Perhaps not all who are in the last one were looked at.
-        let last = Signature(Cells::of(columns.table, last, 1).bytes()?);
-        known.retain(|one, is_seen| *one != last || *is_seen);
+        known.retain(|one, is_seen| one != last || *is_seen);
     }
     Ok(known)
 }

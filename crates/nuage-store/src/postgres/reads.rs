@@ -3,19 +3,25 @@
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
+use std::sync::LazyLock;
 
 use nuage_model::StoreError;
-use nuage_model::copy::{Cell, Column, Form, Row, Table};
+use nuage_model::copy::{Cell, Column, Form, Table};
 use tokio_postgres::types::ToSql;
 
+use crate::cells::{CellRef, Source};
 use crate::postgres::cells::{self, Array, value};
 use crate::postgres::errors::Fault;
 use crate::postgres::reader::Reader;
 use crate::postgres::statements;
-use crate::reads::{Columns, Condition, Found, Reads, Scan, Together};
+use crate::reads::{Columns, Condition, Found, Of, Reads, Scan, ScanKey, Texts, Together};
 use crate::schema::Range;
 
 const EPOCH: &str = "SELECT value FROM meta WHERE key = 'store' ORDER BY key LIMIT 1";
+
+static POINTS: LazyLock<Texts<Columns>> = LazyLock::new(Texts::new);
+static LOOKUPS: LazyLock<Texts<(Columns, bool)>> = LazyLock::new(Texts::new);
+static SCANS: LazyLock<Texts<ScanKey>> = LazyLock::new(Texts::new);
 
 impl Reads for Reader<'_> {
     type Fault = Fault;
@@ -37,23 +43,25 @@ impl Reads for Reader<'_> {
         value(&row, 0)
     }
 
-    async fn get(
+    async fn get<T: Send>(
         &self,
         keys: &[Vec<Cell>],
         columns: Columns,
         bytes: usize,
-    ) -> Result<Vec<Option<Row>>, Fault> {
+        of: impl Of<T>,
+    ) -> Result<Vec<Option<T>>, Fault> {
         // What cannot be stored is not there.
         let possible = keys.iter().enumerate().filter(|(_, key)| is_storable(key));
         let (places, possible): (Vec<usize>, Vec<&[Cell]>) =
             possible.map(|(place, key)| (place, key.as_slice())).unzip();
-        let mut found = vec![None; keys.len()];
+        let mut found: Vec<Option<T>> = std::iter::repeat_with(|| None).take(keys.len()).collect();
         let table = columns.table;
         if let ([key], [place]) = (possible.as_slice(), places.as_slice()) {
             let parameters = one_each(table.key(), key);
-            let statement = self.prepare_cached(&statements::point(columns)).await?;
+            let sql = POINTS.get(columns, || statements::point(columns));
+            let statement = self.prepare_cached(&sql).await?;
             if let Some(row) = self.query_opt(&statement, &borrowed(&parameters)).await? {
-                found[*place] = Some(cells::row(columns.columns(), &row, 0)?);
+                found[*place] = Some(of(&Read { row: &row, from: 0, columns })?);
             }
             return Ok(found);
         }
@@ -77,18 +85,18 @@ impl Reads for Reader<'_> {
             if is_bounded && !value::<bool>(row, 1)? {
                 end = Some(end.map_or(place, |end: usize| end.min(place)));
             } else {
-                found[place] =
-                    Some(cells::row(columns.columns(), row, 1 + usize::from(is_bounded))?);
+                let from = 1 + usize::from(is_bounded);
+                found[place] = Some(of(&Read { row, from, columns })?);
             }
             Ok(ControlFlow::Continue(()))
         };
-        let sql = statements::lookups(columns, is_bounded);
+        let sql = LOOKUPS.get((columns, is_bounded), || statements::lookups(columns, is_bounded));
         self.each(&sql, &borrowed(&parameters), &mut place).await?;
         found.truncate(end.unwrap_or(keys.len()));
         Ok(found)
     }
 
-    async fn scan(&self, mut scan: Scan<'_>) -> Result<Found, Fault> {
+    async fn scan<T: Send>(&self, mut scan: Scan<'_>, of: impl Of<T>) -> Result<Found<T>, Fault> {
         scan.ranges.retain(|range| is_storable(&range.prefix) && is_storable(&range.after));
         let Some(like) = scan.like() else { return Ok(Found::nothing()) };
         let mut parameters = bounds(&scan, like)?;
@@ -104,22 +112,45 @@ impl Reads for Reader<'_> {
         }
         // One more tells whether others follow.
         parameters.push(Box::new(most(scan.limit.saturating_add(1))));
-        let mut found = Found::nothing();
-        let mut bytes = 0_usize;
+        let columns = scan.columns;
+        let (mut rows, mut bytes, mut is_all) = (Vec::new(), 0_usize, true);
         let mut take = |row: &tokio_postgres::Row| {
-            if found.rows.len() >= scan.limit || bytes >= scan.bytes {
-                found.is_all = false;
+            if rows.len() >= scan.limit || bytes >= scan.bytes {
+                is_all = false;
                 return Ok(ControlFlow::Break(()));
             }
-            let row = cells::row(scan.columns.columns(), row, 0)?;
-            bytes = bytes.saturating_add(row.bytes());
-            found.rows.push(row);
+            let row = Read { row, from: 0, columns };
+            bytes = bytes.saturating_add(columns.large_bytes(&row));
+            rows.push((columns.place(&row, like), of(&row)?));
             Ok(ControlFlow::Continue(()))
         };
-        let sql = statements::scan(&scan, like);
+        let sql = SCANS.get(scan.key(like), || statements::scan(&scan, like));
         self.each(&sql, &borrowed(&parameters), &mut take).await?;
-        in_order(&scan, like, &mut found.rows)?;
-        Ok(found)
+        in_order(&scan, like, &mut rows)?;
+        Ok(Found { rows: rows.into_iter().map(|(_, row)| row).collect(), is_all })
+    }
+}
+
+/// A row of the database, of which some columns are asked for, from this one on.
+struct Read<'r> {
+    row: &'r tokio_postgres::Row,
+    from: usize,
+    columns: Columns,
+}
+
+impl Source for Read<'_> {
+    fn cell(&self, at: usize) -> Option<CellRef<'_>> {
+        let (row, from) = (self.row, self.from + at);
+        Some(match self.columns.columns().get(at)?.form {
+            Form::Text => CellRef::Text(row.try_get(from).ok()?),
+            Form::Bytes => CellRef::Bytes(row.try_get(from).ok()?),
+            Form::Whole => CellRef::Whole(row.try_get(from).ok()?),
+            Form::WholeOrNothing => {
+                let number: Option<i64> = row.try_get(from).ok()?;
+                number.map_or(CellRef::Nothing, CellRef::Whole)
+            }
+            Form::Flag => CellRef::Whole(row.try_get::<_, bool>(from).ok()?.into()),
+        })
     }
 }
 
@@ -144,23 +175,22 @@ fn bounds<'a>(scan: &'a Scan<'_>, like: &'a Range) -> Result<Vec<Array<'a>>, Fau
 }
 
 // Holds the database to the order that it was asked for. Merged rows of records come in any order.
-fn in_order(scan: &Scan<'_>, like: &Range, rows: &mut [Row]) -> Result<(), Fault> {
-    let columns = scan.columns;
-    let place = |row: &Row| columns.place(row, like);
+fn in_order<T>(scan: &Scan<'_>, like: &Range, rows: &mut [(Vec<Cell>, T)]) -> Result<(), Fault> {
     if scan.together == Together::Chained && scan.ranges.len() > 1 {
         return Ok(());
     }
-    let compare = |a: &Row, b: &Row| match scan.descending {
-        true => place(b).cmp(&place(a)),
-        false => place(a).cmp(&place(b)),
+    let compare = |(a, _): &(Vec<Cell>, T), (b, _): &(Vec<Cell>, T)| match scan.descending {
+        true => b.cmp(a),
+        false => a.cmp(b),
     };
     if statements::is_fetched(scan) {
         rows.sort_by(compare);
     }
-    let is_unique = like.index.is_key() || columns.table == Table::Records;
+    let table = scan.columns.table;
+    let is_unique = like.index.is_key() || table == Table::Records;
     let is_wrong = |order: Ordering| order.is_gt() || (is_unique && order.is_eq());
     if rows.windows(2).any(|pair| is_wrong(compare(&pair[0], &pair[1]))) {
-        let why = format!("rows of {} come out of order, or twice", columns.table.name());
+        let why = format!("rows of {} come out of order, or twice", table.name());
         return Err(StoreError::Corrupt(why).into());
     }
     Ok(())

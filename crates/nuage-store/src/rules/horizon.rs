@@ -104,7 +104,7 @@ impl<T: Rows> Transaction<'_, T> {
         };
         let new = Mark { seq: sequence.seq, time: now };
         let rows = self.tables.range(&marks(path))?;
-        let noted = rows.iter().map(Mark::of_row).collect::<Result<Vec<_>, _>>()?;
+        let noted = rows.iter().map(|row| Mark::of_row(row)).collect::<Result<Vec<_>, _>>()?;
         // What the clock has not reached yet was noted while it was wrong.
         let (noted, wrong): (Vec<_>, Vec<_>) = noted.into_iter().partition(|mark| mark.time <= now);
         let needed = noted.iter().rposition(|mark| mark.time <= before).unwrap_or(0);

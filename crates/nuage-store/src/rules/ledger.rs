@@ -106,7 +106,7 @@ impl Ledger {
     ) -> Result<&mut Entry, T::Fault> {
         if !self.entries.contains_key(path) {
             let row = tables.get(Table::Collections, &cells::collection(path))?;
-            let sequence = row.as_ref().map(Sequence::of_row).transpose()?;
+            let sequence = row.as_ref().map(|row| Sequence::of_row(row)).transpose()?;
             let is_stored = sequence.is_some();
             self.entries.insert(path.clone(), Entry { sequence, is_stored, ..Entry::default() });
         }

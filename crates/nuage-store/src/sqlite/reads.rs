@@ -6,15 +6,18 @@
 
 use std::collections::{BTreeMap, BinaryHeap};
 use std::future::{Future, ready};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use nuage_model::StoreError;
-use nuage_model::copy::{Cell, Row};
+use nuage_model::copy::{Cell, Table};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params_from_iter};
 
-use crate::reads::{Columns, Condition, Found, Reads, SMALL_BYTES, Scan, Together, order};
+use crate::cells::{CellRef, Source};
+use crate::reads::{
+    Columns, Condition, Found, Of, Reads, SMALL_BYTES, Scan, ScanKey, Texts, Together, order,
+};
 use crate::schema::{Only, Range};
 use crate::sqlite::cells::{self, Sql};
 use crate::sqlite::deadline::Deadline;
@@ -27,6 +30,9 @@ const EPOCH: &str = "SELECT value FROM meta WHERE key = 'store'";
 const KEYS_MIN: usize = 100;
 /// The greatest, which bounds the memory for keys.
 const KEYS_MAX: usize = 10_000;
+
+static GETS: LazyLock<Texts<Columns>> = LazyLock::new(Texts::new);
+static SCANS: LazyLock<Texts<ScanKey>> = LazyLock::new(Texts::new);
 
 /// A reader, and the time that it has.
 pub(super) struct Look<'a>(Mutex<(Reader<'a>, Deadline)>);
@@ -80,70 +86,105 @@ impl Reads for Look<'_> {
         }))
     }
 
-    fn get(
+    fn get<T: Send>(
         &self,
         keys: &[Vec<Cell>],
         columns: Columns,
         bytes: usize,
-    ) -> impl Future<Output = Result<Vec<Option<Row>>, Fault>> + Send {
-        ready(self.read(|connection, deadline| get(connection, deadline, keys, columns, bytes)))
+        of: impl Of<T>,
+    ) -> impl Future<Output = Result<Vec<Option<T>>, Fault>> + Send {
+        let within = Within { columns, bytes };
+        ready(self.read(|connection, deadline| get(connection, deadline, keys, within, &of)))
     }
 
-    fn scan(&self, scan: Scan<'_>) -> impl Future<Output = Result<Found, Fault>> + Send {
-        ready(self.read(|connection, deadline| run(connection, deadline, &scan)))
+    fn scan<T: Send>(
+        &self,
+        scan: Scan<'_>,
+        of: impl Of<T>,
+    ) -> impl Future<Output = Result<Found<T>, Fault>> + Send {
+        ready(self.read(|connection, deadline| run(connection, deadline, &scan, &of)))
     }
 }
 
-fn get(
+impl Source for rusqlite::Row<'_> {
+    fn cell(&self, at: usize) -> Option<CellRef<'_>> {
+        Some(match self.get_ref(at).ok()? {
+            ValueRef::Null => CellRef::Nothing,
+            ValueRef::Integer(number) => CellRef::Whole(number),
+            ValueRef::Text(text) => CellRef::Text(str::from_utf8(text).ok()?),
+            ValueRef::Blob(bytes) => CellRef::Bytes(bytes),
+            ValueRef::Real(_) => return None,
+        })
+    }
+}
+
+/// Which columns are read, and how many bytes of the last one.
+struct Within {
+    columns: Columns,
+    bytes: usize,
+}
+
+fn get<T>(
     connection: &Connection,
     deadline: &Deadline,
     keys: &[Vec<Cell>],
-    columns: Columns,
-    bytes: usize,
-) -> Result<Vec<Option<Row>>, Fault> {
+    Within { columns, bytes }: Within,
+    of: &impl Of<T>,
+) -> Result<Vec<Option<T>>, Fault> {
     let table = columns.table;
-    let is_key = equal(table.key(), 0);
-    let sql = format!("SELECT {} FROM {} WHERE {is_key}", names(columns), table.name());
+    let sql = GETS.get(columns, || {
+        let is_key = equal(table.key(), 0);
+        format!("SELECT {} FROM {} WHERE {is_key}", names(columns), table.name())
+    });
     let mut statement = connection.prepare_cached(&sql)?;
+    let last = columns.to - columns.from - 1;
     let mut found = Vec::with_capacity(keys.len());
     let mut filled = 0_usize;
     for key in keys {
         deadline.check()?;
         let mut rows = statement.query(params_from_iter(key.iter().map(Sql)))?;
-        let row = rows.next()?.map(|row| cells::row(table, columns.columns(), row)).transpose()?;
-        let last = row.as_ref().and_then(|row: &Row| row.0.last()).map_or(0, Cell::bytes);
+        let Some(row) = rows.next()? else {
+            found.push(None);
+            continue;
+        };
         let is_first = filled == 0;
-        filled = filled.saturating_add(last);
+        filled = filled.saturating_add(row.cell(last).map_or(0, CellRef::bytes));
         if filled > bytes && !is_first {
             return Ok(found);
         }
-        found.push(row);
+        found.push(Some(of(row)?));
     }
     Ok(found)
 }
 
-fn run(connection: &Connection, deadline: &Deadline, scan: &Scan<'_>) -> Result<Found, Fault> {
+fn run<T>(
+    connection: &Connection,
+    deadline: &Deadline,
+    scan: &Scan<'_>,
+    of: &impl Of<T>,
+) -> Result<Found<T>, Fault> {
     let Some(like) = scan.like() else { return Ok(Found::nothing()) };
     let is_merged = scan.together == Together::Merged && scan.ranges.len() > 1;
     // Where a row holds more than the index does, it is copied when it is known to be wanted.
-    let is_wide = scan.columns.table == nuage_model::copy::Table::Records;
+    let is_wide = scan.columns.table == Table::Records;
     match is_merged {
-        true if is_wide => merged_keys(connection, deadline, scan, like),
-        true => merged(connection, deadline, scan, like),
-        false => chained(connection, deadline, scan, like),
+        true if is_wide => merged_keys(connection, deadline, scan, like, of),
+        true => merged(connection, deadline, scan, like, of),
+        false => chained(connection, deadline, scan, like, of),
     }
 }
 
 /// What was copied so far.
-struct Copied<'s> {
+struct Copied<'s, T, O> {
     scan: &'s Scan<'s>,
-    found: Found,
+    of: &'s O,
+    found: Found<T>,
     bytes: usize,
 }
 
-impl<'s> Copied<'s> {
-    fn new(scan: &'s Scan<'s>) -> Self {
-        Self { scan, found: Found::nothing(), bytes: 0 }
+impl<'s, T, O: Of<T>> Copied<'s, T, O> {
+    fn new(scan: &'s Scan<'s>, of: &'s O) -> Self {
+        Self { scan, of, found: Found::nothing(), bytes: 0 }
     }
 
     // Whether others may follow.
@@ -155,22 +196,25 @@ impl<'s> Copied<'s> {
             self.found.is_all = false;
             return Ok(false);
         }
-        let columns = self.scan.columns;
-        let row = cells::row(columns.table, columns.columns(), row)?;
-        self.bytes = self.bytes.saturating_add(row.bytes());
-        self.found.rows.push(row);
+        self.bytes = self.bytes.saturating_add(self.scan.columns.large_bytes(row));
+        self.found.rows.push((self.of)(row)?);
         Ok(true)
     }
 }
 
-fn chained(
+fn text_of(scan: &Scan<'_>, like: &Range) -> Arc<str> {
+    SCANS.get(scan.key(like), || sql(&names(scan.columns), scan, like))
+}
+
+fn chained<T>(
     connection: &Connection,
     deadline: &Deadline,
     scan: &Scan<'_>,
     like: &Range,
-) -> Result<Found, Fault> {
-    let mut statement = connection.prepare_cached(&sql(&names(scan.columns), scan, like))?;
-    let mut copied = Copied::new(scan);
+    of: &impl Of<T>,
+) -> Result<Found<T>, Fault> {
+    let mut statement = connection.prepare_cached(&text_of(scan, like))?;
+    let mut copied = Copied::new(scan, of);
     for range in &scan.ranges {
         deadline.check()?;
         let mut rows = statement.query(params_from_iter(given(range).map(Sql)))?;
@@ -185,15 +229,16 @@ fn chained(
 }
 
 // The first of several ranges: a range is left as soon as its rows come after all that are kept.
-fn merged(
+fn merged<T>(
     connection: &Connection,
     deadline: &Deadline,
     scan: &Scan<'_>,
     like: &Range,
-) -> Result<Found, Fault> {
+    of: &impl Of<T>,
+) -> Result<Found<T>, Fault> {
     let columns = scan.columns;
-    let mut statement = connection.prepare_cached(&sql(&names(columns), scan, like))?;
-    let mut kept: BTreeMap<Vec<Cell>, Row> = BTreeMap::new();
+    let mut statement = connection.prepare_cached(&text_of(scan, like))?;
+    let mut kept: BTreeMap<Vec<Cell>, T> = BTreeMap::new();
     for range in &scan.ranges {
         deadline.check()?;
         let mut rows = statement.query(params_from_iter(given(range).map(Sql)))?;
@@ -202,17 +247,17 @@ fn merged(
             if !meets(scan, row)? {
                 continue;
             }
-            let row = cells::row(columns.table, columns.columns(), row)?;
-            let mut place = columns.place(&row, like);
+            let mut place = columns.place(row, like);
             // What is equal in the index is another row, where it is not the key.
             if !like.index.is_key() {
-                place.extend(row.0.iter().cloned());
+                let all = 0..columns.to - columns.from;
+                place.extend(all.filter_map(|at| Some(row.cell(at)?.to_cell())));
             }
             let is_full = kept.len() > scan.limit;
             if is_full && kept.last_key_value().is_some_and(|(last, _)| place >= *last) {
                 break;
             }
-            kept.insert(place, row);
+            kept.insert(place, of(row)?);
             if kept.len() > scan.limit.saturating_add(1) {
                 kept.pop_last();
             }
@@ -223,17 +268,18 @@ fn merged(
 }
 
 // The same of records: what is next in the index, and then the rows themselves.
-fn merged_keys(
+fn merged_keys<T>(
     connection: &Connection,
     deadline: &Deadline,
     scan: &Scan<'_>,
     like: &Range,
-) -> Result<Found, Fault> {
+    of: &impl Of<T>,
+) -> Result<Found<T>, Fault> {
     let columns = scan.columns;
     let fetch = format!("SELECT {} FROM {} WHERE rowid = ?1", names(columns), columns.table.name());
     let mut fetch = connection.prepare_cached(&fetch)?;
     let mut ranges = scan.ranges.clone();
-    let mut copied = Copied::new(scan);
+    let mut copied = Copied::new(scan, of);
     let mut chunk = scan.limit.clamp(KEYS_MIN, KEYS_MAX);
     loop {
         let keys = first_keys(connection, deadline, scan, like, &ranges, chunk)?;

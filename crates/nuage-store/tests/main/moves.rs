@@ -84,6 +84,7 @@ pub(crate) async fn fill(store: &dyn Store, seed: u64) {
         moved(members.clone()),
         view("one", members.clone()),
         Write::SetMembers { group, members },
+        Write::Mark { collection: CollectionPath::new("one", "x"), before: Timestamp(0) },
     ];
     store
         .apply(Batch { author: None, now: Timestamp(now), guards: Vec::new(), writes })
@@ -100,8 +101,20 @@ fn write(random: &mut Random, now: i64) -> Write {
     let placement = *random.pick(&[Placement::Next, Placement::At(Timestamp(now - back))]);
     let people: Vec<Principal> =
         (0..random.below(3)).map(|_| Principal::from(*random.pick(PEOPLE))).collect();
-    let kinds =
-        [(60, 0), (20, 1), (5, 2), (5, 3), (2, 4), (1, 5), (7, 6), (2, 7), (2, 8), (9, 9), (1, 10)];
+    let kinds = [
+        (60, 0),
+        (20, 1),
+        (5, 2),
+        (5, 3),
+        (2, 4),
+        (1, 5),
+        (7, 6),
+        (2, 7),
+        (2, 8),
+        (9, 9),
+        (1, 10),
+        (4, 11),
+    ];
     match random.weighted(&kinds) {
         0 => Write::Put {
             body: Body::from((*random.pick(BODIES)).to_owned()),
@@ -122,6 +135,7 @@ fn write(random: &mut Random, now: i64) -> Write {
         7 => Write::Compact { collection, up_to: Seq(now - 10 * back) },
         8 => Write::Merge { collection },
         9 => view(bucket, people),
+        11 => Write::Mark { collection, before: Timestamp(now - back) },
         _ => Write::ForgetViews { bucket: bucket.into(), before: Timestamp(now - back) },
     }
 }
