@@ -215,6 +215,7 @@ pub(crate) fn order(index: Index, prefix: usize) -> &'static [usize] {
 /// What a statement that follows ranges depends on: index, columns of the prefix, columns that say
 /// after what, whether there is a least and a greatest, in which order several ranges come, and
 /// whether the order may be turned round.
+#[cfg(any(test, debug_assertions))]
 type Shape = (Index, usize, usize, bool, bool, Together, bool);
 
 /// Every shape that is asked for: the tests of both databases look at its plans, and nothing else
