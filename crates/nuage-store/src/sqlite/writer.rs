@@ -49,14 +49,14 @@ const KEEP: &str =
     "INSERT INTO meta (key, value) VALUES ('kept.' || ?1, ?2) ON CONFLICT (key) DO NOTHING";
 const KEPT: &str = "SELECT value FROM meta WHERE key = 'kept.' || ?1";
 
-// The value is the end of the lease, a space, and who has it. One that ends later than anybody may
-// ask for was taken by a clock that was wrong.
+// The value is the end of the lease, a space, and who has it. One that ends an hour later than
+// anybody may ask for was taken by a clock that was wrong.
 const LEASE: &str = "
     INSERT INTO meta (key, value) VALUES ('lease.' || ?1, ?4 || ' ' || ?2)
     ON CONFLICT (key) DO UPDATE SET value = excluded.value
     WHERE substr(value, instr(value, ' ') + 1) = ?2
         OR CAST(substr(value, 1, instr(value, ' ')) AS INTEGER) <= ?3
-        OR (?4 > ?3 AND CAST(substr(value, 1, instr(value, ' ')) AS INTEGER) > 2 * ?4 - ?3)";
+        OR (?4 > ?3 AND CAST(substr(value, 1, instr(value, ' ')) AS INTEGER) > 2 * ?4 - ?3 + 3600000)";
 
 /// What a batch comes to.
 pub(super) type Answer = Result<Vec<Outcome>, ApplyError>;
