@@ -305,6 +305,10 @@ pub(crate) trait Reads: Sync {
         first: impl Future<Output = Result<T, Self::Fault>> + Send,
     ) -> impl Future<Output = Result<T, Self::Fault>> + Send;
 
+    /// To be called now and then where what was read takes long to look at: lets others go on, and
+    /// fails when the time is over, or nobody waits any more.
+    fn pause(&self) -> impl Future<Output = Result<(), Self::Fault>> + Send;
+
     /// The name of this store since it was last emptied.
     fn epoch(&self) -> impl Future<Output = Result<String, Self::Fault>> + Send;
 

@@ -22,6 +22,8 @@ use crate::schema::{Index, Range};
 const AHEAD: usize = 1_000;
 /// Rows that are read in one go where an unknown part of them is shown.
 const CHUNK_ROWS: usize = 500;
+/// Bytes of records that are looked at between two pauses.
+const BREATH_BYTES: usize = 16 * 1024;
 /// Identifiers that are looked up in one go.
 const CHUNK_IDS: usize = 500;
 /// Rows that are counted in one go.
@@ -379,6 +381,21 @@ fn along<'q>(
 /// Gets each record in turn; may stop the walk.
 type Visit<'v> = dyn FnMut(Record) -> ControlFlow<()> + Send + 'v;
 
+/// How much was looked at since the last pause.
+#[derive(Default)]
+struct Breath(usize);
+
+impl Breath {
+    async fn take<R: Reads>(&mut self, reads: &R, record: &Record) -> Result<(), R::Fault> {
+        self.0 += Query::cost(record);
+        if self.0 < BREATH_BYTES {
+            return Ok(());
+        }
+        self.0 = 0;
+        reads.pause().await
+    }
+}
+
 /// A walk through a collection.
 struct Walk<'w, R> {
     reads: &'w R,
@@ -421,6 +438,7 @@ impl<'w, R: Reads> Walk<'w, R> {
         let prefixes: Vec<Vec<Cell>> =
             signatures.map(|one| cells::signature_of(path, *one)).collect();
         let mut times = self.asked.shape.times;
+        let mut breath = Breath::default();
         loop {
             let range = |prefix: &Vec<Cell>| {
                 let all = Range::of(Index::RecordsSignature, prefix.clone());
@@ -438,6 +456,7 @@ impl<'w, R: Reads> Walk<'w, R> {
             let mut last = None;
             for record in found.rows {
                 last = Some(record.timestamp().0);
+                breath.take(self.reads, &record).await?;
                 if visit(record).is_break() {
                     return Ok(());
                 }
@@ -455,6 +474,7 @@ impl<'w, R: Reads> Walk<'w, R> {
         let (mut times, direction) = (self.asked.shape.times, self.direction());
         let has_chosen = self.asked.way() == Way::Times;
         let mut ahead = self.ahead.take();
+        let mut breath = Breath::default();
         loop {
             let scan = |index, more: Option<Condition<'w>>| {
                 let mut scan = along(path, index, times, direction, self.columns, self.rows);
@@ -482,6 +502,7 @@ impl<'w, R: Reads> Walk<'w, R> {
             let mut last = None;
             while let Some(record) = merged.next() {
                 last = Some(record.timestamp().0);
+                breath.take(self.reads, &record).await?;
                 let is_passed = !record.is_live() && self.asked.query.states == States::Live;
                 if !is_passed && visit(record).is_break() {
                     return Ok(());
@@ -504,6 +525,7 @@ impl<'w, R: Reads> Walk<'w, R> {
         let ids = self.asked.shape.ids.as_deref().unwrap_or_default().iter();
         let keys: Vec<Vec<Cell>> = ids.map(|id| cells::record(&path.record(*id))).collect();
         let mut left = keys.as_slice();
+        let mut breath = Breath::default();
         while !left.is_empty() {
             let some = &left[..left.len().min(CHUNK_IDS)];
             let both = |row: &dyn Source| {
@@ -513,6 +535,7 @@ impl<'w, R: Reads> Walk<'w, R> {
             let found = self.reads.get(some, self.columns, self.bytes, both).await?;
             left = &left[found.len().clamp(1, left.len())..];
             for (record, signature) in found.into_iter().flatten() {
+                breath.take(self.reads, &record).await?;
                 let is_passed = !record.is_live() && self.asked.query.states == States::Live;
                 let seen = self.asked.signatures.as_ref();
                 let is_hidden = seen.is_some_and(|seen| !seen.contains_key(&signature));

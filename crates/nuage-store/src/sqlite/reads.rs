@@ -80,6 +80,10 @@ impl Reads for Look<'_> {
         first.await
     }
 
+    fn pause(&self) -> impl Future<Output = Result<(), Fault>> + Send {
+        ready(self.read(|_, deadline| deadline.check()))
+    }
+
     fn epoch(&self) -> impl Future<Output = Result<String, Fault>> + Send {
         ready(self.read(|connection, _| {
             Ok(connection.prepare_cached(EPOCH)?.query_row([], |row| row.get(0))?)
