@@ -35,8 +35,10 @@ const SIGNATURES_FEW: usize = 1_000;
 const CHUNK_TRIED: usize = 256;
 /// The same where few are wanted.
 const CHUNK_TRIED_MIN: usize = 16;
-/// A page of so few records is looked for among the first rows before anything else.
+/// A page of so few records is looked for among the first rows where somebody has more signatures
+/// than so many.
 const PAGE_SMALL: usize = 8;
+const SIGNATURES_LEAST: usize = 64;
 /// So many people are looked up in each signature.
 const FEW_PEOPLE: usize = 3;
 /// So often it is looked up then whether one principal may see a row, before all signatures are
@@ -85,13 +87,18 @@ pub(crate) async fn list<R: Reads>(
             if let Some(sequence) = found.as_ref().filter(|one| is_vain(query, one)) {
                 return Ok(Some(empty(sequence)));
             }
-            if let Some(sequence) = found.as_ref().filter(|_| query.limit <= PAGE_SMALL)
-                && let Some((records, more)) =
-                    try_rows(reads, query, sequence, CHUNK_TRIED, pace).await?
-            {
-                return Ok(Some(Page { records, more, ..empty(sequence) }));
+            let is_small = query.limit <= PAGE_SMALL;
+            let most = if is_small { SIGNATURES_LEAST } else { SIGNATURES_FEW };
+            let (mut signatures, mut are_all) = self::signatures(reads, query, most).await?;
+            if is_small && !are_all {
+                if let Some(sequence) = &found
+                    && let Some((records, more)) =
+                        try_rows(reads, query, sequence, CHUNK_TRIED, pace).await?
+                {
+                    return Ok(Some(Page { records, more, ..empty(sequence) }));
+                }
+                (signatures, are_all) = self::signatures(reads, query, SIGNATURES_FEW).await?;
             }
-            let (signatures, are_all) = self::signatures(reads, query, SIGNATURES_FEW).await?;
             Known { sequence: found, signatures, are_all, ahead: None }
         }
     };
