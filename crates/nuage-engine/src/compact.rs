@@ -124,7 +124,7 @@ impl Engine {
         let keep = settings.kept_min.max(settings.kept_factor.saturating_mul(head.live));
         let now = self.now();
         let before = Timestamp(now.0.saturating_sub(settings.horizon_ms));
-        // The head may be ahead of the clock, since somebody chose a time or the clock was wrong.
+        // The head may be ahead of the clock, since the clock was wrong or it came with an import.
         if head.seq.0 > now.0 {
             self.write(Write::Mark { collection: path.clone(), before }).await?;
         }

@@ -96,8 +96,8 @@ pub enum Write {
         up_to: Seq,
     },
     /// Notes when the head of a collection is where, so that it can be told later what is old: for
-    /// positions that are ahead of the clock, since somebody chose a time in the future or the
-    /// clock was wrong.
+    /// positions that are ahead of the clock, since the clock was wrong for a while or they came
+    /// with an import.
     Mark {
         /// Which collection.
         collection: CollectionPath,

@@ -74,6 +74,9 @@ async fn some_of<R: Reads, T: Ord + Send>(
 ) -> Result<BTreeSet<T>, R::Fault> {
     let mut kept = BTreeSet::new();
     for many in ranges.chunks(MANY) {
+        if kept.len() > most {
+            break;
+        }
         let found = reads.scan(Scan::of(many.to_vec(), FEW_ROWS), of).await?;
         if found.is_all {
             kept.extend(found.rows);
@@ -123,7 +126,7 @@ pub(crate) async fn collections<R: Reads>(
     let mut after = after.map(cells::collection).unwrap_or_default();
     let mut paths = Vec::new();
     while paths.len() < limit {
-        let (rows, is_all) = next(reads, &after).await?;
+        let (rows, is_all) = next(reads, &after, limit).await?;
         for (path, sequence) in rows {
             after = cells::collection(&path);
             if paths.len() < limit && !sequence.dropped && sequence.rows() > 0 {
@@ -142,7 +145,7 @@ pub(crate) async fn tally<R: Reads>(reads: &R) -> Result<BTreeMap<Kind, Tally>, 
     let mut tallies: BTreeMap<Kind, Tally> = BTreeMap::new();
     let mut after = Vec::new();
     loop {
-        let (rows, is_all) = next(reads, &after).await?;
+        let (rows, is_all) = next(reads, &after, CHUNK).await?;
         for (path, sequence) in rows {
             after = cells::collection(&path);
             if !sequence.dropped {
@@ -158,13 +161,14 @@ pub(crate) async fn tally<R: Reads>(reads: &R) -> Result<BTreeMap<Kind, Tally>, 
     }
 }
 
-// Collections after this one, and whether there are no others.
+// Collections after this one, at most so many, and whether there are no others.
 async fn next<R: Reads>(
     reads: &R,
     after: &[Cell],
+    limit: usize,
 ) -> Result<(Vec<(CollectionPath, Sequence)>, bool), R::Fault> {
     let range = Range::of(Index::Key(Table::Collections), Vec::new()).after(after.to_vec());
     let both = |row: &dyn Source| Ok((Sequence::path_of(row)?, Sequence::of_row(row)?));
-    let found = reads.scan(Scan::of(vec![range], CHUNK), both).await?;
+    let found = reads.scan(Scan::of(vec![range], limit.min(CHUNK)), both).await?;
     Ok((found.rows, found.is_all))
 }

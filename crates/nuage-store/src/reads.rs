@@ -8,8 +8,8 @@ use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use foldhash::HashMap;
+use nuage_model::StoreError;
 use nuage_model::copy::{Cell, Column, Table};
-use nuage_model::{Signature, StoreError};
 
 use crate::cells::{CellRef, Source};
 use crate::list::Signatures;
@@ -328,9 +328,4 @@ pub(crate) trait Reads: Sync {
         scan: Scan<'_>,
         of: impl Of<T>,
     ) -> impl Future<Output = Result<Found<T>, Self::Fault>> + Send;
-}
-
-/// What comes after a signature, if after one.
-pub(crate) fn after_signature(after: Option<Signature>) -> Vec<Cell> {
-    after.map(|signature| Cell::Bytes(signature.0.to_vec())).into_iter().collect()
 }

@@ -6,7 +6,7 @@ use nuage_model::{
 };
 
 use crate::cells::{self, Cells, Source};
-use crate::reads::{Columns, Found, Reads, Scan, Together, after_signature};
+use crate::reads::{Columns, Found, Reads, Scan, Together};
 use crate::schema::{Index, Range};
 
 /// Signatures that are summed up in one go.
@@ -61,7 +61,7 @@ async fn each<R: Reads>(
 ) -> Result<(Vec<(Counted, u64)>, bool), R::Fault> {
     let Whose::Of(principals) = whose else {
         let range = Range::of(Index::Key(Table::Signatures), cells::collection(path));
-        let range = range.after(after_signature(after));
+        let range = range.after(behind(after));
         let scan = Scan { columns: COLUMNS, ..Scan::of(vec![range], limit) };
         let found = reads.scan(scan, count).await?;
         return Ok((found.rows, found.is_all));
@@ -87,7 +87,7 @@ async fn of_principals<R: Reads>(
         let mut prefix = cells::collection(path);
         prefix.push(cells::text(principal.as_str()));
         let of = Range::of(Index::Key(Table::SignaturePrincipals), prefix);
-        of.after(after_signature(after))
+        of.after(behind(after))
     };
     let scan = Scan {
         together: Together::Merged,
@@ -125,6 +125,11 @@ pub(crate) async fn principals_of<R: Reads>(
         }
     }
     Ok(principals)
+}
+
+// What a range goes on after.
+fn behind(after: Option<Signature>) -> Vec<Cell> {
+    after.map(cells::signature).into_iter().collect()
 }
 
 fn count(row: &dyn Source) -> Result<(Counted, u64), StoreError> {

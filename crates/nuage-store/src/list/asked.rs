@@ -10,6 +10,8 @@ use crate::rules::Sequence;
 
 /// Rows of a walk that cost as much as one look into the index of signatures.
 const ROWS_PER_PROBE: i64 = 1;
+/// Along more signatures than so many nobody goes: the ranges alone would take megabytes.
+const PROBES_MAX: i64 = 16_384;
 
 /// How to go through a collection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,8 +74,10 @@ impl<'a> Asked<'a> {
         if self.sequence.chosen > 0 {
             return Way::Times;
         }
+        let probes = self.probes();
+        let are_cheap = probes <= PROBES_MAX && self.rows_between() > ROWS_PER_PROBE * probes;
         match &self.signatures {
-            Some(_) if self.rows_between() > ROWS_PER_PROBE * self.probes() => Way::Signatures,
+            Some(_) if are_cheap => Way::Signatures,
             _ => Way::Positions,
         }
     }
@@ -143,5 +147,28 @@ impl<'a> Asked<'a> {
             (Some(signatures), States::Live) => signatures.values().sum(),
         };
         Some(u64::try_from(counted).unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nuage_model::{CollectionPath, Seq};
+
+    use super::*;
+
+    #[test]
+    fn very_many_signatures_are_not_followed_one_by_one() {
+        let query = Query {
+            scope: Scope::Readers(vec![Principal::from("alice")]),
+            ..Query::all(CollectionPath::new("b", "c"), 10)
+        };
+        let sequence = Sequence { live: 10_000_000, ..Sequence::begin(Seq(1 << 50)) };
+        for (count, way) in
+            [(1, Way::Signatures), (16_384, Way::Signatures), (16_385, Way::Positions)]
+        {
+            let one = |n: u128| (Signature(n.to_be_bytes()), 1);
+            let signatures = (0..count).map(one).collect();
+            assert_eq!(Asked::new(&query, &sequence, Some(signatures)).way(), way, "{count}");
+        }
     }
 }

@@ -39,13 +39,14 @@ const CHUNK_TRIED_MIN: usize = 16;
 /// than so many.
 const PAGE_SMALL: usize = 8;
 const SIGNATURES_LEAST: usize = 64;
-/// So many people are looked up in each signature.
-const FEW_PEOPLE: usize = 3;
-/// So often it is looked up then whether one principal may see a row, before all signatures are
-/// looked at: some ten milliseconds.
+/// So many rows, and people in their signatures, are looked at before all signatures of somebody
+/// are: some ten milliseconds.
 const LOOKUPS_TRIED: usize = 16_384;
 /// The same of a page that is quick.
 const LOOKUPS_TRIED_QUICKLY: usize = 1_000;
+/// Up to so many principals of somebody are looked up in a signature one by one; of more, it is
+/// compared who is in it.
+const FEW_PEOPLE: usize = 3;
 /// Signatures whose numbers are looked up in one go.
 const CHUNK_SIGNATURES: usize = 4_096;
 
@@ -441,23 +442,21 @@ impl<'w, R: Reads> Walk<'w, R> {
     // Along the positions of each signature, where no record has a time of its own.
     async fn along_one_order(&self, visit: &mut Visit<'_>) -> Result<(), R::Fault> {
         let path = &self.asked.query.collection;
-        let signatures = self.asked.signatures.iter().flat_map(Signatures::keys);
-        let prefixes: Vec<Vec<Cell>> =
-            signatures.map(|one| cells::signature_of(path, *one)).collect();
         let mut times = self.asked.shape.times;
         let mut breath = Breath::default();
         loop {
-            let range = |prefix: &Vec<Cell>| {
-                let all = Range::of(Index::RecordsSignature, prefix.clone());
+            let range = |one: &Signature| {
+                let all = Range::of(Index::RecordsSignature, cells::signature_of(path, *one));
                 all.between(times.low, times.high)
             };
+            let signatures = self.asked.signatures.iter().flat_map(Signatures::keys);
             let scan = Scan {
                 together: Together::Merged,
                 descending: self.direction() == Direction::Descending,
                 conditions: self.conditions(),
                 columns: self.columns,
                 bytes: self.bytes,
-                ..Scan::of(prefixes.iter().map(range).collect(), self.rows)
+                ..Scan::of(signatures.map(range).collect(), self.rows)
             };
             let found = self.scan(scan).await?;
             let mut last = None;
@@ -639,6 +638,7 @@ async fn try_rows<R: Reads>(
         let is_enough = new.iter().all(|one| known.contains_key(one));
         let tried: Vec<_> = tried.iter().take_while(|(.., one)| known.contains_key(one)).collect();
         let seen = tried.iter().filter(|(.., one)| known[one]);
+        let seen = seen.take(query.limit.saturating_add(1));
         let keys: Vec<_> = seen.map(|(id, ..)| cells::record(&path.record(id.clone()))).collect();
         let columns = if asked.wants_bodies() { Columns::RECORD } else { Columns::SLIM };
         let mut left = keys.as_slice();

@@ -13,7 +13,7 @@ const LEASE: &str = "
     INSERT INTO meta (key, value) VALUES ('lease.' || $1, $4::text || ' ' || $2)
     ON CONFLICT (key) DO UPDATE SET value = excluded.value
     WHERE split_part(meta.value, ' ', 1)::bigint <= $3
-    OR ($4 > $3 AND split_part(meta.value, ' ', 1)::bigint > 2 * $4 - $3 + 3600000)
+    OR ($4 > $3 AND split_part(meta.value, ' ', 1)::bigint - 3600000 - $4 > $4 - $3)
     OR substr(meta.value, strpos(meta.value, ' ') + 1) = $2";
 
 /// Takes or prolongs the right to do a chore, unless another process has it.

@@ -188,6 +188,9 @@ impl PostgresStore {
         &self,
         collections: &[CollectionPath],
     ) -> Result<Vec<Option<Head>>, StoreError> {
+        if collections.is_empty() {
+            return Ok(Vec::new());
+        }
         Ok(read!(self.pool, ANSWER, |reader| records::heads(reader, collections))?.1)
     }
 

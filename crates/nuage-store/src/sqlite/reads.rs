@@ -172,7 +172,7 @@ fn run<T>(
     // Where a row holds more than the index does, it is copied when it is known to be wanted.
     let is_wide = scan.columns.table == Table::Records;
     match is_merged {
-        true if is_wide => merged_keys(connection, deadline, scan, like, of),
+        true if is_wide => merged_keys(connection, deadline, scan, of),
         true => merged(connection, deadline, scan, like, of),
         false => chained(connection, deadline, scan, like, of),
     }
@@ -276,17 +276,16 @@ fn merged_keys<T>(
     connection: &Connection,
     deadline: &Deadline,
     scan: &Scan<'_>,
-    like: &Range,
     of: &impl Of<T>,
 ) -> Result<Found<T>, Fault> {
     let columns = scan.columns;
     let fetch = format!("SELECT {} FROM {} WHERE rowid = ?1", names(columns), columns.table.name());
     let mut fetch = connection.prepare_cached(&fetch)?;
-    let mut ranges = scan.ranges.clone();
+    let mut left = scan.clone();
     let mut copied = Copied::new(scan, of);
     let mut chunk = scan.limit.clamp(KEYS_MIN, KEYS_MAX);
     loop {
-        let keys = first_keys(connection, deadline, scan, like, &ranges, chunk)?;
+        let keys = first_keys(connection, deadline, &left, chunk)?;
         for (_, rowid) in &keys {
             deadline.check()?;
             let mut rows = fetch.query([rowid])?;
@@ -299,10 +298,12 @@ fn merged_keys<T>(
         let Some((last, _)) = keys.last().filter(|_| keys.len() == chunk) else {
             return Ok(copied.found);
         };
-        for range in &mut ranges {
-            match scan.descending {
-                true => range.high = Some(Cell::Whole(last.saturating_sub(1))),
-                false => range.after = vec![Cell::Whole(*last)],
+        for range in &mut left.ranges {
+            // The same kinds of bounds as before: of two lower ones, SQLite would begin at either.
+            match (scan.descending, &range.low) {
+                (true, _) => range.high = Some(Cell::Whole(last.saturating_sub(1))),
+                (false, Some(_)) => range.low = Some(Cell::Whole(last.saturating_add(1))),
+                (false, None) => range.after = vec![Cell::Whole(*last)],
             }
         }
         chunk = (chunk * 2).min(KEYS_MAX);
@@ -314,17 +315,15 @@ fn first_keys(
     connection: &Connection,
     deadline: &Deadline,
     scan: &Scan<'_>,
-    like: &Range,
-    ranges: &[Range],
     most: usize,
 ) -> Result<Vec<(i64, i64)>, Fault> {
+    let Some(like) = scan.like() else { return Ok(Vec::new()) };
     let sign = if scan.descending { -1 } else { 1 };
-    let like = ranges.first().unwrap_or(like);
     let next = first(like.index, like.prefix.len() + 1);
     let next = next.last().map_or("rowid", |column| column.name);
     let mut statement = connection.prepare_cached(&sql(&format!("{next}, rowid"), scan, like))?;
     let mut kept: BinaryHeap<(i64, i64)> = BinaryHeap::with_capacity(most.min(1_024));
-    for range in ranges {
+    for range in &scan.ranges {
         deadline.check()?;
         let mut rows = statement.query(params_from_iter(given(range).map(Sql)))?;
         while let Some(row) = rows.next()? {

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use nuage_model::copy::Table;
 use nuage_model::{
-    ApplyError, Batch, Body, CollectionPath, Field, Filter, Guard, Head, Placement, Principal,
-    Query, Readers, RecordPath, Seq, Slot, Store, StoreError, Test, Timestamp, Write,
+    ApplyError, Batch, Body, CollectionPath, Direction, Field, Filter, Guard, Head, Placement,
+    Principal, Query, Readers, RecordPath, Scope, Seq, Slot, Sort, Store, StoreError, Test,
+    Timestamp, Write,
 };
 use rusqlite::Connection;
 use serde_json::Value;
@@ -343,6 +344,47 @@ async fn what_is_heavy_is_not_read_at_once_whatever_it_is_asked_by() {
     };
     assert_eq!(counted(&bodies).await, Some(50));
     assert_eq!(counted(&permissions).await, Some(50));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_list_of_several_signatures_goes_on_beyond_what_it_passes_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), &options());
+    let collection = CollectionPath::new("b", "c");
+    let who = |n: usize| Principal::from(["alice", "bob"][n % 2]);
+    let mut batch = put(&accounts(0), small());
+    for n in 0..600 {
+        let mut writes = put(&collection.record(format!("{n:03}")), small()).writes;
+        if let Write::Put { readers, .. } = &mut writes[0] {
+            *readers = Readers::new([who(n)].into_iter().collect());
+        }
+        batch.writes.extend(writes);
+    }
+    let gone = (20..580).map(|n| collection.record(format!("{n:03}")));
+    let gone = gone.map(|path| Write::Delete { path, placement: Placement::Next });
+    batch.writes.extend(gone);
+    // Others, so that what they may see is looked for by signature.
+    for n in 0..2_000 {
+        batch.writes.extend(put(&collection.record(format!("other-{n}")), small()).writes);
+    }
+    store.apply(batch).await.unwrap();
+    for direction in [Direction::Ascending, Direction::Descending] {
+        let query = Query {
+            scope: Scope::Readers(vec![who(0), who(1)]),
+            sort: vec![Sort { field: Field::Timestamp, direction }],
+            ..Query::all(collection.clone(), 30)
+        };
+        let page = store.list(&query).await.unwrap();
+        assert!(page.more);
+        let ids: Vec<String> = page.records.iter().map(|record| record.id.to_string()).collect();
+        let mut expected: Vec<String> =
+            (0..20).chain(580..600).map(|n| format!("{n:03}")).collect();
+        if direction == Direction::Descending {
+            expected.reverse();
+        }
+        assert_eq!(ids, expected[..30]);
+    }
     store.close().await;
 }
 

@@ -56,7 +56,8 @@ const LEASE: &str = "
     ON CONFLICT (key) DO UPDATE SET value = excluded.value
     WHERE substr(value, instr(value, ' ') + 1) = ?2
         OR CAST(substr(value, 1, instr(value, ' ')) AS INTEGER) <= ?3
-        OR (?4 > ?3 AND CAST(substr(value, 1, instr(value, ' ')) AS INTEGER) > 2 * ?4 - ?3 + 3600000)";
+        OR (?4 > ?3
+            AND CAST(substr(value, 1, instr(value, ' ')) AS INTEGER) - 3600000 - ?4 > ?4 - ?3)";
 
 /// What a batch comes to.
 pub(super) type Answer = Result<Vec<Outcome>, ApplyError>;

@@ -461,6 +461,11 @@ pub(super) async fn a_chore_is_done_by_one_at_a_time(store: Arc<dyn Store>) {
     assert!(lease("sweep", "another", 200, 200).await, "given back");
     assert!(lease("sweep", "one of them", 200, 400).await);
     assert!(!lease("cook", "one of them", 99, 400).await);
+    // For as long as can be said.
+    let for_ever = i64::MAX - NOW;
+    assert!(lease("guard", "one of them", 0, for_ever).await);
+    assert!(lease("guard", "one of them", 1, for_ever).await);
+    assert!(!lease("guard", "another", 1, for_ever).await);
     // By a clock that was a day ahead.
     const DAY: i64 = 86_400_000;
     assert!(lease("wash", "one of them", DAY, DAY + 100).await);
