@@ -6,7 +6,7 @@ use nuage_model::copy::{Cell, Table};
 use nuage_model::{CollectionPath, GroupPath, Kind, Principal, Tally};
 
 use crate::cells::{self, Cells, Source};
-use crate::reads::{Columns, Of, Reads, Scan, Together};
+use crate::reads::{Columns, Depth, Of, Reads, Scan, Together};
 use crate::rules::Sequence;
 use crate::schema::{Index, Range};
 
@@ -20,19 +20,47 @@ const FEW_ROWS: usize = 4_096;
 const SOME: usize = 8;
 
 /// Members, each with a bucket that has groups for it.
-pub(crate) type Pairs = BTreeSet<(Principal, String)>;
+type Pairs = BTreeSet<(Principal, String)>;
 
 /// The groups that have one of these members, in order.
 pub(crate) async fn groups_of<R: Reads>(
     reads: &R,
     members: &[Principal],
 ) -> Result<Vec<GroupPath>, R::Fault> {
-    let pairs = reads.begin(pairs_of(reads, members, usize::MAX)).await?;
-    Ok(groups_in(reads, &pairs, usize::MAX).await?.into_iter().collect())
+    let groups = reads.begin(reads.groups(members, Depth::Direct, usize::MAX)).await?;
+    Ok(groups.into_iter().collect())
+}
+
+/// The same, step by step: at most one more than so many.
+///
+/// Each group is visited once, so that groups may contain each other. The walk stops as soon as
+/// there are more than are wanted.
+pub(crate) async fn walk<R: Reads>(
+    reads: &R,
+    members: &[Principal],
+    depth: Depth,
+    most: usize,
+) -> Result<BTreeSet<GroupPath>, R::Fault> {
+    let mut groups: BTreeSet<GroupPath> = BTreeSet::new();
+    let mut pairs = pairs_of(reads, members, most).await?;
+    while !pairs.is_empty() {
+        let found = groups_in(reads, &pairs, most).await?;
+        let new: Vec<GroupPath> = found.into_iter().filter(|path| !groups.contains(path)).collect();
+        let members: Vec<Principal> = new.iter().map(GroupPath::principal).collect();
+        groups.extend(new);
+        if groups.len() > most || depth == Depth::Direct {
+            break;
+        }
+        pairs = pairs_of(reads, &members, most).await?;
+    }
+    while groups.len() > most.saturating_add(1) {
+        groups.pop_last();
+    }
+    Ok(groups)
 }
 
 /// In which buckets there are groups for these members: at most one more than so many.
-pub(crate) async fn pairs_of<R: Reads>(
+async fn pairs_of<R: Reads>(
     reads: &R,
     members: &[Principal],
     most: usize,
@@ -47,7 +75,7 @@ pub(crate) async fn pairs_of<R: Reads>(
 }
 
 /// The groups of these buckets that have these members: at most one more than so many.
-pub(crate) async fn groups_in<R: Reads>(
+async fn groups_in<R: Reads>(
     reads: &R,
     pairs: &Pairs,
     most: usize,

@@ -4,13 +4,10 @@ use std::collections::BTreeSet;
 
 use futures_util::future::try_join4;
 use nuage_model::copy::Cell;
-use nuage_model::{
-    Ask, Bodies, CollectionPath, GroupPath, Opening, Principal, Record, Seq, Standing,
-};
+use nuage_model::{Ask, Bodies, CollectionPath, GroupPath, Opening, Record, Seq, Standing};
 
 use crate::cells;
-use crate::places::{self, Pairs};
-use crate::reads::{Columns, Reads};
+use crate::reads::{Columns, Depth, Reads};
 use crate::records::{self, sequence};
 use crate::rules::{Old, Sequence};
 
@@ -20,10 +17,10 @@ pub(crate) async fn open<R: Reads>(reads: &R, ask: &Ask) -> Result<Opening, R::F
         reads.epoch(),
         sequence(reads, &ask.collection),
         records::get(reads, &ask.paths, Bodies::All),
-        places::pairs_of(reads, &ask.members, ask.groups_max),
+        reads.groups(&ask.members, Depth::Nested, ask.groups_max),
     );
-    let (epoch, sequence, records, pairs) = reads.begin(first).await?;
-    let groups = closure(reads, pairs, ask.groups_max).await?;
+    let (epoch, sequence, records, groups) = reads.begin(first).await?;
+    let groups = placed(reads, groups).await?;
     let entered = |found: Option<(Record, Old)>| match found {
         Some((record, row)) => (Some(record), row.entered),
         None => (None, Seq(0)),
@@ -43,29 +40,13 @@ fn standing(sequence: &Sequence) -> Option<Standing> {
     })
 }
 
-/// The groups that somebody is in, directly or through other groups, in any bucket, in order: at
-/// most one more than so many, with the position of each one's record, or zero where there is none.
-///
-/// Each group is visited once, so that groups may contain each other. The walk stops as soon as
-/// there are more than are wanted.
-async fn closure<R: Reads>(
+// The position of each group's record, or zero where there is none.
+async fn placed<R: Reads>(
     reads: &R,
-    mut pairs: Pairs,
-    groups_max: usize,
+    groups: BTreeSet<GroupPath>,
 ) -> Result<Vec<(GroupPath, Seq)>, R::Fault> {
-    let mut groups: BTreeSet<GroupPath> = BTreeSet::new();
-    while !pairs.is_empty() {
-        let found = places::groups_in(reads, &pairs, groups_max).await?;
-        let new: Vec<GroupPath> = found.into_iter().filter(|path| !groups.contains(path)).collect();
-        let members: Vec<Principal> = new.iter().map(GroupPath::principal).collect();
-        groups.extend(new);
-        if groups.len() > groups_max {
-            break;
-        }
-        pairs = places::pairs_of(reads, &members, groups_max).await?;
-    }
-    while groups.len() > groups_max.saturating_add(1) {
-        groups.pop_last();
+    if groups.is_empty() {
+        return Ok(Vec::new());
     }
     let path = |group: &GroupPath| {
         let groups = CollectionPath::groups(group.bucket.clone());

@@ -4,6 +4,7 @@ use nuage_model::copy::{Cell, Column, Form, Table};
 use nuage_testkit::postgres::Database;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
+use crate::postgres::reads::BY_HAND;
 use crate::postgres::statements::{self, Statements, first};
 use crate::reads::{Columns, Scan, Together};
 use crate::schema::{Index, Range};
@@ -89,6 +90,11 @@ fn of_readers() -> Vec<(String, String, Vec<String>, usize)> {
             let values = format!("{}, 1000", arrays(key));
             all.push((statements::lookups(columns, true), values, wanted, 0));
         }
+    }
+    for sql in BY_HAND {
+        let tables = [Table::DirectoryGroups, Table::Members];
+        let wanted = tables.map(|table| name(Index::Key(table))).to_vec();
+        all.push((sql.to_owned(), "ARRAY['m7', 'p1b1'], 10".to_owned(), wanted, 0));
     }
     for count in [1, 2] {
         for scan in Scan::of_all_shapes(count) {
