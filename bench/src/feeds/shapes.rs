@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 use nuage_engine::{Engine, FeedQuery, Settings, World};
 use nuage_model::{
-    Batch, Body, CollectionPath, GroupPath, Placement, Principal, Readers, RecordPath, Store,
+    Batch, Body, CollectionPath, GroupPath, Placement, Principal, Put, Readers, RecordPath, Store,
     Timestamp, Write,
 };
 use nuage_store::{Address, Options};
@@ -156,23 +156,23 @@ pub(crate) fn ask(shape: Shape, n: u64, limit: usize) -> FeedQuery {
 pub(crate) fn put(shape: Shape, n: u64, readers: Readers) -> Write {
     let path = shape.collection().record(format!("r{n:07}").as_str());
     let named: Vec<String> = readers.principals().iter().map(|p| format!("\"{p}\"")).collect();
-    Write::Put {
+    Write::Put(Put {
         path,
         body: Body::from(format!("{{\"n\":{n},\"text\":\"{}\"}}", "x".repeat(BODY_BYTES - 20))),
         permissions: format!("{{\"read\":[{}]}}", named.join(",")),
         readers,
         placement: Placement::Next,
-    }
+    })
 }
 
 fn plain(path: &RecordPath) -> Write {
-    Write::Put {
+    Write::Put(Put {
         path: path.clone(),
         body: Body::from("{}".to_owned()),
         permissions: "{}".to_owned(),
         readers: Readers::new(BTreeSet::new()),
         placement: Placement::Next,
-    }
+    })
 }
 
 pub(crate) fn now() -> Timestamp {

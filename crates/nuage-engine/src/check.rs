@@ -21,7 +21,7 @@ const FINDINGS_MAX: usize = 100;
 pub async fn check(store: &dyn Store) -> Result<Vec<Finding>, StoreError> {
     type Judge = fn(&Row) -> Option<Finding>;
     let judges: [(Table, Judge); 2] = [(Table::Records, wrong_readers), (Table::Views, wrong_name)];
-    let mut dump = store.rows().dump().await?;
+    let mut dump = store.admin().dump().await?;
     let mut findings = Vec::new();
     for (table, judge) in judges {
         let told_max = findings.len() + FINDINGS_MAX;
@@ -54,7 +54,7 @@ fn wrong_readers(row: &Row) -> Option<Finding> {
     else {
         return None;
     };
-    let path = CollectionPath::new(bucket.as_str(), collection.as_str()).record(id.as_str());
+    let path = CollectionPath::of_stored(bucket.as_str(), collection).record(id.as_str());
     let permissions = Permissions::from_text(permissions).ok()?;
     let expected = Readers::new(readers(path.kind(), &permissions)).signature();
     (signature[..] != expected.0).then(|| {

@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nuage_model::{ApplyError, Batch, BucketId, CollectionPath, StoreError, Timestamp, Write};
+use nuage_model::{
+    ApplyError, Ask, Batch, BucketId, CollectionPath, StoreError, Timestamp, Whose, Write,
+};
 
 use crate::Engine;
+use crate::notes::lease;
 
 /// The name of the chore.
 const CHORE: &str = "compaction";
@@ -30,7 +33,6 @@ const GRACE_MS: i64 = 2 * 24 * 60 * 60 * 1_000;
 pub struct Housekeeping {
     rounds: AtomicU64,
     steps: AtomicU64,
-    merges: AtomicU64,
     failures: AtomicU64,
 }
 
@@ -43,11 +45,6 @@ impl Housekeeping {
     /// How often the horizon of a collection was moved.
     pub fn steps(&self) -> u64 {
         self.steps.load(Ordering::Relaxed)
-    }
-
-    /// How often the ended residencies of a collection were joined, for there were too many.
-    pub fn merges(&self) -> u64 {
-        self.merges.load(Ordering::Relaxed)
     }
 
     /// Rounds that ended early.
@@ -95,7 +92,7 @@ impl Engine {
             if !self.take_lease().await? {
                 return Ok(false);
             }
-            let paths = self.store().collections(after.as_ref(), COLLECTIONS).await?;
+            let paths = self.store().collections(Whose::All, after.as_ref(), COLLECTIONS).await?;
             let Some(last) = paths.last().cloned() else { break };
             for path in paths {
                 if bucket.as_ref() != Some(&path.bucket) {
@@ -115,29 +112,37 @@ impl Engine {
         let now = self.now();
         let period = i64::try_from(self.settings().feed.compact_ms).unwrap_or(i64::MAX);
         let until = Timestamp(now.0.saturating_add(period.max(60_000)));
-        self.store().lease(CHORE, self.name(), now, until).await
+        lease(&**self.store(), CHORE, self.name(), now, until).await
     }
 
     async fn compact_one(self: &Arc<Self>, path: &CollectionPath) -> Result<(), StoreError> {
-        let Some(head) = self.store().head(path).await? else { return Ok(()) };
+        let ask = Ask { collection: path.clone(), members: vec![], groups_max: 0, paths: vec![] };
         let settings = &self.settings().feed;
-        let keep = settings.kept_min.max(settings.kept_factor.saturating_mul(head.live));
         let now = self.now();
         let before = Timestamp(now.0.saturating_sub(settings.horizon_ms));
-        // The head may be ahead of the clock, since the clock was wrong or it came with an import.
-        if head.seq.0 > now.0 {
-            self.write(Write::Mark { collection: path.clone(), before }).await?;
-        }
-        let crowded = self.store().overdue(path, Timestamp(0), keep, 1).await?.is_some();
-        if crowded {
-            self.housekeeping().merges.fetch_add(1, Ordering::Relaxed);
-            self.write(Write::Merge { collection: path.clone() }).await?;
-        }
-        for _ in 0..STEPS_MAX {
-            let up_to = self.store().overdue(path, before, keep, STEP).await?;
+        let (mut is_noted, mut steps) = (false, 0);
+        while steps < STEPS_MAX {
+            let (opening, mut snapshot) = self.store().snapshot(&ask).await?;
+            let Some(standing) = opening.standing else { break };
+            let keep =
+                settings.kept_min.max(settings.kept_factor.saturating_mul(standing.head.live));
+            // The head may be ahead of the clock, since the clock was wrong or it came with an
+            // import.
+            if standing.head.seq.0 > now.0 && !is_noted {
+                drop(snapshot);
+                self.write(Write::Mark { collection: path.clone(), before }).await?;
+                is_noted = true;
+                continue;
+            }
+            if standing.tombstones == 0 && standing.gone == 0 {
+                break;
+            }
+            let up_to = snapshot.overdue(before, keep, STEP).await?;
+            drop(snapshot);
             let Some(up_to) = up_to else { break };
             self.write(Write::Compact { collection: path.clone(), up_to }).await?;
             self.housekeeping().steps.fetch_add(1, Ordering::Relaxed);
+            steps += 1;
             tokio::time::sleep(REST).await;
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use nuage_model::{
     ApplyError, Batch, Bodies, EVERYONE, GroupPath, Guard, Kind, Outcome, Pending, Permissions,
-    Principal, Record, RecordPath, State, Store, StoreError, Timestamp, Write,
+    Principal, Put, Record, RecordPath, State, Store, StoreError, Timestamp, Write,
 };
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -336,7 +336,7 @@ enum Changed {
 impl Changed {
     fn of(write: &Write) -> Option<Self> {
         match write {
-            Write::Put { path, .. } | Write::Delete { path, .. } | Write::Erase { path } => {
+            Write::Put(Put { path, .. }) | Write::Delete { path, .. } | Write::Erase { path } => {
                 match path.kind() {
                     Kind::Bucket | Kind::Collection => Some(Self::Parent(path.clone())),
                     Kind::Account => Some(Self::Account),
@@ -351,9 +351,9 @@ impl Changed {
             | Write::DropCollection { .. }
             | Write::Compact { .. }
             | Write::Mark { .. }
-            | Write::Merge { .. }
             | Write::KeepView { .. }
-            | Write::ForgetViews { .. } => None,
+            | Write::ForgetViews { .. }
+            | Write::Note { .. } => None,
         }
     }
 }

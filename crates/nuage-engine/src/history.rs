@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use nuage_model::{
-    Body, CollectionPath, Direction, Field, Filter, Kind, Permissions, Placement, Principal, Query,
-    Readers, RecordPath, Slot, Sort, States, Test, Write,
+    Body, CollectionPath, Direction, Field, Filter, Kind, Permissions, Placement, Principal, Put,
+    Query, Readers, RecordPath, Slot, Sort, States, Test, Write,
 };
 use serde_json::Value;
 
@@ -59,13 +59,13 @@ impl Session {
         let collection = CollectionPath::history(bucket);
         let mut own = Permissions::default();
         own.set("read", who.clone());
-        let entry = Write::Put {
+        let entry = Write::Put(Put {
             path: collection.record(engine.new_id()),
             body: self.entry(path, deed, permissions, write),
             permissions: own.to_text(),
             readers: Readers::new(who),
             placement: Placement::Next,
-        };
+        });
         self.stage(entry);
         if let Some(trim) = &settings.trim {
             self.trim(&collection, path.kind(), &user, trim).await?;

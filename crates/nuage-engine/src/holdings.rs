@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use nuage_model::{
-    CollectionPath, Kind, Permissions, Principal, Query, RecordPath, Scope, Timestamp, View,
+    CollectionPath, Kind, Permissions, Principal, Query, RecordPath, Scope, Timestamp, View, Whose,
 };
 
 use crate::access::{implied, permission_names};
@@ -102,9 +102,9 @@ impl Session {
         let store = self.engine.store();
         let kinds = [Kind::Bucket, Kind::Collection, Kind::Group];
         Ok(if kinds.iter().any(|kind| !self.opened_by_operator(*kind).is_empty()) {
-            store.collections(after, COLLECTIONS).await?
+            store.collections(Whose::All, after, COLLECTIONS).await?
         } else {
-            store.collections_of(&self.principals(), after, COLLECTIONS).await?
+            store.collections(Whose::Of(&self.principals()), after, COLLECTIONS).await?
         })
     }
 

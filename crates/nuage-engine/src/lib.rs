@@ -13,6 +13,7 @@
 //! - `explain`: why somebody may or may not do something;
 //! - [`check`]: what is wrong in a store as only the engine can know;
 //! - `compact`: forgetting, in the background, what feeds need not tell any more;
+//! - [`keep`] and [`lease`]: what all processes on a store share;
 //! - `feed`: what changed since a token, filtered by what the caller may see;
 //! - [`Turns`]: fair turns for work that takes long, elsewhere than where requests are answered;
 //! - `write`: the path of a change, with its consequences: history, memberships, cascades.
@@ -32,6 +33,7 @@ mod groups;
 mod history;
 mod holdings;
 mod list;
+mod notes;
 mod operator;
 mod session;
 mod settings;
@@ -52,6 +54,7 @@ pub use explain::{Answer, Explanation, Level, Source, Verdict};
 pub use feed::mutants;
 pub use feed::{Entry, FeedPage, FeedQuery, FeedSettings, FeedStatistics, Follow, Interest};
 pub use holdings::{Holding, HoldingsPlace};
+pub use notes::{keep, lease};
 pub use session::{Resolved, Session};
 pub use settings::{Grants, History, Ownership, Settings, Trim, Validation};
 pub use snapshot::{OpenedPast, Past, PastPage};

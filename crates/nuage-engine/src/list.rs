@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use nuage_model::{
-    Field, Filter, Head, Limits, Page, Query, Record, Scope, State, StoreError, Test, View,
+    Field, Filter, Head, Limits, Pace, Page, Query, Record, Scope, State, StoreError, Test, View,
 };
 use serde_json::Value;
 
@@ -90,7 +90,7 @@ impl Session {
         if !self.is_dropped(&query.collection) {
             let stored = without(query, &staged);
             let store = self.engine.store();
-            (head, count) = match store.count_at_once(&stored).await? {
+            (head, count) = match store.count_at(&stored, Pace::Quick).await? {
                 Some(counted) => counted,
                 None => {
                     let _turn = self.turn().await?;
@@ -115,7 +115,7 @@ impl Session {
         }
         let stored = without(query, &staged);
         let store = self.engine.store();
-        let page = match store.list_at_once(&stored).await? {
+        let page = match store.list_at(&stored, Pace::Quick).await? {
             Some(page) => page,
             None => {
                 let _turn = self.turn().await?;

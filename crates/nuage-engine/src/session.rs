@@ -11,8 +11,8 @@ use foldhash::HashMap;
 
 use nuage_model::{
     ApplyError, Batch, Bodies, Body, BucketId, CollectionPath, GroupPath, Guard, Head, Kind,
-    Outcome, Placement, Principal, Readers, Record, RecordPath, Seq, State, StoreError, Timestamp,
-    Write,
+    Outcome, Placement, Principal, Put, Readers, Record, RecordPath, Seq, State, StoreError,
+    Timestamp, Write,
 };
 use tokio::sync::OwnedMutexGuard;
 
@@ -197,7 +197,7 @@ impl Session {
 
     pub(crate) fn stage(&mut self, write: Write) {
         match &write {
-            Write::Put { path, body, permissions, readers, placement } => {
+            Write::Put(Put { path, body, permissions, readers, placement }) => {
                 let mut record = self.staged_record(path, body, permissions, readers);
                 record.chosen = chosen_by(*placement);
                 self.staged.insert(path.clone(), record);
@@ -236,7 +236,7 @@ impl Session {
             | Write::Renew { .. }
             | Write::Compact { .. }
             | Write::Mark { .. }
-            | Write::Merge { .. }
+            | Write::Note { .. }
             | Write::KeepView { .. }
             | Write::ForgetViews { .. } => {}
         }
@@ -303,7 +303,7 @@ impl Session {
             return Ok(Resolved::default());
         }
         let bodies = self.writes.iter().map(|write| match write {
-            Write::Put { body, .. } if !body.slots().is_empty() => Some(body.clone()),
+            Write::Put(Put { body, .. }) if !body.slots().is_empty() => Some(body.clone()),
             _ => None,
         });
         let bodies: Vec<_> = bodies.collect();

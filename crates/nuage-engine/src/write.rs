@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use nuage_model::{
-    Body, GroupPath, Kind, Permissions, Placement, Principal, Query, Readers, Record, RecordPath,
-    Timestamp, Write,
+    Body, GroupPath, Kind, Permissions, Placement, Principal, Put, Query, Readers, Record,
+    RecordPath, Timestamp, Write,
 };
 use serde_json::Value;
 
@@ -88,13 +88,13 @@ impl Session {
         let remembered = self.engine.settings().history.as_ref().map(|_| body.clone());
         let record = self.stage_record(
             path,
-            Write::Put {
+            Write::Put(Put {
                 path: path.clone(),
                 body,
                 permissions: permissions.to_text(),
                 readers,
                 placement,
-            },
+            }),
         );
         if let Some(members) = members {
             self.stage(Write::SetMembers { group: group_path(path), members });

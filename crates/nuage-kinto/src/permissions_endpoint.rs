@@ -118,7 +118,7 @@ impl Kinto {
             let HoldingsPlace { collection, after } = place;
             let position = vec![
                 Some(collection.bucket.as_str().into()),
-                Some(collection.name.as_str().into()),
+                Some(collection.stored_name().into()),
                 after.map(|after| after.0.into()),
             ];
             self.next_at(call, params, position, ENGINE_ORDER)
@@ -181,7 +181,7 @@ fn place_of(position: &Position) -> Option<HoldingsPlace> {
         return None;
     };
     let after = after.as_ref().and_then(Value::as_i64).map(Timestamp);
-    Some(HoldingsPlace { collection: CollectionPath::new(bucket.as_str(), name.as_str()), after })
+    Some(HoldingsPlace { collection: CollectionPath::of_stored(bucket.as_str(), name), after })
 }
 
 fn list(records: Vec<Record>, total: Option<u64>, params: &ListParams) -> ListReply {

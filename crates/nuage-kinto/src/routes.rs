@@ -138,19 +138,18 @@ impl Endpoint {
                 Self::Object(CollectionPath::groups(bucket).record(segment(id)?))
             }
             ("collections", Some(id), Some("records"), record) => {
-                let records = CollectionPath::new(bucket, stored_name(id)?);
+                let records = CollectionPath::new(bucket, segment(id)?);
                 match record {
                     None => Self::List(records),
                     Some(record) => Self::Object(records.record(segment(record)?)),
                 }
             }
             ("collections", Some(id), Some("feed"), None) => {
-                Self::Feed(CollectionPath::new(bucket, stored_name(id)?))
+                Self::Feed(CollectionPath::new(bucket, segment(id)?))
             }
             ("snapshot", Some("collections"), Some(last), None) if features.history => {
                 let (id, at) = last.rsplit_once('@')?;
-                let id = segment(id).filter(|id| !id.starts_with('_'))?;
-                let collection = CollectionPath::new(bucket, id);
+                let collection = CollectionPath::new(bucket, segment(id)?);
                 Self::Snapshot { collection, at: at.to_owned() }
             }
             _ => return None,
@@ -221,13 +220,6 @@ impl Endpoint {
         }
         self.methods().split(", ").any(|allowed| allowed == method.as_str())
     }
-}
-
-/// The name under which a collection is kept. Those that begin with an underscore are the store's
-/// own: nobody else's has a name that they could be taken for.
-fn stored_name(id: &str) -> Option<String> {
-    let id = segment(id)?;
-    Some(if id.starts_with('_') { format!("/{id}") } else { id.to_owned() })
 }
 
 fn segment(text: &str) -> Option<&str> {

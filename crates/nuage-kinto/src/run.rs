@@ -310,7 +310,10 @@ impl Kinto {
     /// What the store could not do: logged here, told to the client in general words.
     pub(crate) fn failure(&self, error: StoreError) -> Error {
         match error {
-            StoreError::Unavailable(_) | StoreError::TooSlow | StoreError::Closed => {
+            StoreError::Unavailable(_)
+            | StoreError::Unknown(_)
+            | StoreError::TooSlow
+            | StoreError::Closed => {
                 tracing::warn!(%error, "a request was put off");
             }
             // SQLite says the same of a disk that cannot be read for the moment. Whoever

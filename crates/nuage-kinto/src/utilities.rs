@@ -139,7 +139,7 @@ impl Kinto {
 
     pub(crate) async fn heartbeat(&self) -> Result<Reply, Error> {
         let time = Duration::from_secs(self.settings.heartbeat_timeout_s);
-        let answered = tokio::time::timeout(time, self.engine.store().ping()).await;
+        let answered = tokio::time::timeout(time, self.engine.store().admin().ping()).await;
         let works = matches!(answered, Ok(Ok(())));
         match answered {
             Ok(Ok(())) => {}
@@ -191,7 +191,7 @@ impl Kinto {
     }
 
     pub(crate) async fn counters(&self, session: &Session) -> Result<Reply, Error> {
-        let tally = self.engine.store().tally().await;
+        let tally = self.engine.store().admin().tally().await;
         let tally = tally.map_err(|error| self.refusal(session, error.into()))?;
         let mut objects = Map::new();
         let mut tombstones = Map::new();
@@ -215,7 +215,6 @@ impl Kinto {
             "forgetting": {
                 "rounds": house.rounds(),
                 "steps": house.steps(),
-                "merges": house.merges(),
                 "failures": house.failures(),
             },
         });

@@ -36,18 +36,7 @@ pub struct Guard {
 #[derive(Clone, Debug)]
 pub enum Write {
     /// Creates or replaces a record. Its collection's sequence row is made if missing.
-    Put {
-        /// Which record.
-        path: RecordPath,
-        /// What it holds from now on.
-        body: Body,
-        /// Its own permissions, as [`crate::Permissions::to_text`] writes them.
-        permissions: String,
-        /// Whom those permissions let read.
-        readers: Readers,
-        /// Its position and time.
-        placement: Placement,
-    },
+    Put(Put),
     /// Leaves a tombstone. Nothing happens, and the outcome is the collection's head, if there is
     /// no live record; but [`Placement::Exact`] makes the tombstone where nothing is known of the
     /// record, as an import needs.
@@ -104,12 +93,6 @@ pub enum Write {
         /// What is older will be forgotten: of the notes up to there only the last is needed.
         before: Timestamp,
     },
-    /// Joins the ended residencies that a record had in one signature into one, from the start
-    /// of the first to the end of the last: less to keep, and at worst a removal too many is told.
-    Merge {
-        /// Which collection.
-        collection: CollectionPath,
-    },
     /// Keeps the groups that a person was in, under a name that follows from them, or notes that
     /// they are still needed.
     KeepView {
@@ -129,6 +112,18 @@ pub enum Write {
         /// Since when.
         before: Timestamp,
     },
+    /// Notes a short text under a name, of the store and of none of its collections: a secret that
+    /// all processes share, or who does a chore. If another text than `was` is noted when the batch
+    /// is applied, nothing of the batch is.
+    Note {
+        /// The name. What is noted under names that begin with [`crate::copy::KEPT`] goes along
+        /// with copies.
+        name: String,
+        /// What was read under this name.
+        was: Option<String>,
+        /// What is to be read from now on.
+        text: String,
+    },
     /// Begins a new epoch: what devices were told before counts no more, and they begin afresh.
     /// For data that went back in time, as after restoring a copy.
     Renew {
@@ -140,6 +135,21 @@ pub enum Write {
         /// Its name, which no other one has: 32 hexadecimal digits.
         epoch: String,
     },
+}
+
+/// A record, as it is from now on.
+#[derive(Clone, Debug)]
+pub struct Put {
+    /// Which record.
+    pub path: RecordPath,
+    /// What it holds.
+    pub body: Body,
+    /// Its own permissions, as [`crate::Permissions::to_text`] writes them.
+    pub permissions: String,
+    /// Whom those permissions let read.
+    pub readers: Readers,
+    /// Its position and time.
+    pub placement: Placement,
 }
 
 /// Where a write goes in its collection.

@@ -12,21 +12,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{Pending, StoreError};
 
-/// A store, seen as the rows that it keeps.
-pub trait Rows: Send + Sync {
-    /// Everything as of one moment, to be read page after page.
-    fn dump(&self) -> Pending<'_, Result<Box<dyn Dump>, StoreError>>;
-
-    /// One step of a copy into this store, in one transaction.
-    fn load(&self, step: Step) -> Pending<'_, Result<(), StoreError>>;
-
-    /// How far a copy into this store came that has not ended.
-    fn unfinished(&self) -> Pending<'_, Result<Option<Progress>, StoreError>>;
-}
-
 /// A moment of a store. While it is held, others may write without being seen.
 pub trait Dump: Send {
-    /// What the store says of itself: its name under [`STORE`], and what was kept under names
+    /// What the store says of itself: its name under [`STORE`], and what was noted under names
     /// that begin with [`KEPT`].
     fn meta(&mut self) -> Pending<'_, Result<BTreeMap<String, String>, StoreError>>;
 
@@ -45,7 +33,7 @@ pub trait Dump: Send {
 
 /// The key in `meta` of the name that a store was given when it was made. A copy takes it over.
 pub const STORE: &str = "store";
-/// How the keys in `meta` begin under which small texts are kept.
+/// How the names of notes begin that go along with copies: those of secrets.
 pub const KEPT: &str = "kept.";
 /// The key in `meta` of the [`Progress`] of a copy that has not ended.
 pub const COPY: &str = "copy";

@@ -6,7 +6,7 @@
 
 use crate::{
     CollectionPath, GroupPath, Head, Pending, Principal, Record, RecordId, RecordPath, Seq,
-    Signature, StoreError,
+    Signature, StoreError, Timestamp,
 };
 
 /// What is read first of a moment: all that decides who may see what of a collection.
@@ -117,6 +117,24 @@ pub trait Snapshot: Send {
     /// How many live records have one of these principals among their readers (or all), and the
     /// sum of their digests.
     fn sum<'a>(&'a mut self, whose: Whose<'a>) -> Pending<'a, Result<Sum, StoreError>>;
+
+    /// The groups that [`crate::Write::KeepView`] kept for a person of this bucket under this name.
+    fn view<'a>(
+        &'a mut self,
+        person: &'a Principal,
+        name: [u8; 16],
+    ) -> Pending<'a, Result<Option<Vec<Principal>>, StoreError>>;
+
+    /// How far the horizon may move in one step, if at all: so that at most `limit` tombstones and
+    /// ended residencies go, all of them of up to `before`, or more than `keep` of them in all. What
+    /// position was reached when is told by the position, which is a time, and by
+    /// [`crate::Write::Mark`]. In order of positions, the oldest go first.
+    fn overdue(
+        &mut self,
+        before: Timestamp,
+        keep: u64,
+        limit: usize,
+    ) -> Pending<'_, Result<Option<Seq>, StoreError>>;
 }
 
 /// Whose signatures are meant.

@@ -16,8 +16,7 @@ mod record;
 mod seq;
 mod store;
 
-pub use batch::{ApplyError, Batch, Body, Guard, Outcome, Placement, Slot, Write};
-pub use copy::Rows;
+pub use batch::{ApplyError, Batch, Body, Guard, Outcome, Placement, Put, Slot, Write};
 pub use feed::{
     Ask, Counted, DIGEST_MODULUS, Fate, Hint, Listener, Moment, Opening, Residents, Snapshot,
     Standing, Sum, Trace, Whose, digest,
@@ -35,4 +34,6 @@ pub use query::{
 };
 pub use record::{Head, Page, Record, State};
 pub use seq::{Seq, Timestamp};
-pub use store::{Bodies, Finding, GroupPath, Pending, Store, StoreError, Tally, Total};
+pub use store::{
+    Admin, Bodies, Finding, GroupPath, Pace, Pending, Store, StoreError, Tally, Total,
+};

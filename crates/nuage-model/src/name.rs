@@ -1,9 +1,10 @@
 //! Names of buckets, collections and records, and the paths made of them.
 //!
 //! Buckets, collections, groups, accounts and history entries are records of built-in
-//! collections, whose names begin with an underscore; the collections of applications never do.
+//! collections. An application may give its own collections any names, also theirs.
 //! Which names an application may choose is a rule of its protocol, not of this module.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
@@ -110,48 +111,69 @@ pub struct CollectionPath {
     pub bucket: BucketId,
     /// Its name in the bucket.
     pub name: CollectionName,
+    kind: Kind,
 }
 
 impl CollectionPath {
-    /// A collection by the names of its bucket and itself.
+    /// A collection of an application, by the names of its bucket and itself.
     pub fn new(bucket: impl Into<BucketId>, name: impl Into<CollectionName>) -> Self {
-        Self { bucket: bucket.into(), name: name.into() }
+        Self { bucket: bucket.into(), name: name.into(), kind: Kind::Record }
     }
 
     /// The buckets of this store.
     pub fn buckets() -> Self {
-        Self { bucket: ROOT.clone(), name: BUCKETS.clone() }
+        Self { bucket: ROOT.clone(), name: BUCKETS.clone(), kind: Kind::Bucket }
     }
 
     /// The accounts of this store.
     pub fn accounts() -> Self {
-        Self { bucket: ROOT.clone(), name: ACCOUNTS.clone() }
+        Self { bucket: ROOT.clone(), name: ACCOUNTS.clone(), kind: Kind::Account }
     }
 
     /// The collections of a bucket.
     pub fn collections(bucket: BucketId) -> Self {
-        Self { bucket, name: COLLECTIONS.clone() }
+        Self { bucket, name: COLLECTIONS.clone(), kind: Kind::Collection }
     }
 
     /// The groups of a bucket.
     pub fn groups(bucket: BucketId) -> Self {
-        Self { bucket, name: GROUPS.clone() }
+        Self { bucket, name: GROUPS.clone(), kind: Kind::Group }
     }
 
     /// The history of a bucket.
     pub fn history(bucket: BucketId) -> Self {
-        Self { bucket, name: HISTORY.clone() }
+        Self { bucket, name: HISTORY.clone(), kind: Kind::History }
     }
 
     /// What the records of this collection are.
     pub fn kind(&self) -> Kind {
-        match self.name.as_str() {
-            "_buckets" => Kind::Bucket,
-            "_accounts" => Kind::Account,
-            "_collections" => Kind::Collection,
-            "_groups" => Kind::Group,
-            "_history" => Kind::History,
-            _ => Kind::Record,
+        self.kind
+    }
+
+    /// One name for kind and name together, by which stores tell the collections of a bucket
+    /// apart: those that are built in have an underscore and a word. The names of applications are
+    /// their own; one more underscore is before those that begin with one.
+    pub fn stored_name(&self) -> Cow<'_, str> {
+        let name = self.name.as_str();
+        match self.kind == Kind::Record && name.starts_with('_') {
+            true => Cow::Owned(format!("_{name}")),
+            false => Cow::Borrowed(name),
+        }
+    }
+
+    /// The collection that is stored under these names.
+    pub fn of_stored(bucket: impl Into<BucketId>, name: &str) -> Self {
+        let bucket = bucket.into();
+        match name {
+            "_buckets" => Self { bucket, ..Self::buckets() },
+            "_accounts" => Self { bucket, ..Self::accounts() },
+            "_collections" => Self::collections(bucket),
+            "_groups" => Self::groups(bucket),
+            "_history" => Self::history(bucket),
+            name => match name.strip_prefix('_') {
+                Some(escaped) if escaped.starts_with('_') => Self::new(bucket, escaped),
+                _ => Self::new(bucket, name),
+            },
         }
     }
 
@@ -224,10 +246,10 @@ impl RecordPath {
     /// record are one, those of a bucket are all of its bucket.
     pub fn collection_below(&self) -> Option<CollectionPath> {
         match self.kind() {
-            Kind::Collection => Some(CollectionPath {
-                bucket: self.collection.bucket.clone(),
-                name: CollectionName(self.id.0.clone()),
-            }),
+            Kind::Collection => Some(CollectionPath::new(
+                self.collection.bucket.clone(),
+                CollectionName(self.id.0.clone()),
+            )),
             _ => None,
         }
     }

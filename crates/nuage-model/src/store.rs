@@ -18,9 +18,10 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 
+use crate::copy::{Dump, Progress, Step};
 use crate::{
     ApplyError, Ask, Batch, BucketId, CollectionPath, Head, Kind, Listener, Moment, Outcome, Page,
-    Principal, Query, Record, RecordId, RecordPath, Rows, Seq, Timestamp,
+    Principal, Query, Record, RecordId, RecordPath, Whose,
 };
 
 /// A boxed future: the port is used through `dyn Store`.
@@ -29,8 +30,18 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// The head of a collection, and how many of its records match.
 pub type Total = (Option<Head>, u64);
 
-/// Where everything is kept.
+/// Where everything is kept. Unless it says otherwise, a question fails as [`StoreError`] says, and
+/// reads what was acknowledged before it was asked.
 pub trait Store: Send + Sync {
+    /// Checks the guards, then writes, in one transaction. Returns when it is durable, with one
+    /// outcome for each write. It happens also if nobody waits for the answer any more.
+    ///
+    /// # Errors
+    ///
+    /// [`ApplyError::Conflict`] if a guard does not hold, and nothing was written. After
+    /// [`StoreError::Unknown`] nobody knows whether anything was; after all others nothing was.
+    fn apply(&self, batch: Batch) -> Pending<'_, Result<Vec<Outcome>, ApplyError>>;
+
     /// The records at these paths, tombstones included, in one snapshot.
     fn get<'a>(
         &'a self,
@@ -38,34 +49,34 @@ pub trait Store: Send + Sync {
         bodies: Bodies,
     ) -> Pending<'a, Result<Vec<Option<Record>>, StoreError>>;
 
-    /// The head of a collection; `None` if it was never touched.
-    fn head<'a>(
+    /// The heads of several collections, in that order; `None` of one that was never touched.
+    fn heads<'a>(
         &'a self,
-        collection: &'a CollectionPath,
-    ) -> Pending<'a, Result<Option<Head>, StoreError>>;
+        collections: &'a [CollectionPath],
+    ) -> Pending<'a, Result<Vec<Option<Head>>, StoreError>>;
 
     /// One page of a list, with the head of the collection in the same snapshot.
-    fn list<'a>(&'a self, query: &'a Query) -> Pending<'a, Result<Page, StoreError>>;
-
-    /// The same as [`Store::list`], if it is found in a moment. Otherwise `None`: to be listed when
-    /// it is the turn of whoever asks.
-    fn list_at_once<'a>(
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::TooSlow`] if it takes longer than a list may.
+    fn list_at<'a>(
         &'a self,
         query: &'a Query,
+        pace: Pace,
     ) -> Pending<'a, Result<Option<Page>, StoreError>>;
-
-    /// The same of [`Store::count`].
-    fn count_at_once<'a>(
-        &'a self,
-        query: &'a Query,
-    ) -> Pending<'a, Result<Option<Total>, StoreError>>;
 
     /// How many records match, whatever the limit and the position of the query, with the head of
     /// the collection in the same snapshot.
-    fn count<'a>(
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::list_at`].
+    fn count_at<'a>(
         &'a self,
         query: &'a Query,
-    ) -> Pending<'a, Result<(Option<Head>, u64), StoreError>>;
+        pace: Pace,
+    ) -> Pending<'a, Result<Option<Total>, StoreError>>;
 
     /// The groups, of any bucket, that have one of these members: directly only.
     fn groups_of<'a>(
@@ -73,96 +84,102 @@ pub trait Store: Send + Sync {
         members: &'a [Principal],
     ) -> Pending<'a, Result<Vec<GroupPath>, StoreError>>;
 
-    /// The heads of several collections, in that order.
-    fn heads<'a>(
+    /// Collections that were ever touched and hold something (live or dead), in order, after this
+    /// one. Those of somebody may hold records that one of these principals may read: a hint, to
+    /// be followed by a list of each.
+    fn collections<'a>(
         &'a self,
-        collections: &'a [CollectionPath],
-    ) -> Pending<'a, Result<Vec<Option<Head>>, StoreError>>;
+        whose: Whose<'a>,
+        after: Option<&'a CollectionPath>,
+        limit: usize,
+    ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>>;
 
     /// A moment of the store, with what a page of a feed begins with.
     fn snapshot<'a>(&'a self, ask: &'a Ask) -> Pending<'a, Result<Moment<'a>, StoreError>>;
 
-    /// The groups that [`crate::Write::KeepView`] kept for a person under this name.
-    fn view<'a>(
-        &'a self,
-        bucket: &'a BucketId,
-        person: &'a Principal,
-        name: [u8; 16],
-    ) -> Pending<'a, Result<Option<Vec<Principal>>, StoreError>>;
-
-    /// How far the horizon of a collection may move in one step, if at all: so that at most
-    /// `limit` tombstones and ended residencies go, all of them of up to `before`, or more than
-    /// `keep` of them in all. What position was reached when is told by the position, which is a
-    /// time, and by [`crate::Write::Mark`]. In order of positions, the oldest go first.
-    fn overdue<'a>(
-        &'a self,
-        collection: &'a CollectionPath,
-        before: Timestamp,
-        keep: u64,
-        limit: usize,
-    ) -> Pending<'a, Result<Option<Seq>, StoreError>>;
-
-    /// Takes or prolongs the right to do a chore until then, of whichever process asks first; false
-    /// while another one holds it.
-    fn lease<'a>(
-        &'a self,
-        chore: &'a str,
-        holder: &'a str,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Pending<'a, Result<bool, StoreError>>;
+    /// What [`crate::Write::Note`] noted last under this name.
+    fn note<'a>(&'a self, name: &'a str) -> Pending<'a, Result<Option<String>, StoreError>>;
 
     /// Calls this one with the hints of other processes, from now on; a later listener replaces
     /// it.
     fn listen(&self, listener: Listener);
 
-    /// The collections that may hold records whose readers include one of these principals, in
-    /// order, after this one: a hint, to be followed by a list of each.
-    fn collections_of<'a>(
-        &'a self,
-        principals: &'a [Principal],
-        after: Option<&'a CollectionPath>,
-        limit: usize,
-    ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>>;
-
-    /// Collections that were ever touched and hold something (live or dead), in order, after this
-    /// one: for export, copies and integrity.
-    fn collections<'a>(
-        &'a self,
-        after: Option<&'a CollectionPath>,
-        limit: usize,
-    ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>>;
-
-    /// Checks the guards, then writes, in one transaction. Returns when it is durable, with one
-    /// outcome for each write.
-    fn apply(&self, batch: Batch) -> Pending<'_, Result<Vec<Outcome>, ApplyError>>;
-
     /// A number that moves when somebody else than this value wrote to the data (another
     /// process), and that caches must be compared with. Costs nothing to ask.
     fn foreign_writes(&self) -> u64;
 
-    /// Live records and tombstones by kind.
-    fn tally(&self) -> Pending<'_, Result<BTreeMap<Kind, Tally>, StoreError>>;
+    /// What is asked of it as a whole.
+    fn admin(&self) -> &dyn Admin;
 
+    /// Waits for what was asked, then closes. Later calls fail with [`StoreError::Closed`].
+    fn close(&self) -> Pending<'_, ()>;
+
+    /// The head of one collection.
+    fn head<'a>(
+        &'a self,
+        collection: &'a CollectionPath,
+    ) -> Pending<'a, Result<Option<Head>, StoreError>> {
+        Box::pin(async move {
+            let heads = self.heads(std::slice::from_ref(collection)).await?;
+            Ok(heads.into_iter().next().flatten())
+        })
+    }
+
+    /// The same as [`Store::list_at`], however long it may take.
+    fn list<'a>(&'a self, query: &'a Query) -> Pending<'a, Result<Page, StoreError>> {
+        Box::pin(
+            async move { self.list_at(query, Pace::Patient).await?.ok_or(StoreError::TooSlow) },
+        )
+    }
+
+    /// The same as [`Store::count_at`], however long it may take.
+    fn count<'a>(&'a self, query: &'a Query) -> Pending<'a, Result<Total, StoreError>> {
+        Box::pin(
+            async move { self.count_at(query, Pace::Patient).await?.ok_or(StoreError::TooSlow) },
+        )
+    }
+}
+
+/// A store as a whole: for its operator, and for copies.
+pub trait Admin: Send + Sync {
     /// Whether it can read and write.
     fn ping(&self) -> Pending<'_, Result<(), StoreError>>;
+
+    /// Live records and tombstones by kind.
+    fn tally(&self) -> Pending<'_, Result<BTreeMap<Kind, Tally>, StoreError>>;
 
     /// Everything that is wrong in the data; empty when nothing is.
     fn check(&self) -> Pending<'_, Result<Vec<Finding>, StoreError>>;
 
     /// Writes a consistent copy of everything to a new file, while others read and write.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unsupported`] with what to do instead where the database has its own means.
     fn backup<'a>(&'a self, to: &'a Path) -> Pending<'a, Result<(), StoreError>>;
 
-    /// Keeps a short text under a name unless one is kept there already, and gives what is kept:
-    /// for secrets that all processes on the same data must share.
-    fn keep<'a>(&'a self, name: &'a str, value: &'a str)
-    -> Pending<'a, Result<String, StoreError>>;
+    /// Everything as of one moment, to be read page after page.
+    fn dump(&self) -> Pending<'_, Result<Box<dyn Dump>, StoreError>>;
 
-    /// The same store as rows, to be copied to another one or from there.
-    fn rows(&self) -> &dyn Rows;
+    /// One step of a copy into this store, in one transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unsupported`] if the store is not empty as the step says.
+    fn load(&self, step: Step) -> Pending<'_, Result<(), StoreError>>;
 
-    /// Waits for what was asked, then closes. Later calls fail with [`StoreError::Closed`].
-    fn close(&self) -> Pending<'_, ()>;
+    /// How far a copy into this store came that has not ended.
+    fn unfinished(&self) -> Pending<'_, Result<Option<Progress>, StoreError>>;
+}
+
+/// How long somebody waits for an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pace {
+    /// Not at all: there is none if it is not found in a moment, and it is to be asked for again
+    /// when it is the turn of whoever asks.
+    Quick,
+    /// As long as a list may take.
+    Patient,
 }
 
 /// Which bodies are read.
@@ -216,6 +233,8 @@ impl fmt::Display for Finding {
 pub enum StoreError {
     /// It cannot now and may later: the disk is full or fails, too much waits.
     Unavailable(String),
+    /// A write was begun and no answer came: it happened, or it did not.
+    Unknown(String),
     /// It took longer than a list or a count may.
     TooSlow,
     /// The data does not say what it must.
@@ -230,6 +249,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable(why) => write!(f, "the storage is unavailable: {why}"),
+            Self::Unknown(why) => write!(f, "it is not known whether it was written: {why}"),
             Self::TooSlow => f.write_str("the list took longer than it may"),
             Self::Corrupt(why) => write!(f, "the stored data is damaged: {why}"),
             Self::Unsupported(why) => f.write_str(why),

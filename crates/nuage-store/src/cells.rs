@@ -27,7 +27,7 @@ pub(crate) fn signature(signature: Signature) -> Cell {
 
 /// The key of a collection, and the prefix of what lies in it.
 pub(crate) fn collection(path: &CollectionPath) -> Vec<Cell> {
-    vec![text(path.bucket.as_str()), text(path.name.as_str())]
+    vec![text(path.bucket.as_str()), text(path.stored_name())]
 }
 
 /// The key of a record.
@@ -212,7 +212,7 @@ impl Sequence {
     /// Of which collection a row is.
     pub(crate) fn path_of(row: &dyn Source) -> Result<CollectionPath, StoreError> {
         let mut cells = Cells::of(Table::Collections, row, 0);
-        Ok(CollectionPath::new(cells.text()?, cells.text()?))
+        Ok(CollectionPath::of_stored(cells.text()?, cells.text()?))
     }
 }
 
@@ -332,6 +332,6 @@ pub(crate) fn record_of(row: &dyn Source, columns: Columns) -> Result<Record, St
 pub(crate) fn path_of(key: &[Cell]) -> Result<RecordPath, StoreError> {
     let row = Row(key.to_vec());
     let mut cells = Cells::of(Table::Records, &row, 0);
-    let collection = CollectionPath::new(cells.text()?, cells.text()?);
+    let collection = CollectionPath::of_stored(cells.text()?, cells.text()?);
     Ok(collection.record(cells.text()?))
 }

@@ -57,7 +57,7 @@ pub struct Copying<'a> {
 ///
 /// What the store may answer when it cannot.
 pub async fn meta(store: &dyn Store) -> Result<BTreeMap<String, String>, StoreError> {
-    store.rows().dump().await?.meta().await
+    store.admin().dump().await?.meta().await
 }
 
 impl<'a> Copying<'a> {
@@ -73,11 +73,11 @@ impl<'a> Copying<'a> {
         meta: BTreeMap<String, String>,
         resume: Resume,
     ) -> Result<Self, CopyError> {
-        if from.rows().unfinished().await.map_err(CopyError::Source)?.is_some() {
+        if from.admin().unfinished().await.map_err(CopyError::Source)?.is_some() {
             return Err(CopyError::UnfinishedSource);
         }
         let source = meta.get(STORE).cloned().ok_or_else(nameless)?;
-        let found = to.rows().unfinished().await.map_err(CopyError::Target)?;
+        let found = to.admin().unfinished().await.map_err(CopyError::Target)?;
         let ground = match (&found, resume) {
             (None, _) => Some(Ground::Empty),
             (Some(_), Resume::Restart) => Some(Ground::Unfinished),
@@ -86,12 +86,12 @@ impl<'a> Copying<'a> {
             }
             (Some(_), Resume::Continue) => None,
         };
-        let from = from.rows().dump().await.map_err(CopyError::Source)?;
+        let from = from.admin().dump().await.map_err(CopyError::Source)?;
         let mut progress = Progress::new(source);
         match (ground, found) {
             (Some(ground), _) => {
                 let step = Step::Begin { ground, meta, progress: progress.clone() };
-                to.rows().load(step).await.map_err(CopyError::Target)?;
+                to.admin().load(step).await.map_err(CopyError::Target)?;
             }
             (None, found) => progress = found.unwrap_or(progress),
         }
@@ -166,7 +166,7 @@ async fn write(
         rows: progress.rows + rows.len() as u64,
     };
     let before = std::mem::replace(progress, after.clone());
-    to.rows().load(Step::Rows { table, rows, before, after }).await
+    to.admin().load(Step::Rows { table, rows, before, after }).await
 }
 
 /// The digest of each table, of one moment.
@@ -178,7 +178,7 @@ pub async fn digest(
     store: &dyn Store,
     watch: &mut dyn Watch,
 ) -> Result<BTreeMap<Table, Digest>, StoreError> {
-    let mut dump = store.rows().dump().await?;
+    let mut dump = store.admin().dump().await?;
     let mut digests = BTreeMap::new();
     for table in Table::ALL {
         let mut digesting = Digesting::default();
@@ -203,11 +203,11 @@ pub async fn digest(
 ///
 /// [`CopyError::Target`] if it cannot, or if there is no copy to finish.
 pub async fn finish(to: &dyn Store) -> Result<(), CopyError> {
-    let found = to.rows().unfinished().await.map_err(CopyError::Target)?;
+    let found = to.admin().unfinished().await.map_err(CopyError::Target)?;
     let before = found.ok_or_else(|| {
         CopyError::Target(StoreError::Unsupported("there is no unfinished copy in it".to_owned()))
     })?;
-    to.rows().load(Step::End { before }).await.map_err(CopyError::Target)
+    to.admin().load(Step::End { before }).await.map_err(CopyError::Target)
 }
 
 fn nameless() -> CopyError {

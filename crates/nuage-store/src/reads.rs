@@ -320,8 +320,8 @@ pub(crate) trait Reads: Sync + Sized {
     /// fails when the time is over, or nobody waits any more.
     fn pause(&self) -> impl Future<Output = Result<(), Self::Fault>> + Send;
 
-    /// The name of this store since it was last emptied.
-    fn epoch(&self) -> impl Future<Output = Result<String, Self::Fault>> + Send;
+    /// What is noted under a name.
+    fn note(&self, name: &str) -> impl Future<Output = Result<Option<String>, Self::Fault>> + Send;
 
     /// The rows with these keys, in that order: as many as fit in so many bytes of their last
     /// column, and at least one that is there.

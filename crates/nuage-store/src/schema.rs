@@ -289,8 +289,11 @@ pub(crate) trait Rows {
     /// Removes all rows of all tables.
     fn clear_all(&mut self) -> Result<(), Self::Fault>;
 
-    /// Names this store from now on: what was told before has nothing to do with it.
-    fn begin_epoch(&mut self, epoch: &str) -> Result<(), Self::Fault>;
+    /// What is noted under a name, in `meta`.
+    fn note(&mut self, name: &str) -> Result<Option<String>, Self::Fault>;
+
+    /// Notes something under a name.
+    fn set_note(&mut self, name: &str, text: &str) -> Result<(), Self::Fault>;
 
     /// Whether the row with this key is there. Where that would have to be asked for, no may be
     /// said of one that is.

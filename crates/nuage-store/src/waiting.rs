@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 
 use foldhash::HashMap;
 use foldhash::fast::FixedState;
-use nuage_model::{Batch, BucketId, Write};
+use nuage_model::{Batch, BucketId, Put, Write};
 
 /// Weight beyond which a batch is applied by itself: nobody else shares its fate, and few wait for
 /// as long as it takes.
@@ -19,7 +19,7 @@ const ROW_BYTES: usize = 4_096;
 /// About how many rows a batch writes, large bodies counted as several.
 pub(crate) fn weight(batch: &Batch) -> usize {
     let writes = batch.writes.iter().map(|write| match write {
-        Write::Put { body, permissions, readers, .. } => {
+        Write::Put(Put { body, permissions, readers, .. }) => {
             1 + readers.principals().len() + (body.text().len() + permissions.len()) / ROW_BYTES
         }
         Write::SetMembers { members, .. } => 1 + members.len(),
@@ -44,19 +44,18 @@ pub(crate) fn person(batch: &Batch) -> u64 {
 /// The bucket of a write, unless it is the root's.
 pub(crate) fn bucket_of(write: &Write) -> Option<&BucketId> {
     let bucket = match write {
-        Write::Put { path, .. } | Write::Delete { path, .. } | Write::Erase { path } => {
+        Write::Put(Put { path, .. }) | Write::Delete { path, .. } | Write::Erase { path } => {
             &path.collection.bucket
         }
         Write::Touch { collection }
         | Write::DropCollection { collection }
         | Write::Compact { collection, .. }
-        | Write::Mark { collection, .. }
-        | Write::Merge { collection } => &collection.bucket,
+        | Write::Mark { collection, .. } => &collection.bucket,
         Write::DropBucket { bucket }
         | Write::KeepView { bucket, .. }
         | Write::ForgetViews { bucket, .. } => bucket,
         Write::SetMembers { group, .. } => &group.bucket,
-        Write::Renew { .. } | Write::Flush { .. } => return None,
+        Write::Note { .. } | Write::Renew { .. } | Write::Flush { .. } => return None,
     };
     Some(bucket).filter(|bucket| !bucket.as_str().is_empty())
 }

@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nuage_model::copy::{Dump, Progress, Step};
 use nuage_model::{
-    ApplyError, Ask, Batch, Bodies, BucketId, CollectionPath, Finding, GroupPath, Head, Kind,
-    Listener, Moment, Outcome, Page, Pending, Principal, Query, Record, RecordPath, Rows, Seq,
-    Store, StoreError, Tally, Timestamp, Total,
+    Admin, ApplyError, Ask, Batch, Bodies, CollectionPath, Finding, GroupPath, Head, Kind,
+    Listener, Moment, Outcome, Pace, Page, Pending, Principal, Query, Record, RecordPath, Store,
+    StoreError, Tally, Total, Whose,
 };
 
 const NEVER: u64 = u64::MAX;
@@ -97,114 +97,6 @@ impl FaultStore {
 }
 
 impl Store for FaultStore {
-    fn get<'a>(
-        &'a self,
-        paths: &'a [RecordPath],
-        bodies: Bodies,
-    ) -> Pending<'a, Result<Vec<Option<Record>>, StoreError>> {
-        self.pass(move |store| store.get(paths, bodies))
-    }
-
-    fn head<'a>(
-        &'a self,
-        collection: &'a CollectionPath,
-    ) -> Pending<'a, Result<Option<Head>, StoreError>> {
-        self.pass(|store| store.head(collection))
-    }
-
-    fn list<'a>(&'a self, query: &'a Query) -> Pending<'a, Result<Page, StoreError>> {
-        self.pass(|store| store.list(query))
-    }
-
-    fn list_at_once<'a>(
-        &'a self,
-        query: &'a Query,
-    ) -> Pending<'a, Result<Option<Page>, StoreError>> {
-        self.pass(|store| store.list_at_once(query))
-    }
-
-    fn count_at_once<'a>(
-        &'a self,
-        query: &'a Query,
-    ) -> Pending<'a, Result<Option<Total>, StoreError>> {
-        self.pass(|store| store.count_at_once(query))
-    }
-
-    fn count<'a>(
-        &'a self,
-        query: &'a Query,
-    ) -> Pending<'a, Result<(Option<Head>, u64), StoreError>> {
-        self.pass(|store| store.count(query))
-    }
-
-    fn groups_of<'a>(
-        &'a self,
-        members: &'a [Principal],
-    ) -> Pending<'a, Result<Vec<GroupPath>, StoreError>> {
-        self.pass(|store| store.groups_of(members))
-    }
-
-    fn heads<'a>(
-        &'a self,
-        collections: &'a [CollectionPath],
-    ) -> Pending<'a, Result<Vec<Option<Head>>, StoreError>> {
-        self.pass(|store| store.heads(collections))
-    }
-
-    fn snapshot<'a>(&'a self, ask: &'a Ask) -> Pending<'a, Result<Moment<'a>, StoreError>> {
-        self.pass(move |store| store.snapshot(ask))
-    }
-
-    fn view<'a>(
-        &'a self,
-        bucket: &'a BucketId,
-        person: &'a Principal,
-        name: [u8; 16],
-    ) -> Pending<'a, Result<Option<Vec<Principal>>, StoreError>> {
-        self.pass(move |store| store.view(bucket, person, name))
-    }
-
-    fn overdue<'a>(
-        &'a self,
-        collection: &'a CollectionPath,
-        before: Timestamp,
-        keep: u64,
-        limit: usize,
-    ) -> Pending<'a, Result<Option<Seq>, StoreError>> {
-        self.pass(move |store| store.overdue(collection, before, keep, limit))
-    }
-
-    fn lease<'a>(
-        &'a self,
-        chore: &'a str,
-        holder: &'a str,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Pending<'a, Result<bool, StoreError>> {
-        self.pass(move |store| store.lease(chore, holder, now, until))
-    }
-
-    fn listen(&self, listener: Listener) {
-        self.inner.listen(listener);
-    }
-
-    fn collections_of<'a>(
-        &'a self,
-        principals: &'a [Principal],
-        after: Option<&'a CollectionPath>,
-        limit: usize,
-    ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
-        self.pass(|store| store.collections_of(principals, after, limit))
-    }
-
-    fn collections<'a>(
-        &'a self,
-        after: Option<&'a CollectionPath>,
-        limit: usize,
-    ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
-        self.pass(|store| store.collections(after, limit))
-    }
-
     fn apply(&self, batch: Batch) -> Pending<'_, Result<Vec<Outcome>, ApplyError>> {
         let take = |left| u64::checked_sub(left, 1);
         if !batch.guards.is_empty()
@@ -215,35 +107,70 @@ impl Store for FaultStore {
         self.pass(|store| store.apply(batch))
     }
 
+    fn get<'a>(
+        &'a self,
+        paths: &'a [RecordPath],
+        bodies: Bodies,
+    ) -> Pending<'a, Result<Vec<Option<Record>>, StoreError>> {
+        self.pass(move |store| store.get(paths, bodies))
+    }
+
+    fn heads<'a>(
+        &'a self,
+        collections: &'a [CollectionPath],
+    ) -> Pending<'a, Result<Vec<Option<Head>>, StoreError>> {
+        self.pass(|store| store.heads(collections))
+    }
+
+    fn list_at<'a>(
+        &'a self,
+        query: &'a Query,
+        pace: Pace,
+    ) -> Pending<'a, Result<Option<Page>, StoreError>> {
+        self.pass(move |store| store.list_at(query, pace))
+    }
+
+    fn count_at<'a>(
+        &'a self,
+        query: &'a Query,
+        pace: Pace,
+    ) -> Pending<'a, Result<Option<Total>, StoreError>> {
+        self.pass(move |store| store.count_at(query, pace))
+    }
+
+    fn groups_of<'a>(
+        &'a self,
+        members: &'a [Principal],
+    ) -> Pending<'a, Result<Vec<GroupPath>, StoreError>> {
+        self.pass(|store| store.groups_of(members))
+    }
+
+    fn collections<'a>(
+        &'a self,
+        whose: Whose<'a>,
+        after: Option<&'a CollectionPath>,
+        limit: usize,
+    ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
+        self.pass(move |store| store.collections(whose, after, limit))
+    }
+
+    fn snapshot<'a>(&'a self, ask: &'a Ask) -> Pending<'a, Result<Moment<'a>, StoreError>> {
+        self.pass(move |store| store.snapshot(ask))
+    }
+
+    fn note<'a>(&'a self, name: &'a str) -> Pending<'a, Result<Option<String>, StoreError>> {
+        self.pass(move |store| store.note(name))
+    }
+
+    fn listen(&self, listener: Listener) {
+        self.inner.listen(listener);
+    }
+
     fn foreign_writes(&self) -> u64 {
         self.inner.foreign_writes()
     }
 
-    fn tally(&self) -> Pending<'_, Result<BTreeMap<Kind, Tally>, StoreError>> {
-        self.pass(|store| store.tally())
-    }
-
-    fn ping(&self) -> Pending<'_, Result<(), StoreError>> {
-        self.pass(|store| store.ping())
-    }
-
-    fn check(&self) -> Pending<'_, Result<Vec<Finding>, StoreError>> {
-        self.pass(|store| store.check())
-    }
-
-    fn backup<'a>(&'a self, to: &'a Path) -> Pending<'a, Result<(), StoreError>> {
-        self.pass(|store| store.backup(to))
-    }
-
-    fn keep<'a>(
-        &'a self,
-        name: &'a str,
-        value: &'a str,
-    ) -> Pending<'a, Result<String, StoreError>> {
-        self.pass(|store| store.keep(name, value))
-    }
-
-    fn rows(&self) -> &dyn Rows {
+    fn admin(&self) -> &dyn Admin {
         self
     }
 
@@ -252,16 +179,32 @@ impl Store for FaultStore {
     }
 }
 
-impl Rows for FaultStore {
+impl Admin for FaultStore {
+    fn ping(&self) -> Pending<'_, Result<(), StoreError>> {
+        self.pass(|store| store.admin().ping())
+    }
+
+    fn tally(&self) -> Pending<'_, Result<BTreeMap<Kind, Tally>, StoreError>> {
+        self.pass(|store| store.admin().tally())
+    }
+
+    fn check(&self) -> Pending<'_, Result<Vec<Finding>, StoreError>> {
+        self.pass(|store| store.admin().check())
+    }
+
+    fn backup<'a>(&'a self, to: &'a Path) -> Pending<'a, Result<(), StoreError>> {
+        self.pass(|store| store.admin().backup(to))
+    }
+
     fn dump(&self) -> Pending<'_, Result<Box<dyn Dump>, StoreError>> {
-        self.pass(|store| store.rows().dump())
+        self.pass(|store| store.admin().dump())
     }
 
     fn load(&self, step: Step) -> Pending<'_, Result<(), StoreError>> {
-        self.pass(|store| store.rows().load(step))
+        self.pass(|store| store.admin().load(step))
     }
 
     fn unfinished(&self) -> Pending<'_, Result<Option<Progress>, StoreError>> {
-        self.pass(|store| store.rows().unfinished())
+        self.pass(|store| store.admin().unfinished())
     }
 }

@@ -57,7 +57,7 @@ async fn create(storage: &StorageSettings, files: &Files, file: &Path, json: boo
     // Under another name until it is whole.
     let draft = Draft::new(beside(file, ".part"));
     let (store, _) = data::open_to_read(storage).await?;
-    let copied = store.backup(&draft.0).await;
+    let copied = store.admin().backup(&draft.0).await;
     store.close().await;
     copied.with_context(|| format!("{} cannot be written", file.display()))?;
     File::open(&draft.0)?.sync_all()?;

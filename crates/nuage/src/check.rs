@@ -20,7 +20,7 @@ pub(crate) async fn perform(settings: &Settings, json: bool) -> Result<()> {
 /// Everything that is wrong, as far as it can be read.
 pub(crate) async fn findings(store: &dyn Store) -> Result<Vec<Finding>, StoreError> {
     let mut findings = Vec::new();
-    for found in [store.check().await, nuage_engine::check(store).await] {
+    for found in [store.admin().check().await, nuage_engine::check(store).await] {
         match found {
             Ok(found) => findings.extend(found),
             // Most likely it was told already.

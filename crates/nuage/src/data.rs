@@ -131,7 +131,7 @@ pub(crate) async fn open_as_it_is(place: &Place, options: &Options) -> Result<Ar
 }
 
 async fn expect_whole(store: Arc<dyn Store>, shown: &str) -> Result<Arc<dyn Store>> {
-    let why = match store.rows().unfinished().await {
+    let why = match store.admin().unfinished().await {
         Ok(None) => return Ok(store),
         Ok(Some(_)) => Failure::new(
             Exit::Storage,

@@ -81,8 +81,7 @@ fn parse(path: &str) -> Option<RecordPath> {
         ["buckets", bucket, "collections", id] => {
             Some(CollectionPath::collections(in_bucket(bucket)).record(*id))
         }
-        // Names that begin with an underscore are the store's own.
-        ["buckets", bucket, "collections", name, "records", id] if !name.starts_with('_') => {
+        ["buckets", bucket, "collections", name, "records", id] => {
             Some(CollectionPath::new(*bucket, *name).record(*id))
         }
         _ => None,

@@ -10,7 +10,7 @@ use nuage_auth::Auth;
 use nuage_engine::{Engine, World};
 use nuage_http::ServeOptions;
 use nuage_kinto::Kinto;
-use nuage_model::Timestamp;
+use nuage_model::{Timestamp, Whose};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use uuid::Uuid;
@@ -72,7 +72,7 @@ pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()>
     let store = data::open_or_make(&settings.storage).await?;
     let lease = Lease::take(Holder::Servers, &place, &store).await?;
     if matches!(place, Place::Server(_)) {
-        existed = !store.collections(None, 1).await?.is_empty();
+        existed = !store.collections(Whose::All, None, 1).await?.is_empty();
     }
     let secrets = data::secrets(&settings, store.as_ref()).await?;
     notes.extend_from_slice(&secrets.notes);

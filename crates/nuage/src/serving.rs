@@ -56,7 +56,7 @@ impl Holder {
     async fn take(self, store: &dyn Store, lasts: Duration) -> Result<bool, StoreError> {
         let now = now();
         let until = now.0.saturating_add(i64::try_from(lasts.as_millis()).unwrap_or(i64::MAX));
-        store.lease(CHORE, self.name(), now, Timestamp(until)).await
+        nuage_engine::lease(store, CHORE, self.name(), now, Timestamp(until)).await
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use nuage_engine::readers;
 use nuage_model::{
     ApplyError, Batch, Bodies, CollectionPath, Direction, Field, Guard, Kind, Permissions,
-    Placement, Principal, Query, Readers, Record, RecordPath, Sort, Store, View, Write,
+    Placement, Principal, Put, Query, Readers, Record, RecordPath, Sort, Store, View, Whose, Write,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -91,7 +91,7 @@ fn expect_database(settings: &Settings) -> Result<()> {
 /// Opens the data. New ones get their secrets before anything else.
 async fn open(settings: &Settings) -> Result<Arc<dyn Store>> {
     let store = data::open_or_make(&settings.storage).await?;
-    if store.collections(None, 1).await?.is_empty() {
+    if store.collections(Whose::All, None, 1).await?.is_empty() {
         data::secrets(settings, store.as_ref()).await?;
     }
     Ok(store)
@@ -227,13 +227,13 @@ impl Accounts {
             None => Permissions::default(),
         };
         permissions.add("write", Principal::from(self.principal(name)));
-        Ok(Write::Put {
+        Ok(Write::Put(Put {
             path: path.clone(),
             body: body.to_string().into(),
             permissions: permissions.to_text(),
             readers: Readers::new(readers(Kind::Account, &permissions)),
             placement: Placement::Next,
-        })
+        }))
     }
 
     async fn delete(&self, name: &str, json: bool) -> Result<()> {

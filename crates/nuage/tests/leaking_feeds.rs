@@ -242,10 +242,6 @@ impl Subject for Door {
         Ok(None)
     }
 
-    async fn merge(&mut self) -> Result<(), String> {
-        Ok(())
-    }
-
     async fn forget_views(&mut self) -> Result<bool, String> {
         Ok(false)
     }

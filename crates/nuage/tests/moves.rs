@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use nuage_model::copy::Table;
 use nuage_model::{
-    Batch, Bodies, Body, CollectionPath, Placement, Readers, RecordPath, Store, Timestamp, Write,
+    Batch, Bodies, Body, CollectionPath, Placement, Put, Readers, RecordPath, Store, Timestamp,
+    Write,
 };
 use nuage_store::copy::{Copying, Resume, Watch};
 use nuage_store::{Address, Options};
@@ -257,13 +258,13 @@ async fn write(store: &dyn Store, writes: Vec<Write>) {
 
 fn put(path: &RecordPath) -> Write {
     let reader = format!("account:{}", path.id.as_str().len());
-    Write::Put {
+    Write::Put(Put {
         body: Body::from(format!(r#"{{"id":"{}","text":"{}"}}"#, path.id, "x".repeat(200))),
         permissions: json!({"read": [&reader]}).to_string(),
         readers: Readers::new([reader.into()].into()),
         path: path.clone(),
         placement: Placement::Next,
-    }
+    })
 }
 
 fn a_copy_that_is_killed_goes_on(backend: Backend) {

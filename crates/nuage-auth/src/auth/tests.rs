@@ -1,8 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,9 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nuage_engine::{Engine, World};
 use nuage_model::{
-    ApplyError, Ask, Batch, Bodies, BucketId, CollectionPath, GroupPath, Head, Kind, Listener,
-    Moment, Outcome, Page, Pending, Principal, Query, Readers, Record, RecordPath, Rows, Seq,
-    State, Store, StoreError, Tally, Timestamp, Total,
+    Admin, ApplyError, Ask, Batch, Bodies, CollectionPath, GroupPath, Head, Listener, Moment,
+    Outcome, Pace, Page, Pending, Principal, Query, Readers, Record, RecordPath, Seq, State, Store,
+    StoreError, Timestamp, Total, Whose,
 };
 
 use crate::turns::Clock;
@@ -64,23 +63,26 @@ impl Store for Accounts {
         self.generation.load(Ordering::SeqCst)
     }
 
-    fn head<'a>(&'a self, _: &'a CollectionPath) -> Pending<'a, Result<Option<Head>, StoreError>> {
+    fn heads<'a>(
+        &'a self,
+        _: &'a [CollectionPath],
+    ) -> Pending<'a, Result<Vec<Option<Head>>, StoreError>> {
         closed()
     }
 
-    fn list<'a>(&'a self, _: &'a Query) -> Pending<'a, Result<Page, StoreError>> {
+    fn list_at<'a>(
+        &'a self,
+        _: &'a Query,
+        _: Pace,
+    ) -> Pending<'a, Result<Option<Page>, StoreError>> {
         closed()
     }
 
-    fn list_at_once<'a>(&'a self, _: &'a Query) -> Pending<'a, Result<Option<Page>, StoreError>> {
-        closed()
-    }
-
-    fn count_at_once<'a>(&'a self, _: &'a Query) -> Pending<'a, Result<Option<Total>, StoreError>> {
-        closed()
-    }
-
-    fn count<'a>(&'a self, _: &'a Query) -> Pending<'a, Result<(Option<Head>, u64), StoreError>> {
+    fn count_at<'a>(
+        &'a self,
+        _: &'a Query,
+        _: Pace,
+    ) -> Pending<'a, Result<Option<Total>, StoreError>> {
         closed()
     }
 
@@ -91,10 +93,12 @@ impl Store for Accounts {
         closed()
     }
 
-    fn heads<'a>(
+    fn collections<'a>(
         &'a self,
-        _: &'a [CollectionPath],
-    ) -> Pending<'a, Result<Vec<Option<Head>>, StoreError>> {
+        _: Whose<'a>,
+        _: Option<&'a CollectionPath>,
+        _: usize,
+    ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
         closed()
     }
 
@@ -102,80 +106,18 @@ impl Store for Accounts {
         closed()
     }
 
-    fn view<'a>(
-        &'a self,
-        _: &'a BucketId,
-        _: &'a Principal,
-        _: [u8; 16],
-    ) -> Pending<'a, Result<Option<Vec<Principal>>, StoreError>> {
-        closed()
-    }
-
-    fn overdue<'a>(
-        &'a self,
-        _: &'a CollectionPath,
-        _: Timestamp,
-        _: u64,
-        _: usize,
-    ) -> Pending<'a, Result<Option<Seq>, StoreError>> {
-        closed()
-    }
-
-    fn lease<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a str,
-        _: Timestamp,
-        _: Timestamp,
-    ) -> Pending<'a, Result<bool, StoreError>> {
+    fn note<'a>(&'a self, _: &'a str) -> Pending<'a, Result<Option<String>, StoreError>> {
         closed()
     }
 
     fn listen(&self, _: Listener) {}
 
-    fn collections_of<'a>(
-        &'a self,
-        _: &'a [Principal],
-        _: Option<&'a CollectionPath>,
-        _: usize,
-    ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
-        closed()
-    }
-
-    fn collections<'a>(
-        &'a self,
-        _: Option<&'a CollectionPath>,
-        _: usize,
-    ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
-        closed()
-    }
-
     fn apply(&self, _: Batch) -> Pending<'_, Result<Vec<Outcome>, ApplyError>> {
         Box::pin(async { Err(ApplyError::Store(StoreError::Closed)) })
     }
 
-    fn tally(&self) -> Pending<'_, Result<BTreeMap<Kind, Tally>, StoreError>> {
-        closed()
-    }
-
-    fn ping(&self) -> Pending<'_, Result<(), StoreError>> {
-        closed()
-    }
-
-    fn check(&self) -> Pending<'_, Result<Vec<nuage_model::Finding>, StoreError>> {
-        closed()
-    }
-
-    fn backup<'a>(&'a self, _: &'a Path) -> Pending<'a, Result<(), StoreError>> {
-        closed()
-    }
-
-    fn keep<'a>(&'a self, _: &'a str, _: &'a str) -> Pending<'a, Result<String, StoreError>> {
-        closed()
-    }
-
-    fn rows(&self) -> &dyn Rows {
-        unreachable!("nobody copies these accounts")
+    fn admin(&self) -> &dyn Admin {
+        unreachable!("nobody operates these accounts")
     }
 
     fn close(&self) -> Pending<'_, ()> {

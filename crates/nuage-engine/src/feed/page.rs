@@ -84,7 +84,7 @@ impl Engine {
         // Only views that a token speaks of and that are not the present ones are looked up.
         let mut lost = false;
         for _ in 0..ROUNDS_MAX {
-            let (mut opening, snapshot) = self.store().snapshot(&ask).await?;
+            let (mut opening, mut snapshot) = self.store().snapshot(&ask).await?;
             let too_many = opening.groups.len() > groups_max;
             if too_many {
                 opening.groups.clear();
@@ -103,11 +103,11 @@ impl Engine {
             let from = match self.from(&token, &present, &owner, lost) {
                 Ok(from) => from,
                 Err(name) => {
-                    drop(snapshot);
                     let bucket = &query.collection.bucket;
-                    let views = &self.feeds().views;
-                    let found = views.look_up(&**self.store(), bucket, &person, name).await?;
-                    lost = found.is_none();
+                    match snapshot.view(&person, name).await? {
+                        Some(groups) => self.feeds().views.learn(bucket, &person, name, groups),
+                        None => lost = true,
+                    }
                     continue;
                 }
             };

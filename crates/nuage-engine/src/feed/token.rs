@@ -144,7 +144,8 @@ impl Owner<'_> {
             true => "",
             false => self.person.as_str(),
         };
-        let parts = [person, self.collection.bucket.as_str(), self.collection.name.as_str()];
+        let name = self.collection.stored_name();
+        let parts = [person, self.collection.bucket.as_str(), &name];
         let mut context = Vec::new();
         for part in parts {
             context.extend((part.len() as u64).to_be_bytes());

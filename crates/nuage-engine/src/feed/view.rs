@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nuage_model::{BucketId, Principal, Store, StoreError, Timestamp, Whose, Write};
+use nuage_model::{BucketId, Principal, Timestamp, Whose, Write};
 use sha2::{Digest, Sha256};
 
 use crate::Caller;
@@ -129,19 +129,16 @@ impl Views {
         known.get(&key).map(|(known, _)| Arc::clone(&known.groups))
     }
 
-    /// The groups under a name as the store kept them; `None` if it does not any more.
-    pub(super) async fn look_up(
+    /// Remembers the groups under a name as the store kept them.
+    pub(super) fn learn(
         &self,
-        store: &dyn Store,
         bucket: &BucketId,
         person: &Principal,
         name: [u8; 16],
-    ) -> Result<Option<Arc<[Principal]>>, StoreError> {
-        let Some(groups) = store.view(bucket, person, name).await? else { return Ok(None) };
-        let groups: Arc<[Principal]> = groups.into();
+        groups: Vec<Principal>,
+    ) {
         let key = Key { bucket: bucket.clone(), person: person.clone(), name };
-        self.remember(key, Known { groups: Arc::clone(&groups), kept: None });
-        Ok(Some(groups))
+        self.remember(key, Known { groups: groups.into(), kept: None });
     }
 
     /// The write that keeps these groups, unless it was made a short while ago.

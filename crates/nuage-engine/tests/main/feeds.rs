@@ -71,7 +71,7 @@ async fn random_histories_agree_with_the_oracle(backend: Backend) {
         Ok(tally) => report(tally),
         Err(why) => panic!("{why}"),
     }
-    let findings = place.store.check().await.unwrap();
+    let findings = place.store.admin().check().await.unwrap();
     assert!(findings.is_empty(), "{findings:?}");
     place.store.close().await;
 }

@@ -52,7 +52,7 @@ async fn one_device_that_knows_more_makes_all_begin_afresh() {
     let early = page(&house.engine, "alice", None).await.token;
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("copy.db");
-    house.engine.store().backup(&copy).await.unwrap();
+    house.engine.store().admin().backup(&copy).await.unwrap();
     write(&house, "lost", "{}").await;
     let late = page(&house.engine, "alice", Some(&early)).await;
     assert_eq!((changed(&late), late.reset), (vec!["lost".to_owned()], false));

@@ -8,6 +8,7 @@ mod forgetting;
 mod going_back;
 mod groups_in_groups;
 mod houses;
+mod notes;
 mod premises_that_change;
 mod schemas;
 mod unapplied_changes;

@@ -24,7 +24,7 @@ pub(crate) async fn overdue<R: Reads>(
 ) -> Result<Option<Seq>, R::Fault> {
     let marks = Range::of(Index::Key(Table::Marks), cells::collection(path));
     let marks = reads.scan(Scan::of(vec![marks], usize::MAX), Mark::of_row);
-    let (sequence, marks) = reads.begin(try_join(sequence(reads, path), marks)).await?;
+    let (sequence, marks) = try_join(sequence(reads, path), marks).await?;
     let Some(sequence) = sequence else { return Ok(None) };
     let noted = marks.rows.iter().filter(|mark| mark.time <= before).map(|mark| mark.seq).max();
     let before = noted.unwrap_or(Seq(0)).max(Seq(before.0));

@@ -13,7 +13,7 @@ mod signatures;
 mod traces;
 
 use nuage_model::copy::{Cell, Table};
-use nuage_model::{BucketId, CollectionPath, Principal, Record, RecordId, StoreError};
+use nuage_model::{CollectionPath, Principal, Record, RecordId, StoreError};
 
 use crate::cells::{self, Cells, Source};
 use crate::reads::{Columns, Reads};
@@ -56,15 +56,15 @@ pub(crate) async fn records<R: Reads>(
     Ok(records)
 }
 
-/// The groups kept for a person under a name.
+/// The groups kept for a person under a name, where the feed of this collection is read.
 pub(crate) async fn view<R: Reads>(
     reads: &R,
-    bucket: &BucketId,
+    path: &CollectionPath,
     person: &Principal,
     name: [u8; 16],
 ) -> Result<Option<Vec<Principal>>, R::Fault> {
     let key = vec![
-        cells::text(bucket.as_str()),
+        cells::text(path.bucket.as_str()),
         cells::text(person.as_str()),
         Cell::Bytes(name.to_vec()),
     ];

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use nuage_model::{
     CollectionPath, Counted, Pending, Principal, Record, RecordId, Residents, Seq, Signature,
-    Snapshot, StoreError, Sum, Trace, Whose,
+    Snapshot, StoreError, Sum, Timestamp, Trace, Whose,
 };
 
 use crate::feed;
@@ -102,5 +102,22 @@ impl<H: Hold> Snapshot for Moment<H> {
 
     fn sum<'a>(&'a mut self, whose: Whose<'a>) -> Pending<'a, Result<Sum, StoreError>> {
         ask!(self, sum(whose))
+    }
+
+    fn view<'a>(
+        &'a mut self,
+        person: &'a Principal,
+        name: [u8; 16],
+    ) -> Pending<'a, Result<Option<Vec<Principal>>, StoreError>> {
+        ask!(self, view(person, name))
+    }
+
+    fn overdue(
+        &mut self,
+        before: Timestamp,
+        keep: u64,
+        limit: usize,
+    ) -> Pending<'_, Result<Option<Seq>, StoreError>> {
+        ask!(self, overdue(before, keep, limit))
     }
 }

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::try_join4;
-use nuage_model::copy::Cell;
-use nuage_model::{Ask, Bodies, CollectionPath, GroupPath, Opening, Record, Seq, Standing};
+use nuage_model::copy::{Cell, STORE};
+use nuage_model::{
+    Ask, Bodies, CollectionPath, GroupPath, Opening, Record, Seq, Standing, StoreError,
+};
 
 use crate::cells;
 use crate::reads::{Columns, Depth, Reads};
@@ -14,12 +16,14 @@ use crate::rules::{Old, Sequence};
 /// Begins a moment, and reads what is asked first.
 pub(crate) async fn open<R: Reads>(reads: &R, ask: &Ask) -> Result<Opening, R::Fault> {
     let first = try_join4(
-        reads.epoch(),
+        reads.note(STORE),
         sequence(reads, &ask.collection),
         records::get(reads, &ask.paths, Bodies::All),
         reads.groups(&ask.members, Depth::Nested, ask.groups_max),
     );
     let (epoch, sequence, records, groups) = reads.begin(first).await?;
+    let epoch =
+        epoch.ok_or_else(|| StoreError::Corrupt("the data has lost its name".to_owned()))?;
     let groups = placed(reads, groups).await?;
     let entered = |found: Option<(Record, Old)>| match found {
         Some((record, row)) => (Some(record), row.entered),

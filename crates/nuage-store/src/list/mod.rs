@@ -11,5 +11,5 @@ mod shape;
 
 pub(crate) use asked::{Asked, Signatures, Way};
 pub(crate) use page::{Best, InOrder};
-pub(crate) use read::{Pace, count, is_counted, list, looks_quick};
+pub(crate) use read::{count, is_counted, list, looks_quick};
 pub(crate) use shape::{Shape, Times};

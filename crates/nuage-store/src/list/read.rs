@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use futures_util::future::{try_join, try_join3};
 use nuage_model::copy::{Cell, Table};
 use nuage_model::{
-    CollectionPath, Direction, Head, Page, Principal, Query, Record, Scope, Signature, States,
+    CollectionPath, Direction, Head, Pace, Page, Principal, Query, Record, Scope, Signature, States,
 };
 
 use crate::cells::{self, Cells, Source, record_of};
@@ -54,15 +54,6 @@ const CHUNK_SIGNATURES: usize = 4_096;
 const TIMESTAMP: usize = 4;
 const SIGNATURE: usize = 5;
 const DEAD: usize = 7;
-
-/// How much may be looked at.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Pace {
-    /// No more than takes a moment.
-    Quick,
-    /// Whatever is needed, in the time that there is.
-    Patient,
-}
 
 /// Records that a quick page may have.
 const QUICK_PAGE: i64 = 1_000;

@@ -222,7 +222,7 @@ async fn settle(writer: &mut Writer, group: Vec<Held>) {
             }
             Failed::Surely(_) if tasks.len() > 1 => return settle_singly(writer, tasks).await,
             failed => {
-                let error = StoreError::from(failed.fault());
+                let error = failed.error();
                 return tasks.into_iter().for_each(|task| task.answer(Err(error.clone().into())));
             }
         }
@@ -236,7 +236,7 @@ async fn settle_singly(writer: &mut Writer, tasks: Vec<Task>) {
         let [task] = task;
         task.answer(match applied {
             Ok(mut answers) => answers.pop().unwrap_or(Ok(Vec::new())),
-            Err(failed) => Err(StoreError::from(failed.fault()).into()),
+            Err(failed) => Err(failed.error().into()),
         });
     }
 }

@@ -12,11 +12,10 @@ use futures_util::TryStreamExt;
 use nuage_model::copy::{
     COPY, Cell, Dump, Ground, KEPT, PageSize, Progress, Row, STORE, Step, Table,
 };
-use nuage_model::{Pending, Rows, StoreError};
+use nuage_model::{Pending, StoreError};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Transaction};
 
-use crate::postgres::PostgresStore;
 use crate::postgres::cells::{self, marks, misfit, names};
 use crate::postgres::errors::Fault;
 use crate::postgres::pool::Pool;
@@ -42,24 +41,14 @@ const UNSET: &str = "DELETE FROM meta WHERE key = $1";
 // Of two that begin, the second sees what the first has done.
 const ALONE: &str = "LOCK TABLE meta IN SHARE ROW EXCLUSIVE MODE";
 
-impl Rows for PostgresStore {
-    fn dump(&self) -> Pending<'_, Result<Box<dyn Dump>, StoreError>> {
-        Box::pin(async { Ok(dump(&self.pool).await?) })
-    }
-
-    fn load(&self, step: Step) -> Pending<'_, Result<(), StoreError>> {
-        Box::pin(async move { Ok(load(&self.pool, &step).await?) })
-    }
-
-    fn unfinished(&self) -> Pending<'_, Result<Option<Progress>, StoreError>> {
-        Box::pin(async {
-            let Some(text) = kept(&self.pool).await? else { return Ok(None) };
-            Ok(Some(Progress::of_text(&text).ok_or_else(unreadable)?))
-        })
-    }
+/// How far a copy came that has not ended.
+pub(super) async fn unfinished(pool: &Pool) -> Result<Option<Progress>, Fault> {
+    let Some(text) = kept(pool).await? else { return Ok(None) };
+    Ok(Some(Progress::of_text(&text).ok_or_else(unreadable)?))
 }
 
-async fn dump(pool: &Pool) -> Result<Box<dyn Dump>, Fault> {
+/// Everything as of one moment.
+pub(super) async fn dump(pool: &Pool) -> Result<Box<dyn Dump>, Fault> {
     // It stays in its transaction until it is dropped: nobody else shall get it.
     let client = pool.get().await?.take();
     client.batch_execute(BEGIN).await?;
@@ -73,7 +62,8 @@ async fn kept(pool: &Pool) -> Result<Option<String>, Fault> {
     Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
 }
 
-async fn load(pool: &Pool, step: &Step) -> Result<(), Fault> {
+/// One step of a copy.
+pub(super) async fn load(pool: &Pool, step: &Step) -> Result<(), Fault> {
     let mut client = pool.get().await?;
     let transaction = (***client).transaction().await?;
     perform(&transaction, step).await?;

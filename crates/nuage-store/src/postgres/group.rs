@@ -5,13 +5,14 @@
 //! to wait for them. Once a commit was sent and no answer came, nobody knows whether it happened:
 //! that is told as unavailable, and nothing is tried again.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::Object;
 use foldhash::HashSet;
 use nuage_model::copy::Table;
-use nuage_model::{ApplyError, Batch, CollectionPath, Guard, Kind, StoreError, Write};
+use nuage_model::{ApplyError, Batch, CollectionPath, Guard, Kind, Put, StoreError, Write};
 
 use crate::cells;
 use crate::postgres::errors::Fault;
@@ -82,10 +83,12 @@ pub(super) enum Failed {
 }
 
 impl Failed {
-    /// Why.
-    pub(super) fn fault(self) -> Fault {
-        let (Self::Surely(fault) | Self::Broken(fault) | Self::Perhaps(fault)) = self;
-        fault
+    /// The same for who waits.
+    pub(super) fn error(self) -> StoreError {
+        match self {
+            Self::Surely(fault) | Self::Broken(fault) => fault.into(),
+            Self::Perhaps(fault) => StoreError::Unknown(StoreError::from(fault).to_string()),
+        }
     }
 }
 
@@ -141,8 +144,8 @@ impl Writer {
         &self,
         collections: &[&CollectionPath],
     ) -> Result<HashSet<CollectionPath>, Fault> {
-        let (buckets, names): (Vec<&str>, Vec<&str>) =
-            collections.iter().map(|path| (path.bucket.as_str(), path.name.as_str())).unzip();
+        let (buckets, names): (Vec<&str>, Vec<Cow<'_, str>>) =
+            collections.iter().map(|path| (path.bucket.as_str(), path.stored_name())).unzip();
         let client = self.pool.get().await?;
         let find = async {
             let (free, there) =
@@ -254,7 +257,7 @@ fn decide(rows: WriteSet<'_>, tasks: &[Task]) -> Result<Decided, Fault> {
     let mut transaction = Transaction::new(rows, &mut ledger);
     let mut answers = Vec::with_capacity(tasks.len());
     for Task { batch, .. } in tasks {
-        answers.push(match transaction.guards_hold(&batch.guards)? {
+        answers.push(match transaction.guards_hold(batch)? {
             true => Ok(transaction.write(batch)?),
             false => Err(ApplyError::Conflict),
         });
@@ -278,7 +281,7 @@ fn pause(attempt: u32) -> Duration {
 /// Whether other processes may have to forget something of whom is allowed what.
 fn changes_rights(batch: &Batch) -> bool {
     batch.writes.iter().any(|write| match write {
-        Write::Put { path, .. } | Write::Delete { path, .. } | Write::Erase { path } => {
+        Write::Put(Put { path, .. }) | Write::Delete { path, .. } | Write::Erase { path } => {
             matches!(path.kind(), Kind::Bucket | Kind::Collection | Kind::Group | Kind::Account)
         }
         Write::DropBucket { .. }
@@ -289,8 +292,8 @@ fn changes_rights(batch: &Batch) -> bool {
         | Write::DropCollection { .. }
         | Write::Compact { .. }
         | Write::Mark { .. }
-        | Write::Merge { .. }
         | Write::KeepView { .. }
-        | Write::ForgetViews { .. } => false,
+        | Write::ForgetViews { .. }
+        | Write::Note { .. } => false,
     })
 }

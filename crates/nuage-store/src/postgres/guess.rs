@@ -10,7 +10,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use deadpool_postgres::Object;
 use foldhash::HashMap;
 use nuage_model::copy::{Cell, Row, Table};
-use nuage_model::{Batch, CollectionPath, RecordPath, Seq, Signature, Write};
+use nuage_model::{Batch, CollectionPath, Put, RecordPath, Seq, Signature, Write};
 use tokio_postgres::types::ToSql;
 
 use crate::cells::{collection, record};
@@ -155,6 +155,7 @@ pub(super) fn guess<'a, 'k>(
         && plan.rows.is_empty()
         && plan.ranges.is_empty()
         && plan.parents.is_empty()
+        && plan.notes.is_empty()
         && !plan.collections.is_empty();
     if !is_plain {
         return None;
@@ -174,7 +175,7 @@ pub(super) fn guess<'a, 'k>(
         }
         for write in &batch.writes {
             match write {
-                Write::Put { path, .. } | Write::Delete { path, .. } => {
+                Write::Put(Put { path, .. }) | Write::Delete { path, .. } => {
                     written.insert(path, ());
                 }
                 Write::Touch { .. } => {}

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use nuage_model::{ApplyError, Batch, CollectionPath, Outcome, StoreError};
+use nuage_model::{ApplyError, Batch, CollectionPath, Outcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -150,7 +150,7 @@ impl Lane {
             }
             Failed::Surely(_) if tasks.len() > 1 => self.settle_singly(tasks).await,
             failed => {
-                let error = StoreError::from(failed.fault());
+                let error = failed.error();
                 tasks.into_iter().for_each(|task| task.answer(Err(error.clone().into())));
             }
         }
@@ -192,7 +192,7 @@ impl Lane {
                     self.aside.add(task, Reason::Locked(None));
                     continue;
                 }
-                Err(failed) => Err(StoreError::from(failed.fault()).into()),
+                Err(failed) => Err(failed.error().into()),
             };
             let has_failed = matches!(answer, Err(ApplyError::Store(_)));
             failures = if has_failed { failures + 1 } else { 0 };

@@ -144,7 +144,7 @@ impl Lineage {
 
     /// Takes note of a head that somebody was told.
     pub(super) fn note_shown(&self, collection: &CollectionPath, head: Seq) {
-        let (bucket, name) = (collection.bucket.as_str(), collection.name.as_str());
+        let (bucket, name) = (collection.bucket.as_str(), collection.stored_name());
         let mut known = self.known();
         let is_same = |mark: &Mark| mark.bucket == bucket && mark.collection == name;
         match known.shown.iter_mut().find(|mark| is_same(mark)) {
@@ -152,7 +152,7 @@ impl Lineage {
             None => {
                 let mark = Mark {
                     bucket: bucket.to_owned(),
-                    collection: name.to_owned(),
+                    collection: name.into_owned(),
                     id: String::new(),
                     seq: head.0,
                 };

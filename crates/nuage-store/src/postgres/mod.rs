@@ -16,9 +16,7 @@ mod errors;
 mod group;
 mod guess;
 mod hints;
-mod keep;
 mod lane;
-mod lease;
 mod lineage;
 mod migrations;
 mod moment;
@@ -44,18 +42,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
+use nuage_model::copy::{Dump, Progress, Step};
 use nuage_model::{
-    ApplyError, Ask, Batch, Bodies, BucketId, CollectionPath, Finding, GroupPath, Head, Kind,
-    Listener, Opening, Outcome, Page, Pending, Principal, Query, Record, RecordPath, Rows, Seq,
-    Snapshot, Store, StoreError, Tally, Timestamp, Total,
+    Admin, ApplyError, Ask, Batch, Bodies, BucketId, CollectionPath, Finding, GroupPath, Head,
+    Kind, Listener, Opening, Outcome, Pace, Page, Pending, Principal, Query, Record, RecordPath,
+    Snapshot, Store, StoreError, Tally, Total, Whose,
 };
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::feed;
-use crate::list::{self, Pace};
+use crate::list;
 use crate::places;
 use crate::postgres::aside::Aside;
 pub(crate) use crate::postgres::connect::Target;
@@ -68,6 +66,7 @@ use crate::postgres::pool::Pool;
 use crate::postgres::reader::read;
 use crate::postgres::start::Prepared;
 use crate::pulse::Pulse;
+use crate::reads::Reads;
 use crate::records;
 use crate::waiting::bucket_of;
 use crate::{Options, Synchronous};
@@ -217,63 +216,38 @@ impl Store for PostgresStore {
         })
     }
 
-    fn head<'a>(
-        &'a self,
-        collection: &'a CollectionPath,
-    ) -> Pending<'a, Result<Option<Head>, StoreError>> {
-        Box::pin(async move { Ok(self.read_heads(std::slice::from_ref(collection)).await?[0]) })
-    }
-
-    fn list<'a>(&'a self, query: &'a Query) -> Pending<'a, Result<Page, StoreError>> {
-        Box::pin(async move {
-            let within = Duration::from_millis(self.list_ms);
-            let _slot = match list::looks_quick(query) {
-                true => None,
-                false => Some(self.pool.slot(within).await?),
-            };
-            read!(self.pool, within, |reader| list::list(reader, query, Pace::Patient))?
-                .1
-                .ok_or(StoreError::TooSlow)
-        })
-    }
-
-    fn list_at_once<'a>(
+    fn list_at<'a>(
         &'a self,
         query: &'a Query,
+        pace: Pace,
     ) -> Pending<'a, Result<Option<Page>, StoreError>> {
         Box::pin(async move {
-            match list::looks_quick(query) {
-                true => self.list(query).await.map(Some),
-                false => Ok(None),
-            }
+            let within = Duration::from_millis(self.list_ms);
+            let _slot = match (list::looks_quick(query), pace) {
+                (true, _) => None,
+                (false, Pace::Quick) => return Ok(None),
+                (false, Pace::Patient) => Some(self.pool.slot(within).await?),
+            };
+            let page = read!(self.pool, within, |reader| list::list(reader, query, Pace::Patient));
+            Ok(page?.1)
         })
     }
 
-    fn count_at_once<'a>(
+    fn count_at<'a>(
         &'a self,
         query: &'a Query,
+        pace: Pace,
     ) -> Pending<'a, Result<Option<Total>, StoreError>> {
         Box::pin(async move {
-            match list::is_counted(query) {
-                true => self.count(query).await.map(Some),
-                false => Ok(None),
-            }
-        })
-    }
-
-    fn count<'a>(
-        &'a self,
-        query: &'a Query,
-    ) -> Pending<'a, Result<(Option<Head>, u64), StoreError>> {
-        Box::pin(async move {
             let within = Duration::from_millis(self.list_ms);
-            let _slot = match list::is_counted(query) {
-                true => None,
-                false => Some(self.pool.slot(within).await?),
+            let _slot = match (list::is_counted(query), pace) {
+                (true, _) => None,
+                (false, Pace::Quick) => return Ok(None),
+                (false, Pace::Patient) => Some(self.pool.slot(within).await?),
             };
-            read!(self.pool, within, |reader| list::count(reader, query, Pace::Patient))?
-                .1
-                .ok_or(StoreError::TooSlow)
+            let total =
+                read!(self.pool, within, |reader| list::count(reader, query, Pace::Patient));
+            Ok(total?.1)
         })
     }
 
@@ -308,67 +282,32 @@ impl Store for PostgresStore {
         })
     }
 
-    fn view<'a>(
-        &'a self,
-        bucket: &'a BucketId,
-        person: &'a Principal,
-        name: [u8; 16],
-    ) -> Pending<'a, Result<Option<Vec<Principal>>, StoreError>> {
-        Box::pin(async move {
-            Ok(read!(self.pool, ANSWER, |reader| feed::view(reader, bucket, person, name))?.1)
-        })
-    }
-
-    fn overdue<'a>(
-        &'a self,
-        collection: &'a CollectionPath,
-        before: Timestamp,
-        keep: u64,
-        limit: usize,
-    ) -> Pending<'a, Result<Option<Seq>, StoreError>> {
-        Box::pin(async move {
-            Ok(read!(self.pool, ANSWER, |reader| feed::overdue(
-                reader, collection, before, keep, limit
-            ))?
-            .1)
-        })
-    }
-
-    fn lease<'a>(
-        &'a self,
-        chore: &'a str,
-        holder: &'a str,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Pending<'a, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(lease::lease(&self.pool, chore, holder, now, until).await?) })
+    fn note<'a>(&'a self, name: &'a str) -> Pending<'a, Result<Option<String>, StoreError>> {
+        Box::pin(async move { Ok(read!(self.pool, ANSWER, |reader| reader.note(name))?.1) })
     }
 
     fn listen(&self, listener: Listener) {
         self.hints.listen(listener);
     }
 
-    fn collections_of<'a>(
-        &'a self,
-        principals: &'a [Principal],
-        after: Option<&'a CollectionPath>,
-        limit: usize,
-    ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
-        Box::pin(async move {
-            Ok(read!(self.pool, ANSWER, |reader| places::collections_of(
-                reader, principals, after, limit
-            ))?
-            .1)
-        })
-    }
-
     fn collections<'a>(
         &'a self,
+        whose: Whose<'a>,
         after: Option<&'a CollectionPath>,
         limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
         Box::pin(async move {
-            Ok(read!(self.pool, ANSWER, |reader| places::collections(reader, after, limit))?.1)
+            Ok(match whose {
+                Whose::All => {
+                    read!(self.pool, ANSWER, |reader| places::collections(reader, after, limit))?.1
+                }
+                Whose::Of(principals) => {
+                    let found = read!(self.pool, ANSWER, |reader| places::collections_of(
+                        reader, principals, after, limit
+                    ));
+                    found?.1
+                }
+            })
         })
     }
 
@@ -381,41 +320,7 @@ impl Store for PostgresStore {
         self.hints.moves()
     }
 
-    fn tally(&self) -> Pending<'_, Result<BTreeMap<Kind, Tally>, StoreError>> {
-        Box::pin(async move {
-            let _slot = self.pool.slot(TALLY).await?;
-            Ok(read!(self.pool, TALLY, |reader| places::tally(reader))?.1)
-        })
-    }
-
-    fn ping(&self) -> Pending<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.read_heads(&[CollectionPath::buckets()]).await?;
-            self.pulse.beat(beat::beat(&self.writers, self.begin)).await
-        })
-    }
-
-    fn check(&self) -> Pending<'_, Result<Vec<Finding>, StoreError>> {
-        Box::pin(async move { Ok(check::check(&self.pool).await?) })
-    }
-
-    fn backup<'a>(&'a self, _: &'a Path) -> Pending<'a, Result<(), StoreError>> {
-        let why = "PostgreSQL makes its own copies: use pg_dump, or nuage copy for a SQLite file";
-        Box::pin(std::future::ready(Err(StoreError::Unsupported(why.to_owned()))))
-    }
-
-    fn keep<'a>(
-        &'a self,
-        name: &'a str,
-        value: &'a str,
-    ) -> Pending<'a, Result<String, StoreError>> {
-        Box::pin(async move {
-            let client = self.pool.get().await?;
-            Ok(keep::keep(&client, name, value).await?)
-        })
-    }
-
-    fn rows(&self) -> &dyn Rows {
+    fn admin(&self) -> &dyn Admin {
         self
     }
 
@@ -443,5 +348,42 @@ impl Store for PostgresStore {
             self.pool.close();
             self.writers.close();
         })
+    }
+}
+
+impl Admin for PostgresStore {
+    fn tally(&self) -> Pending<'_, Result<BTreeMap<Kind, Tally>, StoreError>> {
+        Box::pin(async move {
+            let _slot = self.pool.slot(TALLY).await?;
+            Ok(read!(self.pool, TALLY, |reader| places::tally(reader))?.1)
+        })
+    }
+
+    fn ping(&self) -> Pending<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.read_heads(&[CollectionPath::buckets()]).await?;
+            self.pulse.beat(beat::beat(&self.writers, self.begin)).await
+        })
+    }
+
+    fn check(&self) -> Pending<'_, Result<Vec<Finding>, StoreError>> {
+        Box::pin(async move { Ok(check::check(&self.pool).await?) })
+    }
+
+    fn backup<'a>(&'a self, _: &'a Path) -> Pending<'a, Result<(), StoreError>> {
+        let why = "PostgreSQL makes its own copies: use pg_dump, or nuage copy for a SQLite file";
+        Box::pin(std::future::ready(Err(StoreError::Unsupported(why.to_owned()))))
+    }
+
+    fn dump(&self) -> Pending<'_, Result<Box<dyn Dump>, StoreError>> {
+        Box::pin(async { Ok(copy::dump(&self.pool).await?) })
+    }
+
+    fn load(&self, step: Step) -> Pending<'_, Result<(), StoreError>> {
+        Box::pin(async move { Ok(copy::load(&self.pool, &step).await?) })
+    }
+
+    fn unfinished(&self) -> Pending<'_, Result<Option<Progress>, StoreError>> {
+        Box::pin(async { Ok(copy::unfinished(&self.pool).await?) })
     }
 }

@@ -4,7 +4,7 @@ use deadpool_postgres::Object;
 use futures_util::future::join_all;
 use nuage_model::copy::{Cell, Row, Table};
 use nuage_model::{CollectionPath, Guard, StoreError};
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row as PgRow, Statement};
 
 use crate::cells::{collection, record, text};
@@ -15,6 +15,9 @@ use crate::postgres::write_set::{Known, WriteSet};
 use crate::rules::Plan;
 use crate::schema::{Index, Range, slim};
 
+/// Whoever notes something locks this row, which is always there.
+const LOCK_NOTES: &str = "SELECT FROM meta WHERE key = 'store' FOR UPDATE";
+const NOTES: &str = "SELECT key, value FROM meta WHERE key = ANY($1)";
 const LOCK_ALL: &str = "LOCK TABLE collections IN EXCLUSIVE MODE";
 /// A row without a collection, so that there is something to lock.
 const MAKE: &str = "
@@ -58,7 +61,7 @@ pub(super) async fn begin<'k>(
     let asked = Asked::of(plan);
     let reads = asked.ready(client).await?;
     // Joined futures send in their order, without waiting for each other's answers.
-    let (begun, locked_all, locked, more, held, answers) = tokio::join!(
+    let (begun, locked_all, locked, more, held, notes, answers) = tokio::join!(
         client.batch_execute(begin),
         async {
             match plan.all {
@@ -74,6 +77,7 @@ pub(super) async fn begin<'k>(
             }
         },
         run(client, &lock_parents),
+        notes(client, plan),
         run_all(client, &reads),
     );
     begun?;
@@ -81,6 +85,7 @@ pub(super) async fn begin<'k>(
     sequences.take(&mut rows, locked?)?;
     take_buckets(&mut rows, plan, more?)?;
     held?;
+    rows.add_notes(notes?);
     let is_missing = |(path, makes): &(&CollectionPath, &bool)| {
         **makes && !rows.has_row(Table::Collections, collection(path))
     };
@@ -110,6 +115,19 @@ pub(super) async fn begin<'k>(
     missing.take(&mut rows, locked?)?;
     asked.take(&mut rows, answers?)?;
     Ok(rows)
+}
+
+async fn notes(
+    client: &Object,
+    plan: &Plan,
+) -> Result<Vec<(String, String)>, tokio_postgres::Error> {
+    if plan.notes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names: Vec<&str> = plan.notes.iter().map(String::as_str).collect();
+    client.batch_execute(LOCK_NOTES).await?;
+    let found = client.query_typed(NOTES, &[(&names, Type::TEXT_ARRAY)]).await?;
+    found.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
 /// Keys of one table.

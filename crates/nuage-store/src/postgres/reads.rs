@@ -18,7 +18,7 @@ use crate::postgres::statements;
 use crate::reads::{Columns, Condition, Depth, Found, Of, Reads, Scan, ScanKey, Texts, Together};
 use crate::schema::Range;
 
-const EPOCH: &str = "SELECT value FROM meta WHERE key = 'store' ORDER BY key LIMIT 1";
+const NOTED: &str = "SELECT value FROM meta WHERE key = $1 ORDER BY key LIMIT 1";
 
 // The groups of the members that `$members` gives as `own (member)`: their buckets, their names and
 // the principals that they are. Which buckets to look in is the directory's to say; then each is
@@ -79,12 +79,10 @@ impl Reads for Reader<'_> {
         Ok(())
     }
 
-    async fn epoch(&self) -> Result<String, Fault> {
-        let statement = self.prepare_cached(EPOCH).await?;
-        let Some(row) = self.query_opt(&statement, &[]).await? else {
-            return Err(StoreError::Corrupt("the database has lost its name".to_owned()).into());
-        };
-        value(&row, 0)
+    async fn note(&self, name: &str) -> Result<Option<String>, Fault> {
+        let statement = self.prepare_cached(NOTED).await?;
+        let found = self.query_opt(&statement, &[&name]).await?;
+        found.as_ref().map(|row| value(row, 0)).transpose()
     }
 
     async fn get<T: Send>(

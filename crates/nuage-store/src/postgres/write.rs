@@ -16,8 +16,9 @@ use crate::postgres::statements::{self, Statements, first};
 use crate::postgres::write_set::Effects;
 use crate::schema::Index;
 
-const BEGIN_EPOCH: &str = "
-    UPDATE meta SET value = k.value FROM unnest($1::text[]) AS k (value) WHERE key = 'store'";
+const NOTE: &str = "
+    INSERT INTO meta (key, value) SELECT * FROM unnest($1::text[], $2::text[])
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 
 /// Writes the effects and commits, in one round trip.
 pub(super) async fn commit(client: &Object, effects: &Effects) -> Result<(), Fault> {
@@ -45,8 +46,10 @@ impl<'a> Steps<'a> {
             let all = Table::ALL.map(|table| format!("DELETE FROM {}", table.name()));
             steps.steps.push(Step::Plain(all.join("; ")));
         }
-        if let Some(epoch) = &effects.epoch {
-            steps.add(BEGIN_EPOCH, vec![Box::new(vec![epoch.as_str()])]).await?;
+        if !effects.notes.is_empty() {
+            let (names, texts): (Vec<&str>, Vec<&str>) =
+                effects.notes.iter().map(|(name, text)| (name.as_str(), text.as_str())).unzip();
+            steps.add(NOTE, vec![Box::new(names), Box::new(texts)]).await?;
         }
         steps.clear(effects).await?;
         steps.rows(effects).await?;

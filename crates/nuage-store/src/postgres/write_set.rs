@@ -75,8 +75,8 @@ fn collection_of(key: &[Cell]) -> &[Cell] {
 pub(super) struct Effects {
     /// Everything is removed first.
     pub(super) clear_all: bool,
-    /// This epoch begins.
-    pub(super) epoch: Option<String>,
+    /// What is noted, by its names.
+    pub(super) notes: BTreeMap<String, String>,
     /// Then whatever begins so in these indexes is removed, or what of it is below a bound.
     pub(super) cleared: BTreeSet<Cleared>,
     /// Rows that lose what another row may get.
@@ -104,6 +104,7 @@ impl Effects {
 pub(super) struct WriteSet<'k> {
     known: &'k Known,
     read: HashMap<Named, Option<Row>>,
+    notes: BTreeMap<String, String>,
     ranges: Vec<(Range, Vec<Row>)>,
     effects: Effects,
     learned: Vec<(Named, Stage)>,
@@ -113,7 +114,8 @@ impl<'k> WriteSet<'k> {
     /// Nothing was read yet.
     pub(super) fn new(known: &'k Known) -> Self {
         let (read, ranges) = (HashMap::default(), Vec::new());
-        Self { known, read, ranges, effects: Effects::default(), learned: Vec::new() }
+        let (notes, effects, learned) = Default::default();
+        Self { known, read, notes, ranges, effects, learned }
     }
 
     /// Takes in what was read at a key.
@@ -124,6 +126,11 @@ impl<'k> WriteSet<'k> {
     /// Whether there is a row, as far as it was read.
     pub(super) fn has_row(&self, table: Table, key: Vec<Cell>) -> bool {
         self.read.get(&(table, key)).is_some_and(Option::is_some)
+    }
+
+    /// Takes in what was noted.
+    pub(super) fn add_notes(&mut self, notes: impl IntoIterator<Item = (String, String)>) {
+        self.notes.extend(notes);
     }
 
     /// Takes in what was read of a range.
@@ -274,13 +281,21 @@ impl Rows for WriteSet<'_> {
     }
 
     fn clear_all(&mut self) -> Result<(), Fault> {
-        *self = Self::new(self.known);
+        let notes = std::mem::take(&mut self.notes);
+        let noted = std::mem::take(&mut self.effects.notes);
+        *self = Self { notes, ..Self::new(self.known) };
+        self.effects.notes = noted;
         self.effects.clear_all = true;
         Ok(())
     }
 
-    fn begin_epoch(&mut self, epoch: &str) -> Result<(), Fault> {
-        self.effects.epoch = Some(epoch.to_owned());
+    fn note(&mut self, name: &str) -> Result<Option<String>, Fault> {
+        let staged = self.effects.notes.get(name);
+        Ok(staged.or_else(|| self.notes.get(name)).cloned())
+    }
+
+    fn set_note(&mut self, name: &str, text: &str) -> Result<(), Fault> {
+        self.effects.notes.insert(name.to_owned(), text.to_owned());
         Ok(())
     }
 

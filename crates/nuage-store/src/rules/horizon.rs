@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use foldhash::HashMap;
 use nuage_model::copy::Table;
 use nuage_model::{CollectionPath, RecordId, Seq, Signature, Timestamp};
 
@@ -154,36 +153,6 @@ impl<T: Rows> Transaction<'_, T> {
             }
         }
         self.ledger.entry(&mut self.tables, path)?.forget_signatures();
-        Ok(())
-    }
-
-    /// Joins the ended residencies of each record in one signature: the last stays, and begins
-    /// where the first did.
-    pub(super) fn merge(&mut self, path: &CollectionPath) -> Result<(), T::Fault> {
-        let rows = self.tables.range(&oldest(path))?;
-        let ended: Vec<Ended> = rows.iter().map(Ended::of_row).collect::<Result<_, _>>()?;
-        let mut last: HashMap<(&RecordId, Signature), (&Ended, Seq)> = HashMap::default();
-        let mut joined = 0;
-        for one in ended.iter().rev() {
-            let (_, begun) = last.entry((&one.id, one.signature)).or_insert((one, one.entered));
-            *begun = one.entered.min(*begun);
-        }
-        for one in &ended {
-            let Some((kept, begun)) = last.get(&(&one.id, one.signature)) else { continue };
-            if kept.seq != one.seq {
-                self.tables.delete(Table::Gone, one.to_row(path).key(Table::Gone))?;
-                joined += 1;
-            } else if *begun != one.entered {
-                let earlier = Ended { entered: *begun, ..one.clone() };
-                self.tables.put(Table::Gone, earlier.to_row(path), Was::Present)?;
-            }
-        }
-        if joined > 0 {
-            let entry = self.ledger.change(&mut self.tables, path)?;
-            if let Some(sequence) = &mut entry.sequence {
-                sequence.gone -= joined;
-            }
-        }
         Ok(())
     }
 }

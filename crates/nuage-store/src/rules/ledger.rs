@@ -156,8 +156,7 @@ impl Ledger {
         tables.add(Table::Signatures, Residents::default().to_row(key))?;
         for principal in readers.principals() {
             let principal = || cells::text(principal.as_str());
-            let [bucket, name] =
-                [&path.bucket.as_str(), &path.name.as_str()].map(|name| cells::text(*name));
+            let [bucket, name] = [path.bucket.as_str().into(), path.stored_name()].map(cells::text);
             let row = vec![bucket.clone(), name.clone(), principal(), cells::signature(signature)];
             tables.put(Table::SignaturePrincipals, Row(row), Was::Unknown)?;
             let row = vec![principal(), bucket, name];

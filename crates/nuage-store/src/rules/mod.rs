@@ -15,9 +15,9 @@ mod sequence;
 use std::collections::BTreeSet;
 
 use foldhash::HashMap;
-use nuage_model::copy::{Cell, Row, Table};
+use nuage_model::copy::{Cell, Row, STORE, Table};
 use nuage_model::{
-    Batch, Body, BucketId, CollectionPath, GroupPath, Guard, Outcome, Placement, Principal,
+    Batch, Body, BucketId, CollectionPath, GroupPath, Guard, Outcome, Placement, Principal, Put,
     Readers, RecordPath, Seq, Signature, StoreError, Timestamp, Write,
 };
 
@@ -93,9 +93,16 @@ impl<'a, T: Rows> Transaction<'a, T> {
     }
 
     /// Whether everything is still as it was read. What is found is remembered for the writes.
-    pub(crate) fn guards_hold(&mut self, guards: &[Guard]) -> Result<bool, T::Fault> {
+    pub(crate) fn guards_hold(&mut self, batch: &Batch) -> Result<bool, T::Fault> {
         self.guarded.clear();
-        for Guard { path, live_at } in guards {
+        for write in &batch.writes {
+            if let Write::Note { name, was, .. } = write
+                && self.tables.note(name)? != *was
+            {
+                return Ok(false);
+            }
+        }
+        for Guard { path, live_at } in &batch.guards {
             let old = self.read(path)?;
             let live = old.as_ref().filter(|old| !old.dead).map(|old| old.seq);
             if live != *live_at {
@@ -122,7 +129,7 @@ impl<'a, T: Rows> Transaction<'a, T> {
         outcomes: &mut Vec<Outcome>,
     ) -> Result<(), T::Fault> {
         let outcome = match write {
-            Write::Put { path, body, permissions, readers, placement } => {
+            Write::Put(Put { path, body, permissions, readers, placement }) => {
                 let old = self.old(path)?;
                 let place = self.place(path, *placement, now)?;
                 outcomes.push(place.outcome());
@@ -163,10 +170,6 @@ impl<'a, T: Rows> Transaction<'a, T> {
                 self.mark(collection, now, *before)?;
                 self.head_outcome(collection)?
             }
-            Write::Merge { collection } => {
-                self.merge(collection)?;
-                self.head_outcome(collection)?
-            }
             placeless => {
                 self.write_placeless(placeless, now)?;
                 Outcome::default()
@@ -192,20 +195,20 @@ impl<'a, T: Rows> Transaction<'a, T> {
                 self.keep_view([bucket.as_str(), person.as_str()], *name, groups, now)
             }
             Write::ForgetViews { bucket, before } => self.forget_views(bucket, *before),
-            Write::Renew { epoch } => self.tables.begin_epoch(epoch),
+            Write::Note { name, text, .. } => self.tables.set_note(name, text),
+            Write::Renew { epoch } => self.tables.set_note(STORE, epoch),
             Write::Flush { epoch } => {
                 self.guarded.clear();
                 self.tables.clear_all()?;
                 self.ledger.forget_flushed();
-                self.tables.begin_epoch(epoch)
+                self.tables.set_note(STORE, epoch)
             }
-            Write::Put { .. }
+            Write::Put(Put { .. })
             | Write::Delete { .. }
             | Write::Erase { .. }
             | Write::Touch { .. }
             | Write::Compact { .. }
-            | Write::Mark { .. }
-            | Write::Merge { .. } => unreachable!("they have a place"),
+            | Write::Mark { .. } => unreachable!("they have a place"),
         }
     }
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nuage_model::copy::{Cell, Table};
-use nuage_model::{Batch, BucketId, CollectionPath, Kind, Placement, RecordPath, Write};
+use nuage_model::{Batch, BucketId, CollectionPath, Kind, Placement, Put, RecordPath, Write};
 
 use crate::cells;
 use crate::rules::horizon::{compacted, marks, oldest};
@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) parents: BTreeSet<RecordPath>,
     /// Other rows that are read, by their keys.
     pub(crate) rows: BTreeSet<(Table, Vec<Cell>)>,
+    /// Notes that are locked and read.
+    pub(crate) notes: BTreeSet<String>,
     /// Ranges that are read.
     pub(crate) ranges: BTreeSet<Range>,
 }
@@ -39,12 +41,12 @@ pub(crate) fn is_wide(batch: &Batch) -> bool {
         Write::DropBucket { .. }
         | Write::Compact { .. }
         | Write::Mark { .. }
-        | Write::Merge { .. }
         | Write::Erase { .. }
         | Write::ForgetViews { .. }
+        | Write::Note { .. }
         | Write::Renew { .. }
         | Write::Flush { .. } => true,
-        Write::Put { path, .. } | Write::Delete { path, .. } => path.kind() == Kind::Bucket,
+        Write::Put(Put { path, .. }) | Write::Delete { path, .. } => path.kind() == Kind::Bucket,
         Write::Touch { .. }
         | Write::DropCollection { .. }
         | Write::SetMembers { .. }
@@ -67,7 +69,7 @@ impl Plan {
 
     fn add(&mut self, write: &Write) {
         match write {
-            Write::Put { path, placement, .. } | Write::Delete { path, placement } => {
+            Write::Put(Put { path, placement, .. }) | Write::Delete { path, placement } => {
                 self.add_record(path, true);
                 let time = match placement {
                     Placement::Next => None,
@@ -93,10 +95,6 @@ impl Plan {
                 self.add_collection(collection, false);
                 self.ranges.insert(marks(collection));
             }
-            Write::Merge { collection } => {
-                self.add_collection(collection, false);
-                self.ranges.insert(oldest(collection));
-            }
             Write::KeepView { bucket, person, name, .. } => {
                 let names = [bucket.as_str(), person.as_str()].map(cells::text);
                 let key = names.into_iter().chain([Cell::Bytes(name.to_vec())]);
@@ -108,6 +106,9 @@ impl Plan {
             Write::SetMembers { group, .. } => {
                 self.add_collection(&CollectionPath::groups(group.bucket.clone()), false);
                 self.ranges.insert(Range::of(Index::MembersGrp, cells::group(group)));
+            }
+            Write::Note { name, .. } => {
+                self.notes.insert(name.clone());
             }
             Write::ForgetViews { .. } | Write::Renew { .. } => {}
             Write::Flush { .. } => self.all = true,

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use nuage_model::copy::{
     COPY, Cell, Dump, Ground, KEPT, PageSize, Progress, Row, STORE, Step, Table,
 };
-use nuage_model::{Pending, Rows, StoreError};
+use nuage_model::{Pending, StoreError};
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use crate::Options;
@@ -30,36 +30,28 @@ const SET: &str = "
     ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 const UNSET: &str = "DELETE FROM meta WHERE key = ?1";
 
-impl Rows for SqliteStore {
-    fn dump(&self) -> Pending<'_, Result<Box<dyn Dump>, StoreError>> {
-        Box::pin(async move {
-            self.expect_open()?;
-            let (path, way) = (self.shared.path.clone(), self.shared.way);
-            let connection = blocking(move || snapshot(&path, way)).await?;
-            Ok(Box::new(Moment { connection: Some(connection) }) as Box<dyn Dump>)
-        })
-    }
-
-    fn load(&self, step: Step) -> Pending<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.expect_open()?;
-            let shared = self.shared.clone();
-            blocking(move || load(&shared.path, &shared.options, &step)).await
-        })
-    }
-
-    fn unfinished(&self) -> Pending<'_, Result<Option<Progress>, StoreError>> {
-        Box::pin(async move {
-            self.expect_open()?;
-            match self.shared.quick.read(progress)? {
-                None => Ok(None),
-                Some(text) => Ok(Some(Progress::of_text(&text).ok_or_else(unreadable)?)),
-            }
-        })
-    }
-}
-
 impl SqliteStore {
+    pub(super) async fn begin_dump(&self) -> Result<Box<dyn Dump>, StoreError> {
+        self.expect_open()?;
+        let (path, way) = (self.shared.path.clone(), self.shared.way);
+        let connection = blocking(move || snapshot(&path, way)).await?;
+        Ok(Box::new(Moment { connection: Some(connection) }))
+    }
+
+    pub(super) async fn load_step(&self, step: Step) -> Result<(), StoreError> {
+        self.expect_open()?;
+        let shared = self.shared.clone();
+        blocking(move || load(&shared.path, &shared.options, &step)).await
+    }
+
+    pub(super) async fn unfinished_copy(&self) -> Result<Option<Progress>, StoreError> {
+        self.expect_open()?;
+        match self.shared.quick.read(progress)? {
+            None => Ok(None),
+            Some(text) => Ok(Some(Progress::of_text(&text).ok_or_else(unreadable)?)),
+        }
+    }
+
     fn expect_open(&self) -> Result<(), StoreError> {
         if self.closed.load(Ordering::Relaxed) { Err(StoreError::Closed) } else { Ok(()) }
     }

@@ -97,14 +97,14 @@ impl Mark {
     pub(super) fn note(&mut self, changes: &Changes) {
         for (path, head) in &changes.heads {
             let Some(head) = head else { continue };
-            let (bucket, collection) = (path.bucket.as_str(), path.name.as_str());
+            let (bucket, collection) = (path.bucket.as_str(), path.stored_name());
             self.reached.retain(|one| one.bucket != bucket || one.collection != collection);
             if self.reached.len() == COLLECTIONS {
                 self.reached.pop_front();
             }
             self.reached.push_back(Reached {
                 bucket: bucket.to_owned(),
-                collection: collection.to_owned(),
+                collection: collection.into_owned(),
                 seq: head.seq.0,
             });
             self.changed.get_or_insert_with(Instant::now);

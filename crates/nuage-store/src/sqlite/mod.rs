@@ -34,15 +34,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use nuage_model::copy::{Dump, Progress, Step};
 use nuage_model::{
-    ApplyError, Ask, Batch, Bodies, BucketId, CollectionPath, Finding, GroupPath, Head, Kind,
-    Listener, Opening, Outcome, Page, Pending, Principal, Query, Record, RecordPath, Rows, Seq,
-    Snapshot, Store, StoreError, Tally, Timestamp, Total,
+    Admin, ApplyError, Ask, Batch, Bodies, CollectionPath, Finding, GroupPath, Head, Kind,
+    Listener, Opening, Outcome, Pace, Page, Pending, Principal, Query, Record, RecordPath,
+    Snapshot, Store, StoreError, Tally, Total, Whose,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::feed::{self, Hold, Moment};
-use crate::list::{self, Pace};
+use crate::list;
 use crate::places;
 use crate::pulse::Pulse;
 use crate::reads::Reads;
@@ -227,26 +228,6 @@ impl SqliteStore {
             Err(StoreError::Unavailable(why).into())
         })
     }
-
-    // Waits in the queue of the writer for an answer of its own kind.
-    async fn ask_writer<T>(
-        &self,
-        job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
-    ) -> Result<T, StoreError> {
-        if self.closed.load(Ordering::Relaxed) {
-            return Err(StoreError::Closed);
-        }
-        let (reply, answer) = oneshot::channel();
-        self.jobs.try_send(job(reply)).map_err(|error| match error {
-            TrySendError::Full(_) => {
-                StoreError::Unavailable("too many writes wait for the disk".to_owned())
-            }
-            TrySendError::Disconnected(_) => StoreError::Closed,
-        })?;
-        answer.await.unwrap_or_else(|_| {
-            Err(StoreError::Unavailable("the writer gave up before it answered".to_owned()))
-        })
-    }
 }
 
 /// What a moment of a feed is read with.
@@ -293,49 +274,35 @@ impl Store for SqliteStore {
         })
     }
 
-    fn head<'a>(
-        &'a self,
-        collection: &'a CollectionPath,
-    ) -> Pending<'a, Result<Option<Head>, StoreError>> {
-        Box::pin(ready(self.read_head(collection)))
-    }
-
-    fn list_at_once<'a>(
+    fn list_at<'a>(
         &'a self,
         query: &'a Query,
+        pace: Pace,
     ) -> Pending<'a, Result<Option<Page>, StoreError>> {
-        Box::pin(ready(self.at_once(async |look| list::list(look, query, Pace::Quick).await)))
-    }
-
-    fn count_at_once<'a>(
-        &'a self,
-        query: &'a Query,
-    ) -> Pending<'a, Result<Option<Total>, StoreError>> {
-        Box::pin(ready(self.at_once(async |look| list::count(look, query, Pace::Quick).await)))
-    }
-
-    fn list<'a>(&'a self, query: &'a Query) -> Pending<'a, Result<Page, StoreError>> {
         Box::pin(async move {
-            if let Some(page) = self.list_at_once(query).await? {
-                return Ok(page);
+            let quick = self.at_once(async |look| list::list(look, query, Pace::Quick).await)?;
+            if quick.is_some() || pace == Pace::Quick {
+                return Ok(quick);
             }
             let query = query.clone();
             let list = async move |look: &Look<'_>| list::list(look, &query, Pace::Patient).await;
-            self.patiently(list).await?.ok_or(StoreError::TooSlow)
+            self.patiently(list).await
         })
     }
 
-    fn count<'a>(
+    fn count_at<'a>(
         &'a self,
         query: &'a Query,
-    ) -> Pending<'a, Result<(Option<Head>, u64), StoreError>> {
+        pace: Pace,
+    ) -> Pending<'a, Result<Option<Total>, StoreError>> {
         Box::pin(async move {
-            if let Some(count) = self.count_at_once(query).await? {
-                return Ok(count);
+            let quick = self.at_once(async |look| list::count(look, query, Pace::Quick).await)?;
+            if quick.is_some() || pace == Pace::Quick {
+                return Ok(quick);
             }
             let query = query.clone();
             let count = async move |look: &Look<'_>| list::count(look, &query, Pace::Patient).await;
-            self.patiently(count).await?.ok_or(StoreError::TooSlow)
+            self.patiently(count).await
         })
     }
 
@@ -367,66 +334,38 @@ impl Store for SqliteStore {
         })
     }
 
-    fn view<'a>(
-        &'a self,
-        bucket: &'a BucketId,
-        person: &'a Principal,
-        name: [u8; 16],
-    ) -> Pending<'a, Result<Option<Vec<Principal>>, StoreError>> {
-        Box::pin(
-            async move { self.at_once(async |look| feed::view(look, bucket, person, name).await) },
-        )
-    }
-
-    fn overdue<'a>(
-        &'a self,
-        collection: &'a CollectionPath,
-        before: Timestamp,
-        keep: u64,
-        limit: usize,
-    ) -> Pending<'a, Result<Option<Seq>, StoreError>> {
-        let path = collection.clone();
-        Box::pin(self.patiently(async move |look: &Look<'_>| {
-            feed::overdue(look, &path, before, keep, limit).await
-        }))
-    }
-
-    fn lease<'a>(
-        &'a self,
-        chore: &'a str,
-        holder: &'a str,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Pending<'a, Result<bool, StoreError>> {
-        let (chore, holder) = (chore.to_owned(), holder.to_owned());
-        Box::pin(self.ask_writer(move |reply| Job::Lease { chore, holder, now, until, reply }))
+    fn note<'a>(&'a self, name: &'a str) -> Pending<'a, Result<Option<String>, StoreError>> {
+        Box::pin(ready(self.at_once(async |look| look.note(name).await)))
     }
 
     fn listen(&self, listener: Listener) {
         self.foreign.listen(listener);
     }
 
-    fn collections_of<'a>(
-        &'a self,
-        principals: &'a [Principal],
-        after: Option<&'a CollectionPath>,
-        limit: usize,
-    ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
-        let (principals, after) = (principals.to_vec(), after.cloned());
-        Box::pin(self.patiently(async move |look: &Look<'_>| {
-            places::collections_of(look, &principals, after.as_ref(), limit).await
-        }))
-    }
-
     fn collections<'a>(
         &'a self,
+        whose: Whose<'a>,
         after: Option<&'a CollectionPath>,
         limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
-        let after = after.cloned();
-        Box::pin(self.patiently(async move |look: &Look<'_>| {
-            places::collections(look, after.as_ref(), limit).await
-        }))
+        Box::pin(async move {
+            let after = after.cloned();
+            match whose {
+                Whose::All => {
+                    self.patiently(async move |look: &Look<'_>| {
+                        places::collections(look, after.as_ref(), limit).await
+                    })
+                    .await
+                }
+                Whose::Of(principals) => {
+                    let principals = principals.to_vec();
+                    self.patiently(async move |look: &Look<'_>| {
+                        places::collections_of(look, &principals, after.as_ref(), limit).await
+                    })
+                    .await
+                }
+            }
+        })
     }
 
     fn apply(&self, batch: Batch) -> Pending<'_, Result<Vec<Outcome>, ApplyError>> {
@@ -437,6 +376,30 @@ impl Store for SqliteStore {
         self.foreign.count()
     }
 
+    fn admin(&self) -> &dyn Admin {
+        self
+    }
+
+    fn close(&self) -> Pending<'_, ()> {
+        Box::pin(async move {
+            if self.closed.swap(true, Ordering::SeqCst) {
+                return;
+            }
+            self.shared.quick.close();
+            self.shared.patient.close();
+            self.shared.feeds.close();
+            let (reply, closed) = oneshot::channel();
+            let jobs = self.jobs.clone();
+            let asked = tokio::task::spawn_blocking(move || jobs.send(Job::Close(reply)).is_ok());
+            if asked.await.unwrap_or(false) {
+                // An error means that the writer has ended already.
+                let _ = closed.await;
+            }
+        })
+    }
+}
+
+impl Admin for SqliteStore {
     fn tally(&self) -> Pending<'_, Result<BTreeMap<Kind, Tally>, StoreError>> {
         Box::pin(self.patiently(async |look: &Look<'_>| places::tally(look).await))
     }
@@ -461,34 +424,15 @@ impl Store for SqliteStore {
         Box::pin(self.aside(move || backup::copy(&from, way, &to)))
     }
 
-    fn keep<'a>(
-        &'a self,
-        name: &'a str,
-        value: &'a str,
-    ) -> Pending<'a, Result<String, StoreError>> {
-        let (name, value) = (name.to_owned(), value.to_owned());
-        Box::pin(self.ask_writer(|reply| Job::Keep { name, value, reply }))
+    fn dump(&self) -> Pending<'_, Result<Box<dyn Dump>, StoreError>> {
+        Box::pin(self.begin_dump())
     }
 
-    fn rows(&self) -> &dyn Rows {
-        self
+    fn load(&self, step: Step) -> Pending<'_, Result<(), StoreError>> {
+        Box::pin(self.load_step(step))
     }
 
-    fn close(&self) -> Pending<'_, ()> {
-        Box::pin(async move {
-            if self.closed.swap(true, Ordering::SeqCst) {
-                return;
-            }
-            self.shared.quick.close();
-            self.shared.patient.close();
-            self.shared.feeds.close();
-            let (reply, closed) = oneshot::channel();
-            let jobs = self.jobs.clone();
-            let asked = tokio::task::spawn_blocking(move || jobs.send(Job::Close(reply)).is_ok());
-            if asked.await.unwrap_or(false) {
-                // An error means that the writer has ended already.
-                let _ = closed.await;
-            }
-        })
+    fn unfinished(&self) -> Pending<'_, Result<Option<Progress>, StoreError>> {
+        Box::pin(self.unfinished_copy())
     }
 }

@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use nuage_model::StoreError;
 use nuage_model::copy::{Cell, Table};
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use crate::cells::{CellRef, Source};
 use crate::reads::{
@@ -25,7 +25,7 @@ use crate::sqlite::errors::Fault;
 use crate::sqlite::readers::Reader;
 use crate::sqlite::tables::{equal, first, from};
 
-const EPOCH: &str = "SELECT value FROM meta WHERE key = 'store'";
+const NOTED: &str = "SELECT value FROM meta WHERE key = ?1";
 /// The least number of keys that are merged in one go.
 const KEYS_MIN: usize = 100;
 /// The greatest, which bounds the memory for keys.
@@ -84,9 +84,10 @@ impl Reads for Look<'_> {
         ready(self.read(|_, deadline| deadline.check()))
     }
 
-    fn epoch(&self) -> impl Future<Output = Result<String, Fault>> + Send {
+    fn note(&self, name: &str) -> impl Future<Output = Result<Option<String>, Fault>> + Send {
         ready(self.read(|connection, _| {
-            Ok(connection.prepare_cached(EPOCH)?.query_row([], |row| row.get(0))?)
+            let mut noted = connection.prepare_cached(NOTED)?;
+            Ok(noted.query_row([name], |row| row.get(0)).optional()?)
         }))
     }
 

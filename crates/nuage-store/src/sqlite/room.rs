@@ -10,7 +10,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nuage_model::{Batch, Kind, StoreError, Write};
+use nuage_model::{Batch, Kind, Put, StoreError, Write};
 use rusqlite::Connection;
 
 use crate::sqlite::errors::Fault;
@@ -157,7 +157,7 @@ pub(super) fn full() -> StoreError {
 /// smaller than the record, its entry in the history is small.
 pub(super) fn grows(batch: &Batch) -> bool {
     batch.writes.iter().any(|write| match write {
-        Write::Put { path, .. } => path.kind() != Kind::History,
+        Write::Put(Put { path, .. }) => path.kind() != Kind::History,
         Write::SetMembers { members, .. } => !members.is_empty(),
         _ => false,
     })

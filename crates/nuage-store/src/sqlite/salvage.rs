@@ -76,7 +76,8 @@ pub(super) fn salvage(path: &Path, to: &Path) -> Result<Vec<Lost>, Fault> {
         let mut insert = target.prepare(INSERT)?;
         each_record(&source, &mut |row| {
             let (path, id) = (path_of(row)?, row.get::<_, String>(3)?);
-            let names = [path.bucket.as_str(), path.name.as_str(), id.as_str()];
+            let name = path.stored_name();
+            let names = [path.bucket.as_str(), &name, id.as_str()];
             let (permissions, body) =
                 (row.get_ref(9)?.as_str().ok(), row.get_ref(10)?.as_str().ok());
             let values = (0..11).map(|n| Ok(ToSqlOutput::Borrowed(row.get_ref(n)?)));
@@ -217,5 +218,5 @@ fn each_of(
 // Bucket and collection are the second and the third column everywhere here.
 fn path_of(row: &Row<'_>) -> Result<CollectionPath, Fault> {
     let (bucket, collection): (String, String) = (row.get(1)?, row.get(2)?);
-    Ok(CollectionPath::new(bucket.as_str(), collection.as_str()))
+    Ok(CollectionPath::of_stored(bucket.as_str(), collection.as_str()))
 }

@@ -5,13 +5,16 @@
 use std::sync::LazyLock;
 
 use nuage_model::copy::{Cell, Column, Form, Row, Table};
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use crate::schema::{Index, Only, Prune, Range, Rows, Stage, Was, counters, slim};
 use crate::sqlite::cells::{self, Sql, marks, names};
 use crate::sqlite::errors::Fault;
 
-const BEGIN_EPOCH: &str = "UPDATE meta SET value = ?1 WHERE key = 'store'";
+const NOTED: &str = "SELECT value FROM meta WHERE key = ?1";
+const NOTE: &str = "
+    INSERT INTO meta (key, value) VALUES (?1, ?2)
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 
 /// The statements for single rows of a table.
 struct Statements {
@@ -238,8 +241,12 @@ impl Rows for Open<'_> {
         Ok(())
     }
 
-    fn begin_epoch(&mut self, epoch: &str) -> Result<(), Fault> {
-        self.0.prepare_cached(BEGIN_EPOCH)?.execute([epoch])?;
+    fn note(&mut self, name: &str) -> Result<Option<String>, Fault> {
+        Ok(self.0.prepare_cached(NOTED)?.query_row([name], |row| row.get(0)).optional()?)
+    }
+
+    fn set_note(&mut self, name: &str, text: &str) -> Result<(), Fault> {
+        self.0.prepare_cached(NOTE)?.execute([name, text])?;
         Ok(())
     }
 

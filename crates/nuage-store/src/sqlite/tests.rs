@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use nuage_model::copy::Table;
 use nuage_model::{
-    ApplyError, Batch, Body, CollectionPath, Direction, Field, Filter, Guard, Head, Placement,
-    Principal, Query, Readers, RecordPath, Scope, Seq, Slot, Sort, Store, StoreError, Test,
-    Timestamp, Write,
+    Admin, ApplyError, Batch, Body, CollectionPath, Direction, Field, Filter, Guard, Head, Pace,
+    Placement, Principal, Put, Query, Readers, RecordPath, Scope, Seq, Slot, Sort, Store,
+    StoreError, Test, Timestamp, Whose, Write,
 };
 use rusqlite::Connection;
 use serde_json::Value;
@@ -40,13 +40,13 @@ fn meddle(store: &SqliteStore, with: impl FnOnce(&Connection) + Send + 'static) 
 }
 
 fn put(path: &RecordPath, body: String) -> Batch {
-    let write = Write::Put {
+    let write = Write::Put(Put {
         path: path.clone(),
         body: Body::from(body),
         permissions: "{}".to_owned(),
         readers: Readers::new(Default::default()),
         placement: Placement::Next,
-    };
+    });
     Batch { author: None, now: NOW, guards: Vec::new(), writes: vec![write] }
 }
 
@@ -185,7 +185,7 @@ async fn a_panic_ends_one_batch_alone() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path(), &options());
     let mut bad = put(&accounts(0), small());
-    if let Write::Put { body, .. } = &mut bad.writes[0] {
+    if let Write::Put(Put { body, .. }) = &mut bad.writes[0] {
         *body = Body::with_slots(small(), vec![Slot { at: 99, write: 0 }]);
     }
     let refused = store.apply(bad).await;
@@ -316,7 +316,7 @@ async fn what_is_heavy_is_not_read_at_once_whatever_it_is_asked_by() {
     batch.writes = (0..50).flat_map(|n| put(&accounts(n), large()).writes).collect();
     for n in 0..50 {
         let mut writes = put(&permissions.record(n.to_string()), small()).writes;
-        if let Write::Put { permissions, .. } = &mut writes[0] {
+        if let Write::Put(Put { permissions, .. }) = &mut writes[0] {
             *permissions = format!(r#"{{"read":["{}"]}}"#, "x".repeat(10_000));
         }
         batch.writes.extend(writes);
@@ -330,17 +330,17 @@ async fn what_is_heavy_is_not_read_at_once_whatever_it_is_asked_by() {
     };
     for collection in [&bodies, &permissions] {
         let heavy = named(collection, 50);
-        assert!(store.list_at_once(&heavy).await.unwrap().is_none());
+        assert!(store.list_at(&heavy, Pace::Quick).await.unwrap().is_none());
         assert_eq!(store.list(&heavy).await.unwrap().records.len(), 50);
-        let light = store.list_at_once(&named(collection, 20)).await.unwrap();
+        let light = store.list_at(&named(collection, 20), Pace::Quick).await.unwrap();
         assert_eq!(light.map(|page| page.records.len()), Some(20));
         let all = Query::all(collection.clone(), 1_000);
-        assert!(store.list_at_once(&all).await.unwrap().is_none());
+        assert!(store.list_at(&all, Pace::Quick).await.unwrap().is_none());
         assert_eq!(store.list(&all).await.unwrap().records.len(), 50);
     }
     // Whoever counts has no need of texts.
     let counted = async |collection: &CollectionPath| {
-        store.count_at_once(&named(collection, 50)).await.unwrap().map(|(_, count)| count)
+        store.count_at(&named(collection, 50), Pace::Quick).await.unwrap().map(|(_, count)| count)
     };
     assert_eq!(counted(&bodies).await, Some(50));
     assert_eq!(counted(&permissions).await, Some(50));
@@ -358,7 +358,7 @@ async fn a_list_of_several_signatures_goes_on_beyond_what_it_passes_over() {
     for n in 0..640 {
         let path = collection.record(format!("{n:03}"));
         let mut writes = put(&path, small()).writes;
-        if let Write::Put { readers, .. } = &mut writes[0] {
+        if let Write::Put(Put { readers, .. }) = &mut writes[0] {
             *readers = Readers::new([who(n)].into_iter().collect());
         }
         batch.writes.extend(writes);
@@ -417,12 +417,12 @@ async fn collections_are_looked_for_beside_the_calling_thread() {
     let store = open(folder.path(), &Options { readers: 1, ..options() });
     let who = [Principal::from("basicauth:alice")];
     let mut batch = put(&accounts(0), small());
-    if let Write::Put { readers, .. } = &mut batch.writes[0] {
+    if let Write::Put(Put { readers, .. }) = &mut batch.writes[0] {
         *readers = Readers::new(who.iter().cloned().collect());
     }
     store.apply(batch).await.unwrap();
     let reader = store.shared.patient.get().unwrap();
-    let mut found = store.collections_of(&who, None, 10);
+    let mut found = store.collections(Whose::Of(&who), None, 10);
     assert!(tokio::time::timeout(Duration::ZERO, &mut found).await.is_err());
     drop(reader);
     assert_eq!(found.await.unwrap(), [CollectionPath::accounts()]);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use nuage_model::{ApplyError, Batch, Outcome, StoreError, Timestamp};
+use nuage_model::{ApplyError, Batch, Outcome, StoreError};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tokio::sync::oneshot;
@@ -45,20 +45,6 @@ const DATA_VERSION: &str = "PRAGMA data_version";
 const TRY_TO_WRITE: &str = "
     INSERT INTO meta (key, value) VALUES ('heartbeat', '0')
     ON CONFLICT (key) DO UPDATE SET value = CASE value WHEN '0' THEN '1' ELSE '0' END";
-const KEEP: &str =
-    "INSERT INTO meta (key, value) VALUES ('kept.' || ?1, ?2) ON CONFLICT (key) DO NOTHING";
-const KEPT: &str = "SELECT value FROM meta WHERE key = 'kept.' || ?1";
-
-// The value is the end of the lease, a space, and who has it. One that ends an hour later than
-// anybody may ask for was taken by a clock that was wrong.
-const LEASE: &str = "
-    INSERT INTO meta (key, value) VALUES ('lease.' || ?1, ?4 || ' ' || ?2)
-    ON CONFLICT (key) DO UPDATE SET value = excluded.value
-    WHERE substr(value, instr(value, ' ') + 1) = ?2
-        OR CAST(substr(value, 1, instr(value, ' ')) AS INTEGER) <= ?3
-        OR (?4 > ?3
-            AND CAST(substr(value, 1, instr(value, ' ')) AS INTEGER) - 3600000 - ?4 > ?4 - ?3)";
-
 /// What a batch comes to.
 pub(super) type Answer = Result<Vec<Outcome>, ApplyError>;
 
@@ -66,16 +52,6 @@ pub(super) type Answer = Result<Vec<Outcome>, ApplyError>;
 pub(super) enum Job {
     /// To apply a batch, or without one to show that it can write.
     Apply(Option<Batch>, oneshot::Sender<Answer>),
-    /// To keep a text under a name, unless one is kept there already.
-    Keep { name: String, value: String, reply: oneshot::Sender<Result<String, StoreError>> },
-    /// To take or prolong the right to do a chore.
-    Lease {
-        chore: String,
-        holder: String,
-        now: Timestamp,
-        until: Timestamp,
-        reply: oneshot::Sender<Result<bool, StoreError>>,
-    },
     /// To finish what came before and end.
     Close(oneshot::Sender<()>),
     /// To let a test meddle.
@@ -195,14 +171,6 @@ impl Writer {
                     // Whoever asked may have stopped waiting.
                     let _ = reply.send(());
                     return;
-                }
-                Some(Job::Keep { name, value, reply }) => {
-                    // Whoever asked may have stopped waiting.
-                    let _ = reply.send(self.keep(&name, &value).map_err(StoreError::from));
-                }
-                Some(Job::Lease { chore, holder, now, until, reply }) => {
-                    let lease = self.lease(&chore, &holder, now, until);
-                    let _ = reply.send(lease.map_err(StoreError::from));
                 }
                 #[cfg(test)]
                 Some(Job::Meddle(meddle)) => {
@@ -337,9 +305,7 @@ impl Writer {
                     connection.prepare_cached(TRY_TO_WRITE)?.execute([])?;
                     Ok(Vec::new())
                 }
-                Some(batch) if !transaction.guards_hold(&batch.guards)? => {
-                    Err(ApplyError::Conflict)
-                }
+                Some(batch) if !transaction.guards_hold(batch)? => Err(ApplyError::Conflict),
                 Some(batch) => Ok(transaction.write(batch)?),
             });
         }
@@ -348,41 +314,15 @@ impl Writer {
             return Err(room::full().into());
         }
         self.told.heads.hide(&changes);
-        connection.prepare_cached("COMMIT")?.execute([])?;
+        let unknown =
+            |fault: Fault| Fault::Store(StoreError::Unknown(StoreError::from(fault).to_string()));
+        let committed = connection.prepare_cached("COMMIT")?.execute([]);
+        committed.map_err(|error| unknown(error.into()))?;
         // What is acknowledged must be found after a start.
-        self.identity.expect()?;
+        self.identity.expect().map_err(|error| unknown(error.into()))?;
         self.mark.note(&changes);
         self.told.heads.publish(changes);
         Ok(answers)
-    }
-
-    fn keep(&mut self, name: &str, value: &str) -> Result<String, Fault> {
-        let connection = self.connected()?;
-        connection.execute(KEEP, (name, value))?;
-        let kept = connection.query_row(KEPT, (name,), |row| row.get(0))?;
-        self.identity.expect()?;
-        Ok(kept)
-    }
-
-    fn lease(
-        &mut self,
-        chore: &str,
-        holder: &str,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Result<bool, Fault> {
-        let lease = (chore, holder, now.0, until.0);
-        let is_taken = self.connected()?.execute(LEASE, lease)? == 1;
-        self.identity.expect()?;
-        Ok(is_taken)
-    }
-
-    fn connected(&mut self) -> Result<&Connection, Fault> {
-        if self.connection.is_none() {
-            self.connect()?;
-        }
-        let is_closed = || StoreError::Unavailable("the file is not open".to_owned()).into();
-        self.connection.as_ref().ok_or_else(is_closed)
     }
 
     // Whether the connection can go on.

@@ -152,12 +152,12 @@ async fn exercise(store: &Arc<dyn Store>) {
         apply(store, vec![Write::SetMembers { group: group.clone(), members }]).await;
     }
     assert_eq!(store.groups_of(std::slice::from_ref(&member)).await.unwrap(), [group]);
-    store.collections_of(&[member], None, usize::MAX).await.unwrap();
+    store.collections(Whose::Of(&[member]), None, usize::MAX).await.unwrap();
     assert_eq!(store.get(&paths, Bodies::All).await.unwrap().len(), paths.len());
     store.head(&paths[0].collection).await.unwrap();
     store.list(&Query::all(paths[0].collection.clone(), 2)).await.unwrap();
     store.count(&Query::all(paths[0].collection.clone(), 2)).await.unwrap();
-    store.ping().await.unwrap();
+    store.admin().ping().await.unwrap();
     read_feeds(store, &paths[0].collection).await;
     let bucket = |name: &str| BucketId::from(name);
     let drops = [
@@ -184,11 +184,14 @@ async fn read_feeds(store: &Arc<dyn Store>, collection: &CollectionPath) {
         },
         Write::Delete { path: collection.record("t"), placement: Placement::Next },
         Write::Mark { collection: collection.clone(), before: Timestamp(1) },
-        Write::Merge { collection: collection.clone() },
         Write::ForgetViews { bucket: bucket.clone(), before: Timestamp(0) },
     ];
     apply(store, writes).await;
-    assert_eq!(store.view(&bucket, &person, [1; 16]).await.unwrap(), Some(vec![]));
+    let asked =
+        Ask { collection: collection.clone(), members: vec![], groups_max: 0, paths: vec![] };
+    let (_, mut moment) = store.snapshot(&asked).await.unwrap();
+    assert_eq!(moment.view(&person, [1; 16]).await.unwrap(), Some(vec![]));
+    drop(moment);
     assert_eq!(store.heads(std::slice::from_ref(collection)).await.unwrap().len(), 1);
     let members = vec![person.clone()];
     let paths = vec![collection.record("r"), RecordPath::bucket(bucket)];
@@ -211,9 +214,13 @@ async fn read_feeds(store: &Arc<dyn Store>, collection: &CollectionPath) {
         moment.residents(&residents).await.unwrap().into_iter().map(|trace| trace.id).collect();
     assert_eq!(moment.records(&ids, 1_000).await.unwrap().len(), ids.len());
     drop(moment);
-    let up_to = store.overdue(collection, Timestamp(i64::MAX), 0, 10).await.unwrap().unwrap();
+    let (_, mut moment) = store.snapshot(&asked).await.unwrap();
+    let up_to = moment.overdue(Timestamp(i64::MAX), 0, 10).await.unwrap().unwrap();
+    drop(moment);
     apply(store, vec![Write::Compact { collection: collection.clone(), up_to }]).await;
-    assert!(store.lease("chore", "holder", Timestamp(1), Timestamp(2)).await.unwrap());
+    let (name, text) = ("chore".to_owned(), "holder".to_owned());
+    apply(store, vec![Write::Note { name, was: None, text }]).await;
+    assert!(store.note("chore").await.unwrap().is_some());
 }
 
 async fn open(database: &Database) -> Arc<dyn Store> {

@@ -24,13 +24,13 @@ async fn a_copy_is_one_moment_while_others_write() {
     for n in 0..4 {
         let copy = folder.path().join(format!("copy{n}"));
         let head = store.head(&CollectionPath::accounts()).await.unwrap().unwrap();
-        store.backup(&copy).await.unwrap();
+        store.admin().backup(&copy).await.unwrap();
         copies.push((copy, head));
     }
     writer.await.unwrap();
     for (path, before) in copies {
         let copy = crate::open(&path).await;
-        assert_eq!(copy.check().await.unwrap(), []);
+        assert_eq!(copy.admin().check().await.unwrap(), []);
         let page = copy.list(&Query::all(CollectionPath::accounts(), 10_000)).await.unwrap();
         let head = page.head.unwrap();
         assert_eq!(page.records.len() as u64, head.live);
@@ -49,13 +49,13 @@ async fn a_file_is_never_overwritten() {
     let taken = folder.path().join("taken");
     std::fs::write(&taken, "precious").unwrap();
     for to in [&taken, &path] {
-        let answer = store.backup(to).await;
+        let answer = store.admin().backup(to).await;
         assert!(matches!(answer, Err(StoreError::Unsupported(_))), "{answer:?}");
     }
     assert_eq!(std::fs::read(&taken).unwrap(), b"precious");
     let missing = folder.path().join("missing").join("copy");
-    assert!(matches!(store.backup(&missing).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(store.admin().backup(&missing).await, Err(StoreError::Unavailable(_))));
     store.close().await;
-    let answer = store.backup(&folder.path().join("late")).await;
+    let answer = store.admin().backup(&folder.path().join("late")).await;
     assert!(matches!(answer, Err(StoreError::Closed)));
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nuage_model::{
-    Body, BucketId, CollectionPath, GroupPath, Placement, Principal, Readers, Store, Timestamp,
-    Write,
+    Body, BucketId, CollectionPath, GroupPath, Placement, Principal, Put, Readers, Store,
+    Timestamp, Write,
 };
 use nuage_testkit::backend::Backend;
 use nuage_testkit::both_databases;
@@ -85,7 +85,7 @@ async fn every_broken_law_is_told(backend: Backend) {
         fill(&place.open().await).await;
         place.execute(sql);
         let store = place.open().await;
-        let findings = store.check().await.unwrap();
+        let findings = store.admin().check().await.unwrap();
         let told = findings.iter().any(|finding| finding.0.contains(sentence));
         assert!(told, "after {sql}\nnobody says {sentence:?}:\n{findings:#?}");
         store.close().await;
@@ -102,7 +102,7 @@ async fn a_damaged_page_is_told() {
     bytes[middle..middle + 512].fill(0xa5);
     std::fs::write(&path, bytes).unwrap();
     let store = crate::open(&path).await;
-    match store.check().await {
+    match store.admin().check().await {
         Ok(findings) => assert!(findings[0].0.contains("damaged"), "{findings:?}"),
         Err(error) => assert!(error.to_string().contains("damaged"), "{error}"),
     }
@@ -112,16 +112,18 @@ async fn a_damaged_page_is_told() {
 async fn fill(store: &Arc<dyn Store>) {
     crate::found(store, "b", &["x"]).await;
     let x = CollectionPath::new("b", "x");
-    let put = |id: &str, who: &[&str], placement| Write::Put {
-        path: x.record(id),
-        body: Body::from("{}".to_owned()),
-        permissions: "{}".to_owned(),
-        readers: readers(who),
-        placement,
+    let put = |id: &str, who: &[&str], placement| {
+        Write::Put(Put {
+            path: x.record(id),
+            body: Body::from("{}".to_owned()),
+            permissions: "{}".to_owned(),
+            readers: readers(who),
+            placement,
+        })
     };
     let bucket = BucketId::from("b");
     let mut group = crate::put(&CollectionPath::groups(bucket.clone()).record("g"));
-    if let Write::Put { body, .. } = &mut group {
+    if let Write::Put(Put { body, .. }) = &mut group {
         *body = Body::from(r#"{"members":["alice"]}"#.to_owned());
     }
     let members = vec![Principal::from("alice")];
@@ -145,7 +147,7 @@ async fn fill(store: &Arc<dyn Store>) {
         Write::SetMembers { group: GroupPath { bucket, group: "g".into() }, members },
     ];
     crate::apply(store, writes).await;
-    assert_eq!(store.check().await.unwrap(), []);
+    assert_eq!(store.admin().check().await.unwrap(), []);
     store.close().await;
 }
 

@@ -24,7 +24,7 @@ async fn closing_leaves_one_file_and_its_mark() {
         let outcomes = crate::apply(&store, vec![crate::put(&record)]).await;
         let head = store.head(&CollectionPath::accounts()).await.unwrap().unwrap();
         assert_eq!((head.live, head.seq), (count, outcomes[0].seq));
-        assert_eq!(store.check().await.unwrap(), []);
+        assert_eq!(store.admin().check().await.unwrap(), []);
         store.close().await;
     }
     let mut names: Vec<_> =
@@ -80,7 +80,7 @@ async fn nobody_else_may_read_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let store = crate::open(&folder.path().join("data")).await;
     crate::apply(&store, vec![crate::put(&RecordPath::account("a"))]).await;
-    store.backup(&folder.path().join("copy")).await.unwrap();
+    store.admin().backup(&folder.path().join("copy")).await.unwrap();
     for entry in std::fs::read_dir(&folder).unwrap() {
         let entry = entry.unwrap();
         let mode = entry.metadata().unwrap().permissions().mode();

@@ -243,7 +243,7 @@ async fn an_older_file_in_the_place_of_a_newer_one_is_of_another_epoch() {
     let store = crate::open(&file).await;
     found(&store, "b", &["c", "d"]).await;
     apply(&store, vec![put(&record("c", "kept"))]).await;
-    store.backup(&older).await.unwrap();
+    store.admin().backup(&older).await.unwrap();
     let before = epoch(&store, "c").await;
     store.close().await;
     let store = crate::open(&file).await;

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use nuage_model::{CollectionPath, Hint, RecordPath, Store, Write};
+use nuage_model::{CollectionPath, Hint, Kind, RecordPath, Store, Write};
 use nuage_store::{Address, Options};
 use nuage_testkit::backend::block_on;
 use nuage_testkit::postgres::{Database, database};
@@ -89,7 +89,7 @@ fn a_change_in_one_process_is_told_to_the_others() {
         assert_ne!(b.store.foreign_writes(), moved.1);
         assert_eq!(a.store.foreign_writes(), moved.0);
         let named = b.hints.lock().unwrap().iter().any(|hint| match hint {
-            Hint::Changed(path) => path.name.as_str().starts_with('_'),
+            Hint::Changed(path) => path.kind() != Kind::Record,
             Hint::Rights | Hint::Everything => false,
         });
         assert!(!named, "built-in collections are rights");

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nuage_model::{
-    Batch, Body, CollectionPath, Placement, Readers, RecordPath, Store, Timestamp, Write,
+    Batch, Body, CollectionPath, Placement, Put, Readers, RecordPath, Store, Timestamp, Write,
 };
 use nuage_store::{Options, Synchronous};
 
@@ -44,13 +44,13 @@ async fn found(store: &Arc<dyn Store>, bucket: &str, collections: &[&str]) {
 }
 
 fn put(path: &RecordPath) -> Write {
-    Write::Put {
+    Write::Put(Put {
         path: path.clone(),
         body: Body::from("{}".to_owned()),
         permissions: "{}".to_owned(),
         readers: Readers::new(Default::default()),
         placement: Placement::Next,
-    }
+    })
 }
 
 async fn apply(store: &Arc<dyn Store>, writes: Vec<Write>) -> Vec<nuage_model::Outcome> {

@@ -117,18 +117,6 @@ impl Collection {
         self.head()
     }
 
-    pub(crate) fn merge(&mut self) -> Outcome {
-        let mut joined: BTreeMap<(String, Signature), Residency> = BTreeMap::new();
-        for residency in &self.ended {
-            let key = (residency.id.clone(), residency.signature);
-            let one = joined.entry(key).or_insert_with(|| residency.clone());
-            one.entered = one.entered.min(residency.entered);
-            one.left = one.left.max(residency.left);
-        }
-        self.ended = joined.into_values().collect();
-        self.head()
-    }
-
     /// The signatures that something has or had.
     pub(crate) fn used(&self) -> BTreeSet<Signature> {
         self.residencies().iter().map(|residency| residency.signature).collect()

@@ -18,7 +18,7 @@ async fn moments_tell_what_happened(backend: Backend) {
         let place = first.another();
         let store = place.open().await;
         moments_agree_with_the_model(store.clone(), seed).await;
-        assert_eq!(store.check().await.unwrap(), [], "replay with NUAGE_SEED={seed}");
+        assert_eq!(store.admin().check().await.unwrap(), [], "replay with NUAGE_SEED={seed}");
         store.close().await;
     }
 }

@@ -4,11 +4,12 @@
 //! The stores are made by random histories; a failure names its seed, which `NUAGE_SEED` replays.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use nuage_model::copy::{COPY, Digest, Ground, PageSize, Progress, STORE, Step, Table};
+use nuage_model::copy::{COPY, Digest, Ground, KEPT, PageSize, Progress, STORE, Step, Table};
 use nuage_model::{
-    Batch, Body, CollectionPath, GroupPath, Placement, Principal, Readers, RecordPath, Seq, Store,
-    StoreError, Timestamp, Write,
+    Batch, Body, CollectionPath, GroupPath, Placement, Principal, Put, Readers, RecordPath, Seq,
+    Store, StoreError, Timestamp, Write,
 };
 use nuage_store::copy::{CopyError, Copying, Resume, Watch, digest, finish, meta};
 use nuage_testkit::backend::Backend;
@@ -72,12 +73,14 @@ pub(crate) async fn fill(store: &dyn Store, seed: u64) {
     let group = GroupPath { bucket: "one".into(), group: "g".into() };
     let members = vec![Principal::from(PEOPLE[0])];
     // Whatever the histories were like, there is something in each table.
-    let moved = |readers: Vec<Principal>| Write::Put {
-        path: CollectionPath::new("one", "x").record("moved"),
-        body: Body::from("{}".to_owned()),
-        permissions: "{}".to_owned(),
-        readers: Readers::new(readers.into_iter().collect()),
-        placement: Placement::Next,
+    let moved = |readers: Vec<Principal>| {
+        Write::Put(Put {
+            path: CollectionPath::new("one", "x").record("moved"),
+            body: Body::from("{}".to_owned()),
+            permissions: "{}".to_owned(),
+            readers: Readers::new(readers.into_iter().collect()),
+            placement: Placement::Next,
+        })
     };
     let writes = vec![
         moved(Vec::new()),
@@ -90,6 +93,13 @@ pub(crate) async fn fill(store: &dyn Store, seed: u64) {
         .apply(Batch { author: None, now: Timestamp(now), guards: Vec::new(), writes })
         .await
         .unwrap();
+}
+
+async fn keep(store: &Arc<dyn Store>, secret: &str) {
+    let name = format!("{KEPT}secret");
+    let writes = vec![Write::Note { name, was: None, text: secret.to_owned() }];
+    let batch = Batch { author: None, now: Timestamp(0), guards: Vec::new(), writes };
+    store.apply(batch).await.unwrap();
 }
 
 fn write(random: &mut Random, now: i64) -> Write {
@@ -116,13 +126,13 @@ fn write(random: &mut Random, now: i64) -> Write {
         (4, 11),
     ];
     match random.weighted(&kinds) {
-        0 => Write::Put {
+        0 => Write::Put(Put {
             body: Body::from((*random.pick(BODIES)).to_owned()),
             permissions: r#"{"read":["x"],  "write":["y"]}"#.to_owned(),
             readers: Readers::new(people.into_iter().collect()),
             path,
             placement,
-        },
+        }),
         1 => Write::Delete { path, placement },
         2 => Write::Erase { path },
         3 => Write::Touch { collection },
@@ -133,8 +143,7 @@ fn write(random: &mut Random, now: i64) -> Write {
             members: people,
         },
         7 => Write::Compact { collection, up_to: Seq(now - 10 * back) },
-        8 => Write::Merge { collection },
-        9 => view(bucket, people),
+        8 | 9 => view(bucket, people),
         11 => Write::Mark { collection, before: Timestamp(now - back) },
         _ => Write::ForgetViews { bucket: bucket.into(), before: Timestamp(now - back) },
     }
@@ -168,7 +177,7 @@ async fn digests(store: &dyn Store) -> (BTreeMap<Table, Digest>, Digest) {
 }
 
 pub(crate) async fn findings(store: &dyn Store) -> BTreeSet<String> {
-    store.check().await.unwrap().into_iter().map(|finding| finding.0).collect()
+    store.admin().check().await.unwrap().into_iter().map(|finding| finding.0).collect()
 }
 
 /// All rows, read without the code that copies.
@@ -193,10 +202,10 @@ async fn there_and_back_everything_is_the_same_in_every_row(backend: Backend) {
         let back = Place::new(Backend::Sqlite);
         let store = from.open().await;
         fill(&*store, seed).await;
-        store.keep("secret", "of the source").await.unwrap();
+        keep(&store, "of the source").await;
         store.close().await;
         let store = there.open().await;
-        store.keep("secret", "of the target").await.unwrap();
+        keep(&store, "of the target").await;
         store.close().await;
         moved(&from, &there, &format!("seed {seed}, there")).await;
         moved(&there, &back, &format!("seed {seed}, back")).await;
@@ -272,7 +281,7 @@ async fn a_copy_does_not_mix_with_anything_else(backend: Backend) {
     assert_eq!(digests(&*to).await, digests(&*other).await);
     finish(&*to).await.unwrap();
     assert!(matches!(finish(&*to).await, Err(CopyError::Target(_))));
-    assert_eq!(to.rows().unfinished().await.unwrap(), None);
+    assert_eq!(to.admin().unfinished().await.unwrap(), None);
 }
 
 async fn two_copies_into_one_store_do_not_mix(backend: Backend) {
@@ -293,7 +302,7 @@ async fn what_is_read_for_a_copy_is_of_one_moment(backend: Backend) {
     let from = place.open().await;
     fill(&*from, 11).await;
     let before = digests(&*from).await.0;
-    let mut dump = from.rows().dump().await.unwrap();
+    let mut dump = from.admin().dump().await.unwrap();
     crate::apply(&from, vec![crate::put(&RecordPath::account("late"))]).await;
     assert_ne!(digests(&*from).await.0, before);
     for (table, digest) in &before {
@@ -318,10 +327,10 @@ async fn a_page_ends_when_it_is_large_enough(backend: Backend) {
     let put = |n| {
         let body = Body::from(format!("{{\"text\":\"{}\"}}", "x".repeat(LARGE)));
         let (permissions, readers) = ("{}".to_owned(), Readers::new(Default::default()));
-        Write::Put { path: path(n), body, permissions, readers, placement: Placement::Next }
+        Write::Put(Put { path: path(n), body, permissions, readers, placement: Placement::Next })
     };
     crate::apply(&store, (0..40).map(put).collect()).await;
-    let mut dump = store.rows().dump().await.unwrap();
+    let mut dump = store.admin().dump().await.unwrap();
     let size = PageSize { rows: 1_000, bytes: 3 * LARGE };
     let (mut pages, mut after) = (Vec::new(), None);
     loop {
@@ -343,7 +352,7 @@ fn what_postgres_cannot_keep_is_told() {
         let readers = Readers::new([Principal::from("a\0b")].into());
         let (body, permissions) = (Body::from("{}".to_owned()), "{}".to_owned());
         let placement = Placement::Next;
-        let put = Write::Put { path, body, permissions, readers, placement };
+        let put = Write::Put(Put { path, body, permissions, readers, placement });
         crate::apply(&from, vec![put]).await;
         copied(&*from, &*places[1].open().await, Resume::Continue).await.unwrap();
         let refused = copied(&*from, &*places[2].open().await, Resume::Continue).await;
@@ -362,21 +371,21 @@ async fn a_step_in_the_wrong_place_changes_nothing(backend: Backend) {
     let (here, there) = (Progress::new("s"), Progress::new("t"));
     let restart =
         Step::Begin { ground: Ground::Unfinished, meta: meta.clone(), progress: here.clone() };
-    assert!(matches!(to.rows().load(restart).await, Err(StoreError::Unsupported(_))));
+    assert!(matches!(to.admin().load(restart).await, Err(StoreError::Unsupported(_))));
     for step in [
         Step::End { before: here.clone() },
         Step::Rows { table: Table::Gone, rows: vec![], before: here.clone(), after: there.clone() },
     ] {
-        assert!(matches!(to.rows().load(step).await, Err(StoreError::Unavailable(_))));
+        assert!(matches!(to.admin().load(step).await, Err(StoreError::Unavailable(_))));
     }
     let begin = Step::Begin { ground: Ground::Empty, meta, progress: here.clone() };
-    to.rows().load(begin.clone()).await.unwrap();
-    assert!(matches!(to.rows().load(begin).await, Err(StoreError::Unsupported(_))));
+    to.admin().load(begin.clone()).await.unwrap();
+    assert!(matches!(to.admin().load(begin).await, Err(StoreError::Unsupported(_))));
     let end = Step::End { before: there };
-    assert!(matches!(to.rows().load(end).await, Err(StoreError::Unavailable(_))));
-    assert_eq!(to.rows().unfinished().await.unwrap(), Some(here));
+    assert!(matches!(to.admin().load(end).await, Err(StoreError::Unavailable(_))));
+    assert_eq!(to.admin().unfinished().await.unwrap(), Some(here));
     to.close().await;
     place.execute(&format!("UPDATE meta SET value = 'nonsense' WHERE key = '{COPY}'"));
     let to = place.open().await;
-    assert!(matches!(to.rows().unfinished().await, Err(StoreError::Corrupt(_))));
+    assert!(matches!(to.admin().unfinished().await, Err(StoreError::Corrupt(_))));
 }

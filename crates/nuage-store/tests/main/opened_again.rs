@@ -20,7 +20,7 @@ async fn what_was_written_is_there_when_opened_again(backend: Backend) {
         let outcomes = crate::apply(&store, vec![crate::put(&record)]).await;
         let head = store.head(&CollectionPath::accounts()).await.unwrap().unwrap();
         assert_eq!((head.live, head.seq), (count, outcomes[0].seq));
-        assert_eq!(store.check().await.unwrap(), []);
+        assert_eq!(store.admin().check().await.unwrap(), []);
         store.close().await;
     }
 }
@@ -33,7 +33,7 @@ async fn a_store_that_was_not_closed_has_everything(backend: Backend) {
     assert!(again.get(&[RecordPath::account("a")], Bodies::All).await.unwrap()[0].is_some());
     drop(store);
     crate::apply(&again, vec![crate::put(&RecordPath::account("b"))]).await;
-    assert_eq!(again.check().await.unwrap(), []);
+    assert_eq!(again.admin().check().await.unwrap(), []);
     again.close().await;
 }
 
@@ -51,7 +51,7 @@ async fn several_may_open_what_is_new_at_once(backend: Backend) {
         let accounts: Vec<_> = (0..6).map(|n| RecordPath::account(n.to_string())).collect();
         for store in stores {
             assert!(store.get(&accounts, Bodies::All).await.unwrap().iter().all(Option::is_some));
-            assert_eq!(store.check().await.unwrap(), []);
+            assert_eq!(store.admin().check().await.unwrap(), []);
             store.close().await;
         }
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use nuage_model::{
-    Bodies, Body, CollectionPath, Direction, Field, Filter, GroupPath, Kind, Principal, Query,
-    Record, RecordPath, Scope, Sort, States, Store, Tally, Test, View, Write,
+    Bodies, Body, CollectionPath, Direction, Field, Filter, GroupPath, Kind, Pace, Principal, Put,
+    Query, Record, RecordPath, Scope, Sort, States, Store, Tally, Test, View, Whose, Write,
 };
 use serde_json::Value;
 
@@ -191,7 +191,7 @@ pub(super) async fn who_has_many_signatures_sees_what_names_them(store: Arc<dyn 
         let found: Vec<&str> = page.records.iter().map(|record| record.id.as_str()).collect();
         assert_eq!(found, expected, "{reader}, {limit}");
         assert_eq!(page.more, newest().filter(sees).count() > limit, "{reader}, {limit}");
-        let at_once = store.list_at_once(&query).await.expect("it reads");
+        let at_once = store.list_at(&query, Pace::Quick).await.expect("it reads");
         assert!(at_once.is_none_or(|at_once| at_once == page), "{reader}, {limit}");
         // Too many names to look up each of them for each row.
         let names = (0..3_000).map(|n| format!("name{n}")).chain([reader.to_owned()]);
@@ -283,7 +283,7 @@ pub(super) async fn collections_are_found_by_their_readers(store: Arc<dyn Store>
     ];
     apply(&store, NOW, writes).await;
     let found = async |who: &[&str]| {
-        store.collections_of(&principals(who), None, usize::MAX).await.expect("it reads")
+        store.collections(Whose::Of(&principals(who)), None, usize::MAX).await.expect("it reads")
     };
     assert_eq!(found(&["alice"]).await, [posts, books.clone()]);
     assert_eq!(found(&["bob"]).await, [CollectionPath::buckets(), books]);
@@ -314,7 +314,7 @@ pub(super) async fn collections_are_listed_in_order_and_tallied(store: Arc<dyn S
     ];
     let mut found: Vec<CollectionPath> = Vec::new();
     loop {
-        let page = store.collections(found.last(), 2).await.expect("it reads");
+        let page = store.collections(Whose::All, found.last(), 2).await.expect("it reads");
         if page.is_empty() {
             break;
         }
@@ -322,7 +322,7 @@ pub(super) async fn collections_are_listed_in_order_and_tallied(store: Arc<dyn S
     }
     assert_eq!(found, expected);
 
-    let tally = store.tally().await.expect("it reads");
+    let tally = store.admin().tally().await.expect("it reads");
     let of = |live, tombstones| Some(Tally { live, tombstones });
     assert_eq!(tally.get(&Kind::Record).copied(), of(2, 1));
     assert_eq!(tally.get(&Kind::Collection).copied(), of(3, 0));
@@ -338,7 +338,7 @@ pub(super) async fn large_bodies_can_be_left_out(store: Arc<dyn Store>) {
         (0..100_000).map(|n: u32| n.wrapping_mul(2_654_435_761).to_string()).collect();
     for (path, text) in paths.iter().zip(["", &text, ""]) {
         let mut write = put_for(path, "read", &["alice"]);
-        let Write::Put { body, .. } = &mut write else { unreachable!("it is a put") };
+        let Write::Put(Put { body, .. }) = &mut write else { unreachable!("it is a put") };
         *body = Body::from(format!("{{\"text\":\"{text}\"}}"));
         apply(&store, NOW, vec![write]).await;
     }
@@ -384,11 +384,18 @@ pub(super) async fn names_with_a_character_0_are_of_nothing(store: Arc<dyn Store
     }
     let who = principals(&["alice\0", "alice"]);
     assert_eq!(
-        store.collections_of(&who, None, usize::MAX).await.expect("it can be asked for").len(),
+        store
+            .collections(Whose::Of(&who), None, usize::MAX)
+            .await
+            .expect("it can be asked for")
+            .len(),
         1
     );
     assert_eq!(
-        store.collections_of(&who[..1], None, usize::MAX).await.expect("it can be asked for"),
+        store
+            .collections(Whose::Of(&who[..1]), None, usize::MAX)
+            .await
+            .expect("it can be asked for"),
         []
     );
     assert_eq!(store.groups_of(&who).await.expect("it can be asked for"), []);

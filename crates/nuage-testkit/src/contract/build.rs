@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nuage_model::{
-    ApplyError, Batch, Bodies, Body, BucketId, CollectionPath, Guard, Head, Outcome, Page,
-    Permissions, Placement, Principal, Query, Readers, Record, RecordPath, Seq, Store, Timestamp,
-    Write,
+    ApplyError, Ask, Batch, Bodies, Body, BucketId, CollectionPath, Guard, Head, Outcome, Page,
+    Permissions, Placement, Principal, Put, Query, Readers, Record, RecordPath, Seq, Store,
+    Timestamp, Write,
 };
 
 /// The time at which the cases begin.
@@ -23,6 +23,19 @@ pub(crate) async fn founded(store: &Arc<dyn Store>, bucket: &str, name: &str) ->
     CollectionPath::new(bucket, name)
 }
 
+/// The groups that were kept for a person of a bucket under a name.
+pub(crate) async fn view_of(
+    store: &Arc<dyn Store>,
+    bucket: &BucketId,
+    person: &Principal,
+    name: [u8; 16],
+) -> Option<Vec<Principal>> {
+    let collection = CollectionPath::new(bucket.clone(), "posts");
+    let ask = Ask { collection, members: Vec::new(), groups_max: 0, paths: Vec::new() };
+    let (_, mut moment) = store.snapshot(&ask).await.expect("moments can be read");
+    moment.view(person, name).await.expect("views can be read")
+}
+
 /// A group's own record in a bucket that exists.
 pub(crate) fn group_path(bucket: &str, name: &str) -> RecordPath {
     CollectionPath::groups(BucketId::from(bucket)).record(name)
@@ -33,13 +46,13 @@ pub(crate) fn put(path: &RecordPath, body: &str) -> Write {
 }
 
 pub(crate) fn put_at(path: &RecordPath, body: &str, placement: Placement) -> Write {
-    Write::Put {
+    Write::Put(Put {
         path: path.clone(),
         body: Body::from(body.to_owned()),
         permissions: "{}".to_owned(),
         readers: readers(&[]),
         placement,
-    }
+    })
 }
 
 /// A put whose permissions let these read, under `permission`.
@@ -48,13 +61,13 @@ pub(crate) fn put_for(path: &RecordPath, permission: &str, who: &[&str]) -> Writ
     for principal in who {
         permissions.add(permission, Principal::from(*principal));
     }
-    Write::Put {
+    Write::Put(Put {
         path: path.clone(),
         body: Body::from("{}".to_owned()),
         permissions: permissions.to_text(),
         readers: readers(who),
         placement: Placement::Next,
-    }
+    })
 }
 
 pub(crate) fn readers(who: &[&str]) -> Readers {

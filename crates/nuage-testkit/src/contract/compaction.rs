@@ -11,6 +11,7 @@ use nuage_model::{
 
 use super::build::{
     NOW, apply, at, delete, founded, get, list, outcome, principals, put, put_at, put_for, readers,
+    view_of,
 };
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -141,7 +142,6 @@ pub(super) async fn writes_of_one_batch_see_each_other(store: Arc<dyn Store>) {
     let posts = founded(&store, "blog", "posts").await;
     let (a, b) = (posts.record("a"), posts.record("b"));
     let compaction = Write::Compact { collection: posts.clone(), up_to: Seq(i64::MAX) };
-    let joining = Write::Merge { collection: posts.clone() };
     let writes = vec![
         put_for(&a, "read", &["alice"]),
         put_for(&b, "read", &["bob"]),
@@ -153,64 +153,17 @@ pub(super) async fn writes_of_one_batch_see_each_other(store: Arc<dyn Store>) {
         put_for(&b, "read", &["carol"]),
         put_for(&b, "read", &["bob"]),
         put_for(&b, "read", &["carol"]),
-        joining,
     ];
     apply(&store, NOW, writes).await;
     let found = seen(&store, &posts).await;
     assert_eq!(found.standing.horizon, Seq(NOW + 3));
-    assert_eq!((found.standing.tombstones, found.standing.gone), (0, 2));
+    assert_eq!((found.standing.tombstones, found.standing.gone), (0, 4));
     assert_eq!(found.signatures.len(), 3);
     assert_eq!(found.standing.head.live, 2);
     apply(&store, NOW, vec![delete(&b), compaction]).await;
     let found = seen(&store, &posts).await;
     assert_eq!((found.standing.tombstones, found.standing.gone), (0, 0));
     assert_eq!(found.signatures.keys().copied().collect::<Vec<_>>(), [signature(&["alice"])]);
-}
-
-pub(super) async fn residencies_of_one_record_in_one_signature_are_joined(store: Arc<dyn Store>) {
-    let posts = founded(&store, "blog", "posts").await;
-    let (a, b) = (posts.record("a"), posts.record("b"));
-    // From NOW on: a is alice's, bob's, alice's, bob's, nobody's, back, and alice's.
-    let writes = vec![
-        put_for(&a, "read", &["alice"]),
-        put_for(&a, "read", &["bob"]),
-        put_for(&a, "read", &["alice"]),
-        put_for(&b, "read", &["alice"]),
-        put_for(&a, "read", &["bob"]),
-        delete(&a),
-        put_for(&a, "read", &["alice"]),
-        put_for(&b, "read", &["bob"]),
-    ];
-    apply(&store, NOW, writes).await;
-    let ended = |seen: &Seen| -> Vec<(String, i64, i64, Signature)> {
-        let ended = seen.tail.iter().filter(|trace| matches!(trace.fate, Fate::Left(_)));
-        let told = ended
-            .map(|one| (one.id.to_string(), one.entered.0 - NOW, one.seq.0 - NOW, one.signature));
-        told.collect()
-    };
-    let (alice, bob) = (signature(&["alice"]), signature(&["bob"]));
-    let row = |id: &str, entered, left, who| (id.to_owned(), entered, left, who);
-    let before = seen(&store, &posts).await;
-    let expected = [
-        row("a", 0, 1, alice),
-        row("a", 1, 2, bob),
-        row("a", 2, 4, alice),
-        row("a", 4, 5, bob),
-        row("b", 3, 7, alice),
-    ];
-    assert_eq!(ended(&before), expected);
-    for _ in 0..2 {
-        let told = apply(&store, NOW, vec![Write::Merge { collection: posts.clone() }]).await;
-        assert_eq!(told, [outcome(NOW + 7, NOW + 7)]);
-        let after = seen(&store, &posts).await;
-        let expected = [row("a", 0, 4, alice), row("a", 1, 5, bob), row("b", 3, 7, alice)];
-        assert_eq!(ended(&after), expected);
-        assert_eq!(after.standing.gone, 3);
-        assert_eq!(after.standing.head, before.standing.head);
-        assert_eq!(after.signatures, before.signatures);
-    }
-    compact(&store, &posts, NOW + 5).await;
-    assert_eq!(ended(&seen(&store, &posts).await), [row("b", 3, 7, alice)]);
 }
 
 pub(super) async fn sums_follow_every_write(store: Arc<dyn Store>) {
@@ -227,12 +180,12 @@ pub(super) async fn sums_follow_every_write(store: Arc<dyn Store>) {
         vec![Write::Erase { path: b.clone() }],
         vec![Write::Erase { path: a }, put(&b, "{}"), delete(&b)],
         vec![Write::Compact { collection: posts.clone(), up_to: Seq(i64::MAX) }],
-        vec![put(&b, "{}"), Write::Merge { collection: posts.clone() }],
+        vec![put(&b, "{}")],
     ];
     for (number, writes) in steps.into_iter().enumerate() {
         apply(&store, NOW, writes).await;
         assert_summed(&store, &posts).await;
-        assert_eq!(store.check().await.expect("it reads"), [], "step {number}");
+        assert_eq!(store.admin().check().await.expect("it reads"), [], "step {number}");
     }
 }
 
@@ -251,8 +204,7 @@ pub(super) async fn views_that_are_not_used_are_forgotten(store: Arc<dyn Store>)
         before: Timestamp(before),
     };
     let kept = async |bucket: &str| {
-        let bucket = BucketId::from(bucket);
-        store.view(&bucket, &alice, [1; 16]).await.expect("it reads").is_some()
+        view_of(&store, &BucketId::from(bucket), &alice, [1; 16]).await.is_some()
     };
     apply(&store, NOW, vec![keep("blog"), keep("shop")]).await;
     apply(&store, NOW, vec![forget(NOW)]).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use nuage_model::{
     Bodies, CollectionPath, Direction, Field, Filter, PAGE_BYTES, Permissions, Placement,
-    Principal, Query, Readers, Record, RecordId, RecordPath, Scope, Sort, States, Store, Test,
+    Principal, Put, Query, Readers, Record, RecordId, RecordPath, Scope, Sort, States, Store, Test,
     View, Write,
 };
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ async fn fill(store: &Arc<dyn Store>, posts: &CollectionPath, random: &mut Rando
         } else {
             put(path, placement, several, random)
         };
-        if let Write::Put { path, readers: who, .. } = &write {
+        if let Write::Put(Put { path, readers: who, .. }) = &write {
             readers.insert(path.id.clone(), who.principals().clone());
         }
         apply(store, now, vec![write]).await;
@@ -84,13 +84,13 @@ fn put(path: RecordPath, placement: Placement, several: bool, random: &mut Rando
     if random.chance(30) {
         body.as_object_mut().expect("it is an object").remove("n");
     }
-    Write::Put {
+    Write::Put(Put {
         path,
         body: body.to_string().into(),
         permissions: permissions.to_text(),
         readers: Readers::new(readers),
         placement,
-    }
+    })
 }
 
 fn value(random: &mut Random) -> Value {

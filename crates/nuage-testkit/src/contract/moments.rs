@@ -11,7 +11,7 @@ use nuage_model::{
 
 use super::build::{
     NOW, apply, delete, founded, get, group_path, head, outcome, principals, put, put_at, put_for,
-    readers,
+    readers, view_of,
 };
 
 /// What these cases ask for, unless they say otherwise.
@@ -322,7 +322,7 @@ pub(super) async fn views_are_kept_by_bucket_person_and_name(store: Arc<dyn Stor
     let (blog, club) = (BucketId::from("blog"), BucketId::from("club"));
     let (alice, bob) = (Principal::from("alice"), Principal::from("bob"));
     let view = async |bucket: &BucketId, person: &Principal, name: u8| {
-        store.view(bucket, person, [name; 16]).await.expect("views can be read")
+        view_of(&store, bucket, person, [name; 16]).await
     };
     let keep = |person: &Principal, name: u8, groups: &[&str]| Write::KeepView {
         bucket: blog.clone(),
@@ -349,7 +349,9 @@ pub(super) async fn views_are_kept_by_bucket_person_and_name(store: Arc<dyn Stor
 pub(super) async fn what_is_overdue_is_the_oldest(store: Arc<dyn Store>) {
     let posts = founded(&store, "blog", "posts").await;
     let overdue = async |before: i64, keep: u64, limit: usize| {
-        let answer = store.overdue(&posts, Timestamp(NOW + before), keep, limit).await;
+        let asked = ask(&posts);
+        let (_, mut moment) = open(&store, &asked).await;
+        let answer = moment.overdue(Timestamp(NOW + before), keep, limit).await;
         answer.expect("it can be asked for").map(|seq| seq.0 - NOW)
     };
     assert_eq!(overdue(100, 0, 100).await, None, "there is no collection");
@@ -401,7 +403,9 @@ pub(super) async fn positions_ahead_of_the_clock_grow_old(store: Arc<dyn Store>)
     const KEPT: i64 = 1_600;
     let posts = founded(&store, "blog", "posts").await;
     let overdue = async |before: i64| {
-        let answer = store.overdue(&posts, Timestamp(NOW + before), 100, 100).await;
+        let asked = ask(&posts);
+        let (_, mut moment) = open(&store, &asked).await;
+        let answer = moment.overdue(Timestamp(NOW + before), 100, 100).await;
         answer.expect("it can be asked for").map(|seq| seq.0)
     };
     let mark = async |now: i64| {
@@ -436,43 +440,13 @@ pub(super) async fn positions_ahead_of_the_clock_grow_old(store: Arc<dyn Store>)
         apply(&store, NOW + 1_000 + 10 * n, vec![put(&far, "{}"), delete(&far)]).await;
         mark(1_000 + 10 * n).await;
     }
-    let mut dump = store.rows().dump().await.expect("it can be read");
+    let mut dump = store.admin().dump().await.expect("it can be read");
     let noted = dump.count(Table::Marks).await.expect("they can be counted");
     assert!((2..=18).contains(&noted), "{noted} notes");
-    assert_eq!(store.check().await.expect("it can be checked"), []);
+    assert_eq!(store.admin().check().await.expect("it can be checked"), []);
     apply(&store, NOW, vec![Write::DropCollection { collection: posts.clone() }]).await;
     assert_eq!(overdue(1_000_000).await, None);
-    assert_eq!(store.check().await.expect("it can be checked"), []);
-}
-
-pub(super) async fn a_chore_is_done_by_one_at_a_time(store: Arc<dyn Store>) {
-    let lease = async |chore: &str, holder: &str, now: i64, until: i64| {
-        let (now, until) = (Timestamp(NOW + now), Timestamp(NOW + until));
-        store.lease(chore, holder, now, until).await.expect("leases can be asked for")
-    };
-    assert!(lease("sweep", "one of them", 0, 100).await);
-    assert!(!lease("sweep", "another", 0, 200).await);
-    assert!(!lease("sweep", "them", 99, 200).await);
-    assert!(lease("cook", "another", 0, 100).await, "another chore");
-    assert!(lease("sweep", "one of them", 50, 150).await, "prolonged");
-    assert!(!lease("sweep", "another", 149, 300).await);
-    assert!(lease("sweep", "another", 150, 300).await, "it was over");
-    assert!(!lease("sweep", "one of them", 299, 400).await);
-    assert!(lease("sweep", "another", 200, 200).await, "given back");
-    assert!(lease("sweep", "one of them", 200, 400).await);
-    assert!(!lease("cook", "one of them", 99, 400).await);
-    // For as long as can be said.
-    let for_ever = i64::MAX - NOW;
-    assert!(lease("guard", "one of them", 0, for_ever).await);
-    assert!(lease("guard", "one of them", 1, for_ever).await);
-    assert!(!lease("guard", "another", 1, for_ever).await);
-    // By a clock that was a day ahead.
-    const DAY: i64 = 86_400_000;
-    assert!(lease("wash", "one of them", DAY, DAY + 100).await);
-    assert!(!lease("wash", "another", DAY + 50, DAY + 150).await);
-    assert!(!lease("wash", "another", 300, 300).await, "nothing is asked for");
-    assert!(lease("wash", "another", 300, 400).await);
-    assert!(!lease("wash", "one of them", 350, 450).await);
+    assert_eq!(store.admin().check().await.expect("it can be checked"), []);
 }
 
 pub(super) async fn feeds_end_with_the_store(store: Arc<dyn Store>) {
@@ -482,9 +456,5 @@ pub(super) async fn feeds_end_with_the_store(store: Arc<dyn Store>) {
     assert!(matches!(store.snapshot(&asked).await.err(), Some(StoreError::Closed)));
     let paths = [posts.clone()];
     assert!(matches!(store.heads(&paths).await, Err(StoreError::Closed)));
-    let (bucket, person) = (BucketId::from("blog"), Principal::from("alice"));
-    assert!(matches!(store.view(&bucket, &person, [0; 16]).await, Err(StoreError::Closed)));
-    assert!(matches!(store.overdue(&posts, Timestamp(0), 0, 1).await, Err(StoreError::Closed)));
-    let now = Timestamp(NOW);
-    assert!(matches!(store.lease("sweep", "one", now, now).await, Err(StoreError::Closed)));
+    assert!(matches!(store.note("sweep").await, Err(StoreError::Closed)));
 }

@@ -123,8 +123,8 @@ pub(super) async fn after_closing_everything_says_so(store: Arc<dyn Store>) {
     let query = Query::all(posts.clone(), 1);
     assert!(matches!(store.list(&query).await, Err(StoreError::Closed)));
     assert!(matches!(store.count(&query).await, Err(StoreError::Closed)));
-    assert!(matches!(store.ping().await, Err(StoreError::Closed)));
-    assert!(matches!(store.check().await, Err(StoreError::Closed)));
+    assert!(matches!(store.admin().ping().await, Err(StoreError::Closed)));
+    assert!(matches!(store.admin().check().await, Err(StoreError::Closed)));
     let touch = vec![Write::Touch { collection: posts }];
     let refused = guarded(&store, NOW, Vec::new(), touch).await;
     assert!(matches!(refused, Err(ApplyError::Store(StoreError::Closed))), "{refused:?}");

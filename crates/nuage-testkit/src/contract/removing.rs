@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::random::new_epoch;
 use nuage_model::{
-    ApplyError, CollectionPath, GroupPath, Query, RecordPath, Scope, Store, StoreError, Write,
+    ApplyError, CollectionPath, GroupPath, Query, RecordPath, Scope, Store, StoreError, Whose,
+    Write,
 };
 
 use super::build::{
@@ -50,7 +51,7 @@ pub(super) async fn a_dropped_collection_goes_on_at_greater_positions(store: Arc
     assert_eq!(head(&store, &others).await.map(|head| head.live), Some(1));
     assert!(
         store
-            .collections_of(&principals(&["alice"]), None, usize::MAX)
+            .collections(Whose::Of(&principals(&["alice"])), None, usize::MAX)
             .await
             .expect("it reads")
             .is_empty()
@@ -104,7 +105,7 @@ pub(super) async fn a_dropped_bucket_takes_everything_along(store: Arc<dyn Store
     assert!(store.groups_of(&principals(&["alice"])).await.expect("it reads").is_empty());
     assert!(
         store
-            .collections_of(&principals(&["alice"]), None, usize::MAX)
+            .collections(Whose::Of(&principals(&["alice"])), None, usize::MAX)
             .await
             .expect("it reads")
             .is_empty()
@@ -142,7 +143,7 @@ pub(super) async fn flush_removes_everything(store: Arc<dyn Store>) {
     assert_eq!(get(&store, &RecordPath::account("alice")).await, None);
     assert!(get(&store, &RecordPath::account("bob")).await.is_some());
     assert!(store.groups_of(&principals(&["alice"])).await.expect("it reads").is_empty());
-    let collections = store.collections(None, 10).await.expect("it reads");
+    let collections = store.collections(Whose::All, None, 10).await.expect("it reads");
     assert_eq!(collections, [CollectionPath::accounts()]);
 }
 
@@ -156,6 +157,6 @@ pub(super) async fn what_comes_after_a_flush_is_all_new(store: Arc<dyn Store>) {
         let mine = Query { scope: Scope::Readers(principals(&[reader])), ..Query::all(posts, 10) };
         let page = store.list(&mine).await.expect("it reads");
         assert!(page.records.iter().any(|record| record.id.as_str() == "a"), "{reader}");
-        assert_eq!(store.check().await.expect("it reads"), []);
+        assert_eq!(store.admin().check().await.expect("it reads"), []);
     }
 }

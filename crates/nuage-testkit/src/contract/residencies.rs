@@ -7,8 +7,8 @@ mod kept;
 use std::sync::Arc;
 
 use nuage_model::{
-    Ask, Bodies, CollectionPath, Placement, Principal, Readers, Record, RecordId, Residents, Seq,
-    Signature, Snapshot, Store, Whose, Write,
+    Ask, Bodies, CollectionPath, Placement, Principal, Put, Readers, Record, RecordId, Residents,
+    Seq, Signature, Snapshot, Store, Whose, Write,
 };
 
 use super::build::{NOW, apply, at, founded, principals};
@@ -78,18 +78,17 @@ fn write(posts: &CollectionPath, kept: &Kept, now: i64, random: &mut Random) -> 
         true => at(now - 30 + random.below(40) as i64),
         false => Placement::Next,
     };
-    match random.weighted(&[(60, 0), (25, 1), (3, 2), (6, 3), (4, 4), (2, 5)]) {
+    match random.weighted(&[(60, 0), (25, 1), (3, 2), (6, 3), (2, 4)]) {
         0 => {
             let body = format!(r#"{{"x":"{}"}}"#, "x".repeat(random.below(40)));
             let who = people(random);
             let readers = Readers::new(who.into_iter().collect());
             let permissions = "{}".to_owned();
-            Write::Put { path, body: body.into(), permissions, readers, placement }
+            Write::Put(Put { path, body: body.into(), permissions, readers, placement })
         }
         1 => Write::Delete { path, placement },
         2 => Write::Erase { path },
         3 => Write::Compact { collection: posts.clone(), up_to: kept.some_position(random) },
-        4 => Write::Merge { collection: posts.clone() },
         _ => Write::DropCollection { collection: posts.clone() },
     }
 }

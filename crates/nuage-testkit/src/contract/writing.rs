@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use nuage_model::{
-    ApplyError, Bodies, Body, CollectionPath, Guard, Placement, RecordPath, Seq, Signature, Slot,
-    State, Store, Write,
+    ApplyError, Batch, Bodies, Body, CollectionPath, Guard, Placement, Put, RecordPath, Seq,
+    Signature, Slot, State, Store, Timestamp, Write,
 };
 
 use super::build::{
@@ -15,13 +15,13 @@ pub(super) async fn a_record_is_read_as_it_was_written(store: Arc<dyn Store>) {
     let posts = founded(&store, "blog", "posts").await;
     let path = posts.record("a");
     let body = r#"{"title":"caf\u00e9 \ud83d\ude00 é","n":1e2}"#;
-    let write = Write::Put {
+    let write = Write::Put(Put {
         path: path.clone(),
         body: Body::from(body.to_owned()),
         permissions: r#"{"write":["alice"]}"#.to_owned(),
         readers: readers(&["alice"]),
         placement: Placement::Next,
-    };
+    });
     let outcomes = apply(&store, NOW + 5, vec![write]).await;
     assert_eq!(outcomes, [outcome(NOW + 5, NOW + 5)]);
 
@@ -108,13 +108,13 @@ pub(super) async fn numbers_are_filled_into_bodies(store: Arc<dyn Store>) {
     let past = put_at_past(&posts.record("a"));
     let text = r#"{"first":,"own":}"#.to_owned();
     let slots = vec![Slot { at: 9, write: 0 }, Slot { at: 16, write: 1 }];
-    let telling = Write::Put {
+    let telling = Write::Put(Put {
         path: posts.record("b"),
         body: Body::with_slots(text, slots),
         permissions: "{}".to_owned(),
         readers: readers(&[]),
         placement: Placement::Next,
-    };
+    });
     apply(&store, NOW, vec![Write::Touch { collection: posts.clone() }]).await;
     let outcomes = apply(&store, NOW + 50, vec![past, telling]).await;
     assert_eq!(outcomes, [outcome(NOW + 50, 77), outcome(NOW + 51, NOW + 51)]);
@@ -163,20 +163,54 @@ pub(super) async fn deleting_what_is_not_there_changes_nothing(store: Arc<dyn St
 
 pub(super) async fn it_says_that_it_can_write(store: Arc<dyn Store>) {
     let foreign = store.foreign_writes();
-    store.ping().await.expect("it can write");
+    store.admin().ping().await.expect("it can write");
     let posts = founded(&store, "blog", "posts").await;
     apply(&store, NOW, vec![put(&posts.record("a"), "{}")]).await;
     assert_eq!(store.foreign_writes(), foreign, "its own writes are not foreign");
 }
 
-pub(super) async fn of_texts_kept_under_a_name_the_first_stays(store: Arc<dyn Store>) {
-    let keep = |value: &'static str| {
-        let store = store.clone();
-        async move { store.keep("token", value).await.expect("it can keep a text") }
+pub(super) async fn a_note_is_written_over_what_was_read(store: Arc<dyn Store>) {
+    let read = async |name: &str| store.note(name).await.expect("notes can be read");
+    let note = |was: Option<&str>, text: &str| Write::Note {
+        name: "lease.sweep".to_owned(),
+        was: was.map(str::to_owned),
+        text: text.to_owned(),
     };
-    let (one, other) = tokio::join!(keep("one"), keep("other"));
-    assert_eq!(one, other);
-    assert!(one == "one" || one == "other");
-    assert_eq!(keep("third").await, one);
-    assert_eq!(store.keep("another", "'\u{1f600}'").await.expect("it can"), "'\u{1f600}'");
+    let apply_one = |writes: Vec<Write>| {
+        let store = Arc::clone(&store);
+        let batch = Batch { author: None, now: Timestamp(NOW), guards: Vec::new(), writes };
+        async move { store.apply(batch).await }
+    };
+    assert_eq!(read("lease.sweep").await, None);
+    assert!(matches!(apply_one(vec![note(Some("x"), "y")]).await, Err(ApplyError::Conflict)));
+    // Of many that come at a time, one is the first.
+    let names: Vec<String> = (0..20).map(|n| format!("'\u{1f600}' {n}")).collect();
+    let all: Vec<_> =
+        names.iter().map(|name| tokio::spawn(apply_one(vec![note(None, name)]))).collect();
+    let mut first = Vec::new();
+    for (answer, name) in all.into_iter().zip(&names) {
+        match answer.await.expect("it does not panic") {
+            Ok(outcomes) => {
+                assert_eq!(outcomes.len(), 1);
+                first.push(name.as_str());
+            }
+            Err(ApplyError::Conflict) => {}
+            Err(ApplyError::Store(error)) => panic!("{error}"),
+        }
+    }
+    assert_eq!(first.len(), 1);
+    assert_eq!(read("lease.sweep").await.as_deref(), Some(first[0]));
+    assert_eq!(read("lease.cook").await, None);
+    // It goes with its batch, and the batch with it.
+    let posts = founded(&store, "blog", "posts").await;
+    let a = posts.record("a");
+    let refused = apply_one(vec![put(&a, "{}"), note(None, "third")]).await;
+    assert!(matches!(refused, Err(ApplyError::Conflict)));
+    assert_eq!(get(&store, &a).await, None);
+    apply_one(vec![put(&a, "{}"), note(Some(first[0]), "fourth")]).await.expect("it holds");
+    assert!(get(&store, &a).await.is_some());
+    assert_eq!(read("lease.sweep").await.as_deref(), Some("fourth"));
+    let epoch = "0123456789abcdef0123456789abcdef".to_owned();
+    apply_one(vec![Write::Flush { epoch }]).await.expect("it can be emptied");
+    assert_eq!(read("lease.sweep").await.as_deref(), Some("fourth"), "it is of the store itself");
 }

@@ -58,7 +58,6 @@ enum Kind {
     Several,
     Page,
     Compact,
-    Merge,
     Forget,
 }
 
@@ -135,7 +134,6 @@ impl Chooser {
         match kind {
             Kind::Page => self.page(),
             Kind::Compact => Step::Compact(self.random.below(4)),
-            Kind::Merge => Step::Merge,
             Kind::Forget => Step::ForgetViews,
             Kind::Several => {
                 let count = 2 + self.random.below(3);
@@ -166,18 +164,18 @@ impl Chooser {
         // In this order, so that the mixes can be compared.
         let kinds = [
             Put, Again, Delete, Share, Unshare, Member, Group, Collection, Bucket, Gone, Create,
-            Several, Page, Compact, Merge, Forget,
+            Several, Page, Compact, Forget,
         ];
-        let weights: [usize; 16] = match self.mix {
-            Mix::Even => [14, 6, 7, 4, 4, 8, 1, 2, 1, 1, 4, 6, 50, 1, 1, 1],
-            Mix::Groups => [12, 6, 8, 1, 1, 22, 2, 0, 0, 0, 2, 5, 60, 0, 1, 0],
-            Mix::Wholes => [16, 5, 8, 2, 2, 4, 1, 9, 6, 1, 4, 4, 55, 1, 1, 0],
-            Mix::Revivals => [8, 22, 20, 0, 0, 10, 0, 2, 0, 0, 2, 3, 60, 0, 1, 0],
-            Mix::Chains => [20, 2, 3, 8, 8, 8, 1, 1, 0, 0, 2, 6, 45, 0, 3, 0],
-            Mix::Horizons => [16, 6, 12, 3, 3, 5, 0, 1, 0, 1, 3, 3, 60, 7, 1, 1],
-            Mix::Tokens => [14, 6, 8, 3, 3, 7, 1, 2, 1, 2, 5, 3, 60, 2, 1, 1],
-            Mix::Absences => [24, 6, 16, 6, 6, 5, 0, 1, 0, 0, 2, 10, 14, 0, 1, 0],
-            Mix::Scenes => [14, 6, 6, 2, 2, 10, 0, 1, 0, 0, 2, 3, 40, 0, 1, 0],
+        let weights: [usize; 15] = match self.mix {
+            Mix::Even => [14, 6, 7, 4, 4, 8, 1, 2, 1, 1, 4, 6, 50, 1, 1],
+            Mix::Groups => [12, 6, 8, 1, 1, 22, 2, 0, 0, 0, 2, 5, 60, 0, 0],
+            Mix::Wholes => [16, 5, 8, 2, 2, 4, 1, 9, 6, 1, 4, 4, 55, 1, 0],
+            Mix::Revivals => [8, 22, 20, 0, 0, 10, 0, 2, 0, 0, 2, 3, 60, 0, 0],
+            Mix::Chains => [20, 2, 3, 8, 8, 8, 1, 1, 0, 0, 2, 6, 45, 0, 0],
+            Mix::Horizons => [16, 6, 12, 3, 3, 5, 0, 1, 0, 1, 3, 3, 60, 7, 1],
+            Mix::Tokens => [14, 6, 8, 3, 3, 7, 1, 2, 1, 2, 5, 3, 60, 2, 1],
+            Mix::Absences => [24, 6, 16, 6, 6, 5, 0, 1, 0, 0, 2, 10, 14, 0, 0],
+            Mix::Scenes => [14, 6, 6, 2, 2, 10, 0, 1, 0, 0, 2, 3, 40, 0, 0],
         };
         weights.into_iter().zip(kinds).collect()
     }

@@ -114,7 +114,6 @@ impl<S: Subject> Play<'_, S> {
                     self.page(*device, *limit, *token, *sum).await?;
                 }
                 Step::Compact(pages) => self.compact(*pages).await?,
-                Step::Merge => self.subject.merge().await?,
                 Step::ForgetViews => {
                     if self.subject.forget_views().await? {
                         self.world.forgotten += 1;

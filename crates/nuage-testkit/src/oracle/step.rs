@@ -75,8 +75,6 @@ pub enum Step {
     /// What ended is forgotten: up to the present, or to where a page told that the head was, so
     /// many pages ago.
     Compact(usize),
-    /// Ended residencies are joined.
-    Merge,
     /// What was kept of views is forgotten.
     ForgetViews,
 }
@@ -163,7 +161,6 @@ impl fmt::Display for Step {
             }
             Self::Compact(0) => f.write_str("all that ended is forgotten"),
             Self::Compact(pages) => write!(f, "what ended before {pages} pages is forgotten"),
-            Self::Merge => f.write_str("what ended is joined"),
             Self::ForgetViews => f.write_str("views are forgotten"),
         }
     }

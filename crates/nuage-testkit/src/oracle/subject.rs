@@ -139,9 +139,6 @@ pub trait Subject: Send {
         up_to: Option<i64>,
     ) -> impl Future<Output = Result<Option<i64>, String>> + Send;
 
-    /// Joins ended residencies, if it can be told to.
-    fn merge(&mut self) -> impl Future<Output = Result<(), String>> + Send;
-
     /// Forgets kept views, if it can be told to: false if not.
     fn forget_views(&mut self) -> impl Future<Output = Result<bool, String>> + Send;
 }

@@ -109,10 +109,6 @@ impl Subject for Memory {
         Ok(None)
     }
 
-    async fn merge(&mut self) -> Result<(), String> {
-        Ok(())
-    }
-
     async fn forget_views(&mut self) -> Result<bool, String> {
         Ok(false)
     }

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use nuage_model::{Batch, Bodies, Placement, Readers, RecordPath, Timestamp, Write};
+use nuage_model::{Batch, Bodies, Placement, Put, Readers, RecordPath, Timestamp, Write};
 
 use crate::backup::{perform, secrets_beside};
 use crate::cli::BackupVerb;
@@ -10,13 +10,13 @@ use crate::data::{make_folder, open_or_make, secrets_path};
 
 async fn add_account(settings: &Settings, name: &str) {
     let store = open_or_make(&settings.storage).await.unwrap();
-    let write = Write::Put {
+    let write = Write::Put(Put {
         path: RecordPath::account(name),
         body: "{}".to_owned().into(),
         permissions: "{}".to_owned(),
         readers: Readers::new([].into()),
         placement: Placement::Next,
-    };
+    });
     let batch = Batch { author: None, now: Timestamp(1), guards: Vec::new(), writes: vec![write] };
     store.apply(batch).await.unwrap();
     store.close().await;

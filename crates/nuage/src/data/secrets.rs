@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use nuage_model::copy::{Ground, KEPT, Progress, STORE, Step};
-use nuage_model::{Store, StoreError};
+use nuage_model::{Store, StoreError, Whose};
 use uuid::Uuid;
 
 use crate::config::{Files, Place, Settings};
@@ -85,7 +85,7 @@ fn beside(place: &Place) -> Result<ByName> {
 /// Keeps these in the database, but for those that it holds already.
 pub(crate) async fn take_over(secrets: &ByName, store: &dyn Store) -> Result<(), StoreError> {
     for (name, secret) in known(secrets) {
-        store.keep(name, secret).await?;
+        nuage_engine::keep(store, name, secret).await?;
     }
     Ok(())
 }
@@ -116,8 +116,8 @@ pub(crate) async fn replace(secrets: &ByName, store: &dyn Store) -> Result<(), S
     // As a copy of itself, which holds nothing but what it says of itself.
     let progress = Progress::new(itself);
     let begin = Step::Begin { ground: Ground::Empty, meta, progress: progress.clone() };
-    store.rows().load(begin).await?;
-    store.rows().load(Step::End { before: progress }).await
+    store.admin().load(begin).await?;
+    store.admin().load(Step::End { before: progress }).await
 }
 
 /// Takes the secrets from where the data is, or makes them up for data that is new.
@@ -137,7 +137,7 @@ pub(crate) async fn secrets(settings: &Settings, store: &dyn Store) -> Result<Se
         }
         beside => beside?,
     };
-    let is_empty = store.collections(None, 1).await?.is_empty();
+    let is_empty = store.collections(Whose::All, None, 1).await?.is_empty();
     expect_known(settings, &known, &beside, is_empty)?;
     let mut values = [const { String::new() }; 3];
     let mut chosen = ByName::new();
@@ -148,7 +148,7 @@ pub(crate) async fn secrets(settings: &Settings, store: &dyn Store) -> Result<Se
         let kept = match known.get(name) {
             // Nothing is written: a full disk keeps nobody from starting.
             Some(known) => known.clone(),
-            None => store.keep(name, &first.unwrap_or_else(random_text)).await?,
+            None => nuage_engine::keep(store, name, &first.unwrap_or_else(random_text)).await?,
         };
         if beside.get(name).is_some_and(|beside| *beside != kept) && configured.is_none() {
             notes.push(format!(

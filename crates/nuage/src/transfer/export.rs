@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 use nuage_model::copy::Table;
 use nuage_model::{
     Bodies, CollectionPath, Direction, Field, Query, Record, RecordId, Seq, Sort, States, Store,
-    View,
+    View, Whose,
 };
 use nuage_store::copy::{CopyError, Copying, Resume, Watch};
 
@@ -42,7 +42,7 @@ pub(crate) async fn perform(file: Option<&Path>, settings: &Settings) -> Result<
         _ => temporary(),
     });
     let copied = match &storage.place {
-        Place::Files(_) => store.backup(&draft.0).await.map_err(anyhow::Error::from),
+        Place::Files(_) => store.admin().backup(&draft.0).await.map_err(anyhow::Error::from),
         Place::Server(_) => copy_rows(store.as_ref(), &draft.0, storage).await,
     };
     store.close().await;
@@ -148,7 +148,7 @@ pub(crate) async fn export(
     show_progress: bool,
 ) -> Result<u64> {
     let mut total = 0;
-    for tally in store.tally().await?.values() {
+    for tally in store.admin().tally().await?.values() {
         total += tally.live + tally.tombstones;
     }
     let mut lines = Lines {
@@ -160,7 +160,7 @@ pub(crate) async fn export(
     lines.target.write_all(wire::secrets_line(&data::kept(store).await?).as_bytes())?;
     let mut after: Option<CollectionPath> = None;
     loop {
-        let paths = store.collections(after.as_ref(), COLLECTIONS).await?;
+        let paths = store.collections(Whose::All, after.as_ref(), COLLECTIONS).await?;
         for path in &paths {
             lines.write_collection(store, path).await?;
         }

@@ -9,8 +9,8 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use nuage_engine::readers;
 use nuage_model::{
-    ApplyError, Batch, CollectionPath, GroupPath, Kind, Permissions, Placement, Principal, Query,
-    Readers, RecordPath, Seq, States, Store, StoreError, Timestamp, Write,
+    ApplyError, Batch, CollectionPath, GroupPath, Kind, Permissions, Placement, Principal, Put,
+    Query, Readers, RecordPath, Seq, States, Store, StoreError, Timestamp, Whose, Write,
 };
 
 use crate::backup::Draft;
@@ -130,7 +130,7 @@ async fn bring(secrets: &ByName, store: &dyn Store, shown: &str, choice: Choice)
     if data::name_otherwise(&data::kept(store).await?, secrets) {
         match choice {
             Choice::Ours => return Ok(()),
-            Choice::TheirsIfEmpty if store.collections(None, 1).await?.is_empty() => {
+            Choice::TheirsIfEmpty if store.collections(Whose::All, None, 1).await?.is_empty() => {
                 return Ok(data::replace_secrets(secrets, store).await?);
             }
             _ => bail!(
@@ -235,7 +235,7 @@ async fn expect_empty(store: &dyn Store, path: &CollectionPath, first: Seq) -> R
 
 impl RecordLine {
     fn path(&self) -> RecordPath {
-        CollectionPath::new(self.bucket.as_str(), self.collection.as_str()).record(self.id.as_str())
+        CollectionPath::of_stored(self.bucket.as_str(), &self.collection).record(self.id.as_str())
     }
 }
 
@@ -259,13 +259,13 @@ fn write_of(line: &RecordLine) -> Result<Write> {
     }
     let permissions = line.permissions.as_ref().map_or("{}", |permissions| permissions.get());
     let permissions = Permissions::from_text(permissions)?;
-    Ok(Write::Put {
+    Ok(Write::Put(Put {
         readers: Readers::new(readers(path.kind(), &permissions)),
         path,
         body: body.to_owned().into(),
         permissions: permissions.to_text(),
         placement,
-    })
+    }))
 }
 
 /// Who is in a group, by its body.
@@ -285,7 +285,7 @@ struct Writer<'a> {
 impl Writer<'_> {
     async fn add(&mut self, line: &RecordLine) -> Result<()> {
         let write = write_of(line)?;
-        if let Write::Put { path, body, .. } = &write
+        if let Write::Put(Put { path, body, .. }) = &write
             && path.kind() == Kind::Group
         {
             let group =

@@ -96,7 +96,7 @@ pub(crate) fn record_line(collection: &CollectionPath, record: &Record) -> Strin
     let mut line = format!(
         "{{\"bucket\":{},\"collection\":{},\"id\":{},\"seq\":{},\"timestamp\":{}",
         quoted(collection.bucket.as_str()),
-        quoted(collection.name.as_str()),
+        quoted(&collection.stored_name()),
         quoted(record.id.as_str()),
         record.seq,
         record.timestamp(),

@@ -28,7 +28,7 @@ async fn accounts_are_made_reset_and_deleted_as_the_door_does() {
     let read = async || {
         let store = open_or_make(&settings.storage).await.unwrap();
         let record = store.get(std::slice::from_ref(&path), Bodies::All).await.unwrap().remove(0);
-        assert_eq!(store.check().await.unwrap(), Vec::new());
+        assert_eq!(store.admin().check().await.unwrap(), Vec::new());
         store.close().await;
         record
     };

@@ -1,7 +1,7 @@
 //! What of a batch may concern watchers: the little that is taken out before it is applied.
 
 use foldhash::HashSet;
-use nuage_model::{Batch, BucketId, CollectionPath, Kind, Principal, Write};
+use nuage_model::{Batch, BucketId, CollectionPath, Kind, Principal, Put, Write};
 
 /// What a batch does that may concern watchers.
 pub(crate) struct News(Option<Vec<Piece>>);
@@ -37,19 +37,19 @@ impl News {
                 Write::Erase { path } if path.kind() == Kind::Record => {
                     pieces.push(Piece::Collection(path.collection.clone()));
                 }
-                Write::Put { path, .. } | Write::Delete { path, .. } | Write::Erase { path } => {
-                    match path.kind() {
-                        Kind::Record => match pieces.last() {
-                            Some(Piece::Moved(last)) if *last == path.collection => {}
-                            _ => pieces.push(Piece::Moved(path.collection.clone())),
-                        },
-                        Kind::Bucket => pieces.push(Piece::Bucket(path.id.as_str().into())),
-                        Kind::Collection => {
-                            pieces.extend(path.collection_below().map(Piece::Collection));
-                        }
-                        Kind::Group | Kind::Account | Kind::History => {}
+                Write::Put(Put { path, .. })
+                | Write::Delete { path, .. }
+                | Write::Erase { path } => match path.kind() {
+                    Kind::Record => match pieces.last() {
+                        Some(Piece::Moved(last)) if *last == path.collection => {}
+                        _ => pieces.push(Piece::Moved(path.collection.clone())),
+                    },
+                    Kind::Bucket => pieces.push(Piece::Bucket(path.id.as_str().into())),
+                    Kind::Collection => {
+                        pieces.extend(path.collection_below().map(Piece::Collection));
                     }
-                }
+                    Kind::Group | Kind::Account | Kind::History => {}
+                },
                 Write::DropCollection { collection } => {
                     pieces.push(Piece::Collection(collection.clone()));
                 }
@@ -66,9 +66,9 @@ impl News {
                 Write::Touch { .. }
                 | Write::Compact { .. }
                 | Write::Mark { .. }
-                | Write::Merge { .. }
                 | Write::KeepView { .. }
-                | Write::ForgetViews { .. } => {}
+                | Write::ForgetViews { .. }
+                | Write::Note { .. } => {}
             }
         }
         Self(Some(pieces))

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use nuage_model::{
-    Batch, CollectionPath, GroupPath, Placement, Principal, Readers, RecordPath, Seq, Store,
+    Batch, CollectionPath, GroupPath, Placement, Principal, Put, Readers, RecordPath, Seq, Store,
     Timestamp, Write,
 };
 
@@ -139,13 +139,13 @@ fn records() -> CollectionPath {
 
 fn put_at(path: RecordPath, body: &str, readers: &[&str]) -> Write {
     let readers: BTreeSet<Principal> = readers.iter().map(|reader| (*reader).into()).collect();
-    Write::Put {
+    Write::Put(Put {
         path,
         body: body.to_owned().into(),
         permissions: "{}".to_owned(),
         readers: Readers::new(readers),
         placement: Placement::Next,
-    }
+    })
 }
 
 fn put(collection: &CollectionPath, id: &str, readers: &[&str]) -> Write {

@@ -2,14 +2,13 @@
 //! would be told then.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use nuage_model::{
-    ApplyError, Ask, Batch, Bodies, BucketId, CollectionPath, Counted, Fate, Finding, GroupPath,
-    Head, Kind, Listener, Opening, Outcome, Page, Pending, Principal, Query, Record, RecordId,
-    RecordPath, Residents, Rows, Seq, Signature, Snapshot, Store, StoreError, Sum, Tally,
-    Timestamp, Total, Trace, Whose, Write,
+    Admin, ApplyError, Ask, Batch, Bodies, CollectionPath, Counted, Fate, GroupPath, Head,
+    Listener, Opening, Outcome, Pace, Page, Pending, Principal, Put, Query, Record, RecordId,
+    RecordPath, Residents, Seq, Signature, Snapshot, Store, StoreError, Sum, Timestamp, Total,
+    Trace, Whose, Write,
 };
 
 /// The rule that is broken.
@@ -50,7 +49,7 @@ impl Forgetful {
         let mut memory = self.memory.lock().unwrap();
         for (write, outcome) in writes.iter().zip(outcomes) {
             match write {
-                Write::Put { path, readers, .. } => {
+                Write::Put(Put { path, readers, .. }) => {
                     let signature = readers.signature();
                     let mut entered = outcome.seq;
                     if let Some((before, since, deleted)) = memory.present.get(path).copied() {
@@ -195,6 +194,23 @@ impl Snapshot for Moment<'_> {
     fn sum<'a>(&'a mut self, whose: Whose<'a>) -> Pending<'a, Result<Sum, StoreError>> {
         self.inner.sum(whose)
     }
+
+    fn view<'a>(
+        &'a mut self,
+        person: &'a Principal,
+        name: [u8; 16],
+    ) -> Pending<'a, Result<Option<Vec<Principal>>, StoreError>> {
+        self.inner.view(person, name)
+    }
+
+    fn overdue(
+        &mut self,
+        before: Timestamp,
+        keep: u64,
+        limit: usize,
+    ) -> Pending<'_, Result<Option<Seq>, StoreError>> {
+        self.inner.overdue(before, keep, limit)
+    }
 }
 
 impl Store for Forgetful {
@@ -226,36 +242,27 @@ impl Store for Forgetful {
         self.inner.get(paths, bodies)
     }
 
-    fn head<'a>(
+    fn heads<'a>(
         &'a self,
-        collection: &'a CollectionPath,
-    ) -> Pending<'a, Result<Option<Head>, StoreError>> {
-        self.inner.head(collection)
+        collections: &'a [CollectionPath],
+    ) -> Pending<'a, Result<Vec<Option<Head>>, StoreError>> {
+        self.inner.heads(collections)
     }
 
-    fn list<'a>(&'a self, query: &'a Query) -> Pending<'a, Result<Page, StoreError>> {
-        self.inner.list(query)
-    }
-
-    fn list_at_once<'a>(
+    fn list_at<'a>(
         &'a self,
         query: &'a Query,
+        pace: Pace,
     ) -> Pending<'a, Result<Option<Page>, StoreError>> {
-        self.inner.list_at_once(query)
+        self.inner.list_at(query, pace)
     }
 
-    fn count_at_once<'a>(
+    fn count_at<'a>(
         &'a self,
         query: &'a Query,
+        pace: Pace,
     ) -> Pending<'a, Result<Option<Total>, StoreError>> {
-        self.inner.count_at_once(query)
-    }
-
-    fn count<'a>(
-        &'a self,
-        query: &'a Query,
-    ) -> Pending<'a, Result<(Option<Head>, u64), StoreError>> {
-        self.inner.count(query)
+        self.inner.count_at(query, pace)
     }
 
     fn groups_of<'a>(
@@ -265,93 +272,29 @@ impl Store for Forgetful {
         self.inner.groups_of(members)
     }
 
-    fn heads<'a>(
+    fn collections<'a>(
         &'a self,
-        collections: &'a [CollectionPath],
-    ) -> Pending<'a, Result<Vec<Option<Head>>, StoreError>> {
-        self.inner.heads(collections)
-    }
-
-    fn view<'a>(
-        &'a self,
-        bucket: &'a BucketId,
-        person: &'a Principal,
-        name: [u8; 16],
-    ) -> Pending<'a, Result<Option<Vec<Principal>>, StoreError>> {
-        self.inner.view(bucket, person, name)
-    }
-
-    fn overdue<'a>(
-        &'a self,
-        collection: &'a CollectionPath,
-        before: Timestamp,
-        keep: u64,
+        whose: Whose<'a>,
+        after: Option<&'a CollectionPath>,
         limit: usize,
-    ) -> Pending<'a, Result<Option<Seq>, StoreError>> {
-        self.inner.overdue(collection, before, keep, limit)
+    ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
+        self.inner.collections(whose, after, limit)
     }
 
-    fn lease<'a>(
-        &'a self,
-        chore: &'a str,
-        holder: &'a str,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Pending<'a, Result<bool, StoreError>> {
-        self.inner.lease(chore, holder, now, until)
+    fn note<'a>(&'a self, name: &'a str) -> Pending<'a, Result<Option<String>, StoreError>> {
+        self.inner.note(name)
     }
 
     fn listen(&self, listener: Listener) {
         self.inner.listen(listener);
     }
 
-    fn collections_of<'a>(
-        &'a self,
-        principals: &'a [Principal],
-        after: Option<&'a CollectionPath>,
-        limit: usize,
-    ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
-        self.inner.collections_of(principals, after, limit)
-    }
-
-    fn collections<'a>(
-        &'a self,
-        after: Option<&'a CollectionPath>,
-        limit: usize,
-    ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
-        self.inner.collections(after, limit)
-    }
-
     fn foreign_writes(&self) -> u64 {
         self.inner.foreign_writes()
     }
 
-    fn tally(&self) -> Pending<'_, Result<BTreeMap<Kind, Tally>, StoreError>> {
-        self.inner.tally()
-    }
-
-    fn ping(&self) -> Pending<'_, Result<(), StoreError>> {
-        self.inner.ping()
-    }
-
-    fn check(&self) -> Pending<'_, Result<Vec<Finding>, StoreError>> {
-        self.inner.check()
-    }
-
-    fn backup<'a>(&'a self, to: &'a Path) -> Pending<'a, Result<(), StoreError>> {
-        self.inner.backup(to)
-    }
-
-    fn keep<'a>(
-        &'a self,
-        name: &'a str,
-        value: &'a str,
-    ) -> Pending<'a, Result<String, StoreError>> {
-        self.inner.keep(name, value)
-    }
-
-    fn rows(&self) -> &dyn Rows {
-        self.inner.rows()
+    fn admin(&self) -> &dyn Admin {
+        self.inner.admin()
     }
 
     fn close(&self) -> Pending<'_, ()> {

@@ -261,10 +261,6 @@ impl Subject for House {
         Ok(Some(up_to.0))
     }
 
-    async fn merge(&mut self) -> Result<(), String> {
-        self.write(vec![Write::Merge { collection: self.records() }]).await
-    }
-
     async fn forget_views(&mut self) -> Result<bool, String> {
         let bucket = BucketId::from(self.names.bucket.as_str());
         let before = Timestamp(self.engine.now().0 + 1);

@@ -56,7 +56,7 @@ impl News {
     pub(super) fn to_text(&self, process: &str) -> String {
         if !self.everything {
             let names =
-                self.collections.iter().map(|path| [path.bucket.as_str(), path.name.as_str()]);
+                self.collections.iter().map(|path| (path.bucket.as_str(), path.stored_name()));
             let text = text(process, self.rights, json!(names.collect::<Vec<_>>()));
             if text.len() <= PAYLOAD_BYTES_MAX {
                 return text;
@@ -100,7 +100,7 @@ fn text(process: &str, rights: bool, collections: Value) -> String {
 
 fn path(pair: &Value) -> Option<CollectionPath> {
     let [bucket, name] = pair.as_array()?.as_slice() else { return None };
-    Some(CollectionPath::new(bucket.as_str()?, name.as_str()?))
+    Some(CollectionPath::of_stored(bucket.as_str()?, name.as_str()?))
 }
 
 #[cfg(test)]

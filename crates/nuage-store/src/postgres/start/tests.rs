@@ -5,14 +5,14 @@
 use std::net::TcpListener;
 use std::sync::{Mutex, OnceLock};
 
-use nuage_model::StoreError;
+use nuage_model::{ApplyError, Batch, Store, StoreError, Timestamp, Write};
 use nuage_testkit::contract::contract;
 use nuage_testkit::postgres::{Cluster, Database, Durability, Pooler, database};
 
-use crate::Address;
+use crate::postgres::PostgresStore;
 use crate::postgres::connect::Target;
-use crate::postgres::keep::keep;
 use crate::postgres::start::{Prepared, prepare};
+use crate::{Address, Options};
 
 fn target(url: &str) -> Target {
     Target::of(&Address { url: url.to_owned(), password: None }).unwrap()
@@ -73,22 +73,33 @@ async fn many_that_start_at_once_make_the_tables_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_is_kept_is_the_same_for_all() {
+async fn of_several_processes_one_notes_something_first() {
     let database = database();
     let target = target(database.url());
     prepare(&target).await.unwrap();
-    let keepers: Vec<_> = (0..8)
+    let writers: Vec<_> = (0..6)
         .map(|n| {
             let target = target.clone();
             tokio::spawn(async move {
-                let client = target.connect().await.unwrap();
-                keep(&client, "token", &format!("mine {n}")).await.unwrap()
+                let store = PostgresStore::connect(&target, &Options::default()).await.unwrap();
+                let (name, text) = ("kept.token".to_owned(), format!("mine {n}"));
+                let writes = vec![Write::Note { name, was: None, text }];
+                let now = Timestamp(0);
+                let batch = Batch { author: None, now, guards: Vec::new(), writes };
+                let noted = store.apply(batch).await;
+                let kept = store.note("kept.token").await.unwrap().unwrap();
+                store.close().await;
+                match noted {
+                    Ok(_) => assert_eq!(kept, format!("mine {n}")),
+                    Err(error) => assert!(matches!(error, ApplyError::Conflict), "{error}"),
+                }
+                kept
             })
         })
         .collect();
     let mut kept = Vec::new();
-    for keeper in keepers {
-        kept.push(keeper.await.unwrap());
+    for writer in writers {
+        kept.push(writer.await.unwrap());
     }
     kept.dedup();
     assert_eq!(kept.len(), 1, "{kept:?}");

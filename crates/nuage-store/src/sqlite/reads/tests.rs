@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use nuage_model::copy::Table;
 use nuage_model::{
-    Ask, Batch, Bodies, Body, CollectionPath, Hint, Placement, Readers, RecordPath, Seq, Store,
-    StoreError, Timestamp, Write,
+    Ask, Batch, Bodies, Body, CollectionPath, Hint, Placement, Put, Readers, RecordPath, Seq,
+    Store, StoreError, Timestamp, Write,
 };
 
 use crate::reads::Scan;
@@ -29,13 +29,13 @@ fn open(folder: &Path, options: &Options) -> SqliteStore {
 }
 
 fn put(path: &RecordPath) -> Batch {
-    let write = Write::Put {
+    let write = Write::Put(Put {
         path: path.clone(),
         body: Body::from("{}".to_owned()),
         permissions: "{}".to_owned(),
         readers: Readers::new(Default::default()),
         placement: Placement::Next,
-    };
+    });
     Batch { author: None, now: Timestamp(1_000), guards: Vec::new(), writes: vec![write] }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nuage_model::{
-    Counted, DIGEST_MODULUS, Fate, Outcome, Principal, Readers, Record, RecordId, Residents, Seq,
-    Signature, Sum, Timestamp, Trace, Whose, Write, digest,
+    Counted, DIGEST_MODULUS, Fate, Outcome, Principal, Put, Readers, Record, RecordId, Residents,
+    Seq, Signature, Sum, Timestamp, Trace, Whose, Write, digest,
 };
 
 use crate::random::Random;
@@ -48,7 +48,7 @@ impl Kept {
     pub(super) fn note(&mut self, write: &Write, outcome: Outcome) {
         self.positions.push(outcome.seq);
         match write {
-            Write::Put { path, readers, .. } => self.put(&path.id, readers, outcome),
+            Write::Put(Put { path, readers, .. }) => self.put(&path.id, readers, outcome),
             Write::Delete { path, .. } => {
                 if let Some(row) = self.rows.get_mut(&path.id).filter(|row| row.is_live) {
                     (row.seq, row.shown, row.is_live) = (outcome.seq, outcome.timestamp, false);
@@ -62,7 +62,6 @@ impl Kept {
             }
             Write::Compact { up_to, .. } => self.compact(*up_to),
             Write::Mark { .. } => {}
-            Write::Merge { .. } => self.merge(),
             Write::DropCollection { .. } => {
                 let mut earlier = std::mem::take(&mut self.earlier);
                 earlier.extend(self.incarnation);
@@ -100,20 +99,6 @@ impl Kept {
             self.rows.retain(|_, row| row.is_live || row.seq > up_to);
             self.gone.retain(|ended| ended.seq > up_to);
         }
-    }
-
-    fn merge(&mut self) {
-        let mut merged: BTreeMap<(RecordId, Signature), Ended> = BTreeMap::new();
-        for ended in self.gone.drain(..) {
-            merged
-                .entry((ended.id.clone(), ended.signature))
-                .and_modify(|one| {
-                    one.seq = one.seq.max(ended.seq);
-                    one.entered = one.entered.min(ended.entered);
-                })
-                .or_insert(ended);
-        }
-        self.gone.extend(merged.into_values());
     }
 
     /// Takes over the records as they were found, whose bodies are asked for later.
