@@ -142,7 +142,7 @@ impl Home {
     }
 
     pub(crate) async fn apply(&self, writes: Vec<Write>) -> Result<()> {
-        let batch = Batch { author: None, now: now(), guards: Vec::new(), writes };
+        let batch = Batch::new(now(), writes);
         self.store.apply(batch).await.map(drop).map_err(|error| anyhow!("{error}"))
     }
 }

@@ -312,7 +312,7 @@ impl Session {
     }
 
     /// Whether a permission further up, or one given by the operator, grants the right.
-    fn reaches(&self, kind: Kind, right: Right, above: &Above) -> bool {
+    pub(crate) fn reaches(&self, kind: Kind, right: Right, above: &Above) -> bool {
         reaches(self.engine.settings(), &self.caller, kind, right, above).is_some()
     }
 

@@ -155,8 +155,7 @@ impl Engine {
     }
 
     async fn write(self: &Arc<Self>, write: Write) -> Result<(), StoreError> {
-        let batch =
-            Batch { author: None, now: self.now(), guards: Vec::new(), writes: vec![write] };
+        let batch = Batch::new(self.now(), vec![write]);
         match self.store().apply(batch).await {
             Ok(_) => Ok(()),
             Err(ApplyError::Store(error)) => Err(error),

@@ -72,7 +72,7 @@ async fn note(
 ) -> Result<bool, StoreError> {
     let write = Write::Note { name: name.to_owned(), was, text: text.to_owned() };
     // It gets no position, and so needs no time.
-    let batch = Batch { author: None, now: Timestamp(0), guards: Vec::new(), writes: vec![write] };
+    let batch = Batch::new(Timestamp(0), vec![write]);
     match store.apply(batch).await {
         Ok(_) => Ok(true),
         Err(ApplyError::Conflict) => Ok(false),

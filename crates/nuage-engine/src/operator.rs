@@ -100,7 +100,7 @@ impl Engine {
                 }
                 writes.push(Write::Erase { path: path.record(record.id.clone()) });
             }
-            let batch = Batch { author: None, now: self.now(), guards: Vec::new(), writes };
+            let batch = Batch::new(self.now(), writes);
             match self.apply(batch, Vec::new()).await {
                 Ok(_) => {}
                 Err(ApplyError::Store(error)) => return Err(error.into()),

@@ -314,7 +314,7 @@ impl Session {
             |guard: &&Guard| matches!(guard.path.kind(), Kind::Bucket | Kind::Collection);
         let parents: Vec<Guard> = guards.iter().filter(is_parent).cloned().collect();
         let author = self.caller.user().cloned();
-        let batch = Batch { author, now: self.now, guards, writes: self.writes };
+        let batch = Batch { author, guards, ..Batch::new(self.now, self.writes) };
         match self.engine.apply(batch, self.locks).await {
             Ok(outcomes) => Ok(Resolved { outcomes, bodies }),
             Err(ApplyError::Conflict) => {
@@ -334,7 +334,7 @@ fn lacks_body(found: &Option<Record>) -> bool {
 fn chosen_by(placement: Placement) -> Option<Timestamp> {
     match placement {
         Placement::Next => None,
-        Placement::At(timestamp) => Some(timestamp),
+        Placement::At(timestamp) | Placement::Ahead(timestamp) => Some(timestamp),
         Placement::Exact { seq, chosen } => Some(chosen.unwrap_or(seq.into())),
     }
 }

@@ -11,7 +11,8 @@ use nuage_model::{
 };
 use serde_json::Value;
 
-use crate::access::readers;
+use crate::access::{Right, readers};
+use crate::authorize::Above;
 use crate::history::Deed;
 use crate::validate::QUICK_BYTES_MAX;
 use crate::{EngineError, Invalid, Opened, OpenedList, Ownership, Session};
@@ -80,11 +81,7 @@ impl Session {
         let write = self.next_write();
         let readers = Readers::new(readers(kind, permissions));
         let live = opened.live();
-        // An existing record cannot be moved back.
-        let placement = match chosen {
-            Some(at) if live.is_none_or(|old| at > old.timestamp()) => Placement::At(at),
-            _ => Placement::Next,
-        };
+        let placement = self.placement(path, &opened.parents, live, chosen);
         let remembered = self.engine.settings().history.as_ref().map(|_| body.clone());
         let record = self.stage_record(
             path,
@@ -128,7 +125,7 @@ impl Session {
         };
         self.rely_on(opened);
         let permissions = opened.permissions.clone();
-        self.bury(&opened.path, live, &permissions, chosen).await
+        self.bury(&opened.path, &opened.parents, live, &permissions, chosen).await
     }
 
     /// Deletes the records of one page of a list that the caller may change, with all that is
@@ -157,23 +154,37 @@ impl Session {
             }
             self.rely(&path, Some(&record));
             let permissions = crate::engine::read_permissions(&record)?;
-            tombstones.push(self.bury(&path, &record, &permissions, chosen).await?);
+            tombstones.push(self.bury(&path, &list.parents, &record, &permissions, chosen).await?);
         }
         Ok((tombstones, last))
+    }
+
+    // An existing record cannot be moved back. Two records never show the same time: whoever may not
+    // see all of them would find the hidden ones by the times that are taken.
+    fn placement(
+        &self,
+        path: &RecordPath,
+        parents: &Above,
+        live: Option<&Record>,
+        chosen: Option<Timestamp>,
+    ) -> Placement {
+        match chosen.filter(|at| live.is_none_or(|old| *at > old.timestamp())) {
+            Some(at) if self.reaches(path.kind(), Right::Read, parents) => Placement::At(at),
+            Some(at) => Placement::Ahead(at),
+            None => Placement::Next,
+        }
     }
 
     async fn bury(
         &mut self,
         path: &RecordPath,
+        parents: &Above,
         live: &Record,
         permissions: &Permissions,
         chosen: Option<Timestamp>,
     ) -> Result<Record, EngineError> {
         let write = self.next_write();
-        let placement = match chosen {
-            Some(at) if at > live.timestamp() => Placement::At(at),
-            _ => Placement::Next,
-        };
+        let placement = self.placement(path, parents, Some(live), chosen);
         let tombstone = self.stage_record(path, Write::Delete { path: path.clone(), placement });
         match path.kind() {
             Kind::Bucket => self.stage(Write::DropBucket { bucket: path.id.as_str().into() }),

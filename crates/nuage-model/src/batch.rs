@@ -13,6 +13,9 @@ use crate::{
 /// Guards and writes that are applied together.
 #[derive(Clone, Debug)]
 pub struct Batch {
+    /// The rules by which it is to be applied. Whoever applies it knows these, or refuses it: the
+    /// same batch comes to the same, wherever and whenever it is applied.
+    pub rules: u32,
     /// Who waits for it, if that is known. Those who wait are served in turn.
     pub author: Option<Principal>,
     /// The present time, from which new positions are taken.
@@ -21,6 +24,16 @@ pub struct Batch {
     pub guards: Vec<Guard>,
     /// In order; later writes see earlier ones.
     pub writes: Vec<Write>,
+}
+
+/// The rules of this version, counted up whenever a batch comes to something else than before.
+pub const RULES: u32 = 1;
+
+impl Batch {
+    /// One that relies on nothing, and that nobody in particular waits for.
+    pub fn new(now: Timestamp, writes: Vec<Write>) -> Self {
+        Self { rules: RULES, author: None, now, guards: Vec::new(), writes }
+    }
 }
 
 /// Something that was read when the batch was decided, and must be the same when it is applied.
@@ -162,6 +175,9 @@ pub enum Placement {
     /// and the time that the head shows does not move. A past time that another record of the
     /// collection already shows is raised to the next free one.
     At(Timestamp),
+    /// Shown under this time if it is beyond the head; else it counts as [`Placement::Next`]. For
+    /// those who must not learn which times other records show.
+    Ahead(Timestamp),
     /// Exactly this, as exported from another store: greater than the head's position.
     Exact {
         /// The position.

@@ -16,7 +16,7 @@ mod record;
 mod seq;
 mod store;
 
-pub use batch::{ApplyError, Batch, Body, Guard, Outcome, Placement, Put, Slot, Write};
+pub use batch::{ApplyError, Batch, Body, Guard, Outcome, Placement, Put, RULES, Slot, Write};
 pub use feed::{
     Ask, Counted, DIGEST_MODULUS, Fate, Hint, Listener, Moment, Opening, Residents, Snapshot,
     Standing, Sum, Trace, Whose, digest,

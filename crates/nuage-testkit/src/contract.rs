@@ -40,6 +40,8 @@ const CASES: &[(&str, Case)] = cases![
     writing::deleting_what_is_not_there_changes_nothing,
     writing::it_says_that_it_can_write,
     writing::a_note_is_written_over_what_was_read,
+    writing::a_batch_of_other_rules_is_refused,
+    writing::applications_may_use_the_names_of_what_is_built_in,
     placing::ordinary_positions_follow_the_clock_or_each_other,
     placing::a_future_time_is_a_position,
     placing::a_past_time_is_shown_without_moving_the_head,

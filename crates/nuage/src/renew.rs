@@ -28,11 +28,6 @@ pub(crate) async fn perform(settings: &Settings, json: bool) -> Result<()> {
 /// What devices were told before counts no more: they are to begin afresh.
 pub(crate) async fn begin_epoch(store: &dyn Store) -> Result<(), nuage_model::ApplyError> {
     let epoch = Uuid::new_v4().simple().to_string();
-    let batch = Batch {
-        author: None,
-        now: now(),
-        guards: Vec::new(),
-        writes: vec![Write::Renew { epoch }],
-    };
+    let batch = Batch::new(now(), vec![Write::Renew { epoch }]);
     store.apply(batch).await.map(drop)
 }

@@ -252,7 +252,7 @@ async fn fill(home: &Home) {
 }
 
 async fn write(store: &dyn Store, writes: Vec<Write>) {
-    let batch = Batch { author: None, now: Timestamp(now_ms()), guards: Vec::new(), writes };
+    let batch = Batch::new(Timestamp(now_ms()), writes);
     store.apply(batch).await.unwrap();
 }
 

@@ -44,7 +44,7 @@ impl Engine {
              failover that lost writes, so all devices begin afresh"
         );
         let writes = vec![Write::Renew { epoch: self.new_id().replace('-', "") }];
-        let batch = Batch { author: None, now: self.now(), guards: Vec::new(), writes };
+        let batch = Batch::new(self.now(), writes);
         self.apply(batch, Vec::new()).await.map_err(|error| match error {
             ApplyError::Store(error) => error,
             ApplyError::Conflict => {

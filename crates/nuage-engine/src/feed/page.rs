@@ -296,8 +296,7 @@ impl Engine {
             let bucket = &query.collection.bucket;
             let write = views.to_keep(bucket, owner.person, name, &present.groups, now);
             if let Some(write) = write {
-                let batch =
-                    Batch { author: None, now, guards: Vec::new(), writes: vec![write.clone()] };
+                let batch = Batch::new(now, vec![write.clone()]);
                 self.store().apply(batch).await.map_err(|error| match error {
                     nuage_model::ApplyError::Store(error) => error,
                     nuage_model::ApplyError::Conflict => {

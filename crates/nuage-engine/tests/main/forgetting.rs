@@ -152,7 +152,7 @@ async fn what_is_old_goes_where_positions_are_far_ahead_of_the_clock() {
         placement: Placement::Exact { seq: FAR, chosen: None },
     });
     let now = house.engine.now();
-    let batch = Batch { author: None, now, guards: Vec::new(), writes: vec![write] };
+    let batch = Batch::new(now, vec![write]);
     house.engine.store().apply(batch).await.unwrap();
     let mut session = house.session("alice").await;
     delete(&mut session, &far).await;

@@ -18,7 +18,7 @@ use foldhash::HashMap;
 use nuage_model::copy::{Cell, Row, STORE, Table};
 use nuage_model::{
     Batch, Body, BucketId, CollectionPath, GroupPath, Guard, Outcome, Placement, Principal, Put,
-    Readers, RecordPath, Seq, Signature, StoreError, Timestamp, Write,
+    RULES, Readers, RecordPath, Seq, Signature, StoreError, Timestamp, Write,
 };
 
 use crate::cells;
@@ -95,6 +95,11 @@ impl<'a, T: Rows> Transaction<'a, T> {
     /// Whether everything is still as it was read. What is found is remembered for the writes.
     pub(crate) fn guards_hold(&mut self, batch: &Batch) -> Result<bool, T::Fault> {
         self.guarded.clear();
+        if batch.rules != RULES {
+            let why =
+                format!("a batch follows rules {}, and this version knows {RULES}", batch.rules);
+            return Err(StoreError::Unsupported(why).into());
+        }
         for write in &batch.writes {
             if let Write::Note { name, was, .. } = write
                 && self.tables.note(name)? != *was

@@ -45,10 +45,13 @@ impl<T: Rows> Transaction<'_, T> {
         let place = match placement {
             Placement::Next => Place { seq: last.next(now), chosen: None },
             // What is too far ahead is no choice: the answer tells the time that was given.
-            Placement::At(time) if time > last.latest_choice(now) => {
+            Placement::At(time) | Placement::Ahead(time) if time > last.latest_choice(now) => {
                 Place { seq: last.next(now), chosen: None }
             }
-            Placement::At(time) if time.0 > last.0 => Place { seq: Seq(time.0), chosen: None },
+            Placement::At(time) | Placement::Ahead(time) if time.0 > last.0 => {
+                Place { seq: Seq(time.0), chosen: None }
+            }
+            Placement::Ahead(_) => Place { seq: last.next(now), chosen: None },
             Placement::At(time) => {
                 let shown = self.touch(&path.collection, now)?;
                 let chosen = self.free_time(path, time, shown)?;

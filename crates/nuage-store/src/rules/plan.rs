@@ -72,7 +72,7 @@ impl Plan {
             Write::Put(Put { path, placement, .. }) | Write::Delete { path, placement } => {
                 self.add_record(path, true);
                 let time = match placement {
-                    Placement::Next => None,
+                    Placement::Next | Placement::Ahead(_) => None,
                     Placement::At(time) => Some(time.0),
                     Placement::Exact { chosen, .. } => chosen.map(|time| time.0),
                 };

@@ -47,7 +47,7 @@ fn put(path: &RecordPath, body: String) -> Batch {
         readers: Readers::new(Default::default()),
         placement: Placement::Next,
     });
-    Batch { author: None, now: NOW, guards: Vec::new(), writes: vec![write] }
+    Batch::new(NOW, vec![write])
 }
 
 fn accounts(n: usize) -> RecordPath {
@@ -94,10 +94,7 @@ async fn a_full_disk_loses_nothing_and_passes() {
     // It reads on, and writes what fits.
     assert_sound(&store, written).await;
     let erase = Write::Erase { path: accounts(1) };
-    store
-        .apply(Batch { author: None, now: NOW, guards: Vec::new(), writes: vec![erase] })
-        .await
-        .unwrap();
+    store.apply(Batch::new(NOW, vec![erase])).await.unwrap();
     store.apply(put(&accounts(0), r#"{"fits":1}"#.to_owned())).await.unwrap();
     store.apply(put(&accounts(1), small())).await.unwrap();
     // The disk is cleared.

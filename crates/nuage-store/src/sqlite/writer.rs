@@ -234,7 +234,7 @@ impl Writer {
                 self.told.heads.forget();
                 self.reopen();
                 let why = "the writer failed in a way that nobody expected".to_owned();
-                return Err(StoreError::Unavailable(why));
+                return Err(StoreError::Unknown(why));
             }
         };
         self.told.heads.forget();

@@ -27,8 +27,7 @@ fn record(collection: &str, id: &str) -> RecordPath {
 
 /// Writes a record, as soon as that is possible.
 async fn write(store: &Arc<dyn Store>, path: &RecordPath) {
-    let batch =
-        Batch { author: None, now: Timestamp(1_000), guards: Vec::new(), writes: vec![put(path)] };
+    let batch = Batch::new(Timestamp(1_000), vec![put(path)]);
     let begun = Instant::now();
     while let Err(error) = store.apply(batch.clone()).await {
         assert!(begun.elapsed() < PATIENCE, "{error:?}");

@@ -90,12 +90,7 @@ async fn fill(store: &Arc<dyn Store>, path: &CollectionPath, random: &mut Random
         }
     }
     for writes in writes.chunks(500) {
-        let batch = Batch {
-            author: None,
-            now: Timestamp(9_000),
-            guards: Vec::new(),
-            writes: writes.to_vec(),
-        };
+        let batch = Batch::new(Timestamp(9_000), writes.to_vec());
         store.apply(batch).await.unwrap();
     }
 }

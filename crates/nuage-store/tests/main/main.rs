@@ -54,10 +54,7 @@ fn put(path: &RecordPath) -> Write {
 }
 
 async fn apply(store: &Arc<dyn Store>, writes: Vec<Write>) -> Vec<nuage_model::Outcome> {
-    store
-        .apply(Batch { author: None, now: Timestamp(1_000), guards: Vec::new(), writes })
-        .await
-        .unwrap()
+    store.apply(Batch::new(Timestamp(1_000), writes)).await.unwrap()
 }
 
 /// The seeds to try: the one in `NUAGE_SEED`, or new ones, as many as `NUAGE_HISTORIES` says.

@@ -146,7 +146,12 @@ impl Collection {
     fn place(&mut self, id: &str, placement: Placement, now: i64) -> Outcome {
         let wished = match placement {
             Placement::At(time) if time.0 <= self.seq.max(now + Seq::AHEAD_MS) => Some(time.0),
-            Placement::At(_) | Placement::Next => None,
+            Placement::Ahead(time)
+                if time.0 > self.seq && time.0 <= self.seq.max(now + Seq::AHEAD_MS) =>
+            {
+                Some(time.0)
+            }
+            Placement::At(_) | Placement::Ahead(_) | Placement::Next => None,
             Placement::Exact { .. } => unreachable!("histories do not import"),
         };
         let (seq, shown) = match wished {

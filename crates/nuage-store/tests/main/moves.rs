@@ -57,18 +57,12 @@ pub(crate) async fn fill(store: &dyn Store, seed: u64) {
         let collections = CollectionPath::collections(bucket.into());
         let mut writes = vec![crate::put(&RecordPath::bucket(bucket.into()))];
         writes.extend(["x", "y"].map(|name| crate::put(&collections.record(name))));
-        store
-            .apply(Batch { author: None, now: Timestamp(now), guards: Vec::new(), writes })
-            .await
-            .unwrap();
+        store.apply(Batch::new(Timestamp(now), writes)).await.unwrap();
     }
     for _ in 0..BATCHES {
         now += random.below(3_000) as i64;
         let writes = (0..=random.below(4)).map(|_| write(&mut random, now)).collect();
-        store
-            .apply(Batch { author: None, now: Timestamp(now), guards: Vec::new(), writes })
-            .await
-            .unwrap();
+        store.apply(Batch::new(Timestamp(now), writes)).await.unwrap();
     }
     let group = GroupPath { bucket: "one".into(), group: "g".into() };
     let members = vec![Principal::from(PEOPLE[0])];
@@ -89,16 +83,13 @@ pub(crate) async fn fill(store: &dyn Store, seed: u64) {
         Write::SetMembers { group, members },
         Write::Mark { collection: CollectionPath::new("one", "x"), before: Timestamp(0) },
     ];
-    store
-        .apply(Batch { author: None, now: Timestamp(now), guards: Vec::new(), writes })
-        .await
-        .unwrap();
+    store.apply(Batch::new(Timestamp(now), writes)).await.unwrap();
 }
 
 async fn keep(store: &Arc<dyn Store>, secret: &str) {
     let name = format!("{KEPT}secret");
     let writes = vec![Write::Note { name, was: None, text: secret.to_owned() }];
-    let batch = Batch { author: None, now: Timestamp(0), guards: Vec::new(), writes };
+    let batch = Batch::new(Timestamp(0), writes);
     store.apply(batch).await.unwrap();
 }
 

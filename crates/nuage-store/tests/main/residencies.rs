@@ -82,10 +82,8 @@ impl History {
         let lie = self.random.chance(10);
         let live_at = if lie { Some(Seq(live_at.map_or(1, |seq| seq.0 + 1))) } else { live_at };
         let guards = vec![Guard { path, live_at }];
-        let applied = self
-            .store
-            .apply(Batch { author: None, now: Timestamp(self.now), guards, writes })
-            .await;
+        let applied =
+            self.store.apply(Batch { guards, ..Batch::new(Timestamp(self.now), writes) }).await;
         match applied {
             Err(ApplyError::Conflict) if lie => self.models = models,
             Ok(outcomes) if !lie => assert_eq!(outcomes, expected),
@@ -147,7 +145,10 @@ impl History {
         }
         let far = self.random.weighted(&[(4, 12), (2, 3), (1, 1_100)]);
         let time = self.now + 4 - self.random.below(far) as i64;
-        Placement::At(Timestamp(time))
+        match self.random.chance(30) {
+            true => Placement::Ahead(Timestamp(time)),
+            false => Placement::At(Timestamp(time)),
+        }
     }
 }
 

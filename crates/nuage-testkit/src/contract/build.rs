@@ -101,7 +101,7 @@ pub(crate) async fn guarded(
     guards: Vec<Guard>,
     writes: Vec<Write>,
 ) -> Result<Vec<Outcome>, ApplyError> {
-    store.apply(Batch { author: None, now: Timestamp(now), guards, writes }).await
+    store.apply(Batch { guards, ..Batch::new(Timestamp(now), writes) }).await
 }
 
 pub(crate) async fn get(store: &Arc<dyn Store>, path: &RecordPath) -> Option<Record> {

@@ -97,7 +97,7 @@ pub(super) async fn dropped_requests_do_no_harm(store: Arc<dyn Store>) {
     let posts = founded(&store, "blog", "posts").await;
     for n in 0..50 {
         let writes = vec![put(&posts.record(n.to_string()), "{}")];
-        let batch = Batch { author: None, now: Timestamp(NOW), guards: Vec::new(), writes };
+        let batch = Batch::new(Timestamp(NOW), writes);
         let (store, query) = (store.clone(), Query::all(posts.clone(), 5_000));
         let task = tokio::spawn(async move {
             let _ = store.apply(batch).await;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use nuage_model::{
-    ApplyError, Batch, Bodies, Body, CollectionPath, Guard, Placement, Put, RecordPath, Seq,
-    Signature, Slot, State, Store, Timestamp, Write,
+    ApplyError, Batch, Bodies, Body, CollectionPath, Guard, Placement, Put, RULES, RecordPath, Seq,
+    Signature, Slot, State, Store, StoreError, Timestamp, Whose, Write,
 };
 
 use super::build::{
@@ -178,7 +178,7 @@ pub(super) async fn a_note_is_written_over_what_was_read(store: Arc<dyn Store>) 
     };
     let apply_one = |writes: Vec<Write>| {
         let store = Arc::clone(&store);
-        let batch = Batch { author: None, now: Timestamp(NOW), guards: Vec::new(), writes };
+        let batch = Batch::new(Timestamp(NOW), writes);
         async move { store.apply(batch).await }
     };
     assert_eq!(read("lease.sweep").await, None);
@@ -213,4 +213,38 @@ pub(super) async fn a_note_is_written_over_what_was_read(store: Arc<dyn Store>) 
     let epoch = "0123456789abcdef0123456789abcdef".to_owned();
     apply_one(vec![Write::Flush { epoch }]).await.expect("it can be emptied");
     assert_eq!(read("lease.sweep").await.as_deref(), Some("fourth"), "it is of the store itself");
+}
+
+pub(super) async fn a_batch_of_other_rules_is_refused(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let before = head(&store, &posts).await;
+    let writes = vec![put(&posts.record("a"), "{}")];
+    let batch = Batch { rules: RULES + 1, ..Batch::new(Timestamp(NOW), writes) };
+    let refused = store.apply(batch).await;
+    assert!(matches!(refused, Err(ApplyError::Store(StoreError::Unsupported(_)))), "{refused:?}");
+    assert_eq!(head(&store, &posts).await, before);
+    assert_eq!(get(&store, &posts.record("a")).await, None);
+}
+
+pub(super) async fn applications_may_use_the_names_of_what_is_built_in(store: Arc<dyn Store>) {
+    founded(&store, "blog", "posts").await;
+    let groups = CollectionPath::groups("blog".into());
+    let all: Vec<CollectionPath> =
+        ["_groups", "__groups", "_collections", "_history", "_buckets", "_", "__", "a_"]
+            .map(|name| CollectionPath::new("blog", name))
+            .into_iter()
+            .chain([groups, CollectionPath::new("", "_buckets")])
+            .collect();
+    for (n, path) in all.iter().enumerate() {
+        let body = format!("{{\"n\":{n}}}");
+        apply(&store, NOW, vec![put(&path.record("a"), &body)]).await;
+    }
+    for (n, path) in all.iter().enumerate() {
+        let found = get(&store, &path.record("a")).await.expect("it is there");
+        assert_eq!(found.body(), format!("{{\"n\":{n}}}"), "{path}");
+        assert_eq!(head(&store, path).await.map(|head| head.live), Some(1), "{path}");
+    }
+    let found = store.collections(Whose::All, None, 100).await.expect("it reads");
+    assert!(all.iter().all(|path| found.contains(path)), "{found:?}");
+    assert_eq!(store.admin().check().await.expect("it can be checked"), []);
 }

@@ -17,7 +17,7 @@ async fn add_account(settings: &Settings, name: &str) {
         readers: Readers::new([].into()),
         placement: Placement::Next,
     });
-    let batch = Batch { author: None, now: Timestamp(1), guards: Vec::new(), writes: vec![write] };
+    let batch = Batch::new(Timestamp(1), vec![write]);
     store.apply(batch).await.unwrap();
     store.close().await;
 }

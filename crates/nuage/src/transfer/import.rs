@@ -307,7 +307,7 @@ impl Writer<'_> {
         if writes.is_empty() {
             return Ok(());
         }
-        let batch = Batch { author: None, now: now(), guards: Vec::new(), writes };
+        let batch = Batch::new(now(), writes);
         match self.store.apply(batch).await {
             Ok(_) => Ok(()),
             // What was deleted before leaves its positions behind.

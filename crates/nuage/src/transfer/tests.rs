@@ -30,7 +30,7 @@ fn put(path: RecordPath, body: &str, permissions: &str, placement: Placement) ->
 }
 
 async fn apply(store: &dyn Store, writes: Vec<Write>) {
-    let batch = Batch { author: None, now: Timestamp(1_000_000), guards: Vec::new(), writes };
+    let batch = Batch::new(Timestamp(1_000_000), writes);
     store.apply(batch).await.unwrap();
 }
 
@@ -136,12 +136,7 @@ async fn collections_that_were_looked_at_are_not_imported_into() {
     let text = text_of(original.as_ref()).await;
     let last = original.collections(Whose::All, None, 100).await.unwrap().pop().unwrap();
     let copy = open(folder.path(), "b.db").await;
-    let touch = |now| Batch {
-        author: None,
-        now: Timestamp(now),
-        guards: Vec::new(),
-        writes: vec![Write::Touch { collection: last.clone() }],
-    };
+    let touch = |now| Batch::new(Timestamp(now), vec![Write::Touch { collection: last.clone() }]);
     copy.apply(touch(i64::from(u32::MAX) << 10)).await.unwrap();
     let error =
         import(copy.as_ref(), file(folder.path(), &text), "lines", Choice::Same).await.unwrap_err();

@@ -14,6 +14,7 @@ use crate::programs::now_ms;
 both_databases!(
     nobody_carries_a_list_off_into_the_future,
     a_list_from_the_future_goes_on,
+    who_may_not_see_all_finds_no_time_that_is_taken,
     hidden_records_have_no_tag
 );
 
@@ -163,6 +164,30 @@ fn assert_words_are_taken(person: &mut Person<'_>, address: &str) {
     let path = address.find("/v1/").map_or(address, |at| &address[at..]);
     let answer = person.send(Call::get(path));
     assert_eq!(answer.status, 200, "{path}: {answer}");
+}
+
+fn who_may_not_see_all_finds_no_time_that_is_taken(backend: Backend) {
+    let server = bounded_with(backend, &[]).start();
+    let (mut owner, mut writer) = settle(&server);
+    let past = 1_500_000_000_000_i64;
+    let at = |time: i64| json!({"data": {"last_modified": time}});
+    let hidden = time_of(&owner.done(Call::post(LIST, &at(past))));
+    assert_eq!(hidden, past);
+    let told = time_of(&owner.done(Call::post(LIST, &at(past))));
+    assert_eq!(told, past + 1, "two records never show the same time");
+    // Taken or not, by records that are there or deleted.
+    for time in [past, past + 1, past + 2, past - 1] {
+        let begun = tag_of(&owner.done(Call::get(LIST)));
+        let made = writer.done(Call::post(LIST, &at(time)));
+        assert!(time_of(&made) > begun, "{made}");
+        let id = made.json()["data"]["id"].as_str().unwrap().to_owned();
+        let gone = Call::delete(format!("{LIST}/{id}?last_modified={time}"));
+        assert!(time_of(&writer.done(gone)) > time_of(&made));
+    }
+    // What others may not see is where it was.
+    let ours = owner.done(Call::get(format!("{LIST}?_sort=last_modified&_limit=2")));
+    let times = ours.json()["data"].as_array().unwrap().clone();
+    assert_eq!([&times[0]["last_modified"], &times[1]["last_modified"]], [past, past + 1]);
 }
 
 fn hidden_records_have_no_tag(backend: Backend) {

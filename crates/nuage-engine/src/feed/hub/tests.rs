@@ -70,7 +70,7 @@ impl Yard {
 
     fn batch(&self, writes: Vec<Write>) -> Batch {
         let now = Timestamp(self.clock.fetch_add(1, Ordering::SeqCst));
-        Batch { author: None, now, guards: Vec::new(), writes }
+        Batch::new(now, writes)
     }
 
     async fn head(&self, collection: &CollectionPath) -> Seq {

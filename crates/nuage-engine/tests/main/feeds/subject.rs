@@ -172,7 +172,7 @@ impl House {
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), String> {
-        let batch = Batch { author: None, now: self.engine.now(), guards: Vec::new(), writes };
+        let batch = Batch::new(self.engine.now(), writes);
         self.engine.store().apply(batch).await.map(drop).map_err(|error| error.to_string())
     }
 }

@@ -85,7 +85,7 @@ async fn of_several_processes_one_notes_something_first() {
                 let (name, text) = ("kept.token".to_owned(), format!("mine {n}"));
                 let writes = vec![Write::Note { name, was: None, text }];
                 let now = Timestamp(0);
-                let batch = Batch { author: None, now, guards: Vec::new(), writes };
+                let batch = Batch::new(now, writes);
                 let noted = store.apply(batch).await;
                 let kept = store.note("kept.token").await.unwrap().unwrap();
                 store.close().await;

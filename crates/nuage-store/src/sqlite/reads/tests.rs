@@ -36,7 +36,7 @@ fn put(path: &RecordPath) -> Batch {
         readers: Readers::new(Default::default()),
         placement: Placement::Next,
     });
-    Batch { author: None, now: Timestamp(1_000), guards: Vec::new(), writes: vec![write] }
+    Batch::new(Timestamp(1_000), vec![write])
 }
 
 fn ask() -> Ask {
