@@ -38,26 +38,16 @@ pub async fn check(store: &dyn Store) -> Result<Vec<Finding>, StoreError> {
 }
 
 fn wrong_readers(row: &Row) -> Option<Finding> {
-    use Cell::{Bytes, Text, Whole};
-    let [
-        Text(bucket),
-        Text(collection),
-        Text(id),
-        _,
-        _,
-        Bytes(signature),
-        _,
-        Whole(0),
-        Text(permissions),
-        _,
-    ] = row.0.as_slice()
-    else {
+    let table = Table::Records;
+    if row.cell(table, "dead") != Some(&Cell::Whole(0)) {
         return None;
-    };
-    let path = CollectionPath::of_stored(bucket.as_str(), collection).record(id.as_str());
-    let permissions = Permissions::from_text(permissions).ok()?;
+    }
+    let text = |column| row.text(table, column);
+    let (bucket, collection, id) = (text("bucket")?, text("collection")?, text("id")?);
+    let path = CollectionPath::of_stored(bucket, collection).record(id);
+    let permissions = Permissions::from_text(text("permissions")?).ok()?;
     let expected = Readers::new(readers(path.kind(), &permissions)).signature();
-    (signature[..] != expected.0).then(|| {
+    (row.cell(table, "signature")? != &Cell::Bytes(expected.0.to_vec())).then(|| {
         Finding(format!(
             "record {bucket}/{collection}/{id} is listed for others than its permissions let read"
         ))
@@ -65,11 +55,10 @@ fn wrong_readers(row: &Row) -> Option<Finding> {
 }
 
 fn wrong_name(row: &Row) -> Option<Finding> {
-    use Cell::{Bytes, Text};
-    let [Text(bucket), Text(person), Bytes(name), Text(groups), _] = row.0.as_slice() else {
-        return None;
-    };
-    let groups: Vec<String> = serde_json::from_str(groups).ok()?;
+    let table = Table::Views;
+    let (bucket, person) = (row.text(table, "bucket")?, row.text(table, "person")?);
+    let Cell::Bytes(name) = row.cell(table, "name")? else { return None };
+    let groups: Vec<String> = serde_json::from_str(row.text(table, "groups")?).ok()?;
     let groups: Vec<Principal> = groups.into_iter().map(Principal::from).collect();
     (!is_named(&groups, name)).then(|| {
         Finding(format!("a view of {person} in {bucket} has the name of other groups than it has"))

@@ -329,6 +329,20 @@ impl Row {
         &self.0[..table.key().len().min(self.0.len())]
     }
 
+    /// What is in the column of this name.
+    pub fn cell(&self, table: Table, column: &str) -> Option<&Cell> {
+        let at = table.columns().iter().position(|one| one.name == column)?;
+        self.0.get(at)
+    }
+
+    /// The text in the column of this name; none if it holds no text.
+    pub fn text(&self, table: Table, column: &str) -> Option<&str> {
+        match self.cell(table, column)? {
+            Cell::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// How many bytes it holds.
     pub fn bytes(&self) -> usize {
         self.0.iter().map(Cell::bytes).sum()

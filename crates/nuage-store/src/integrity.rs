@@ -92,10 +92,12 @@ pub(crate) const RULES: &[&str] = &[
     "SELECT 'collection ' || c.bucket || '/' || c.collection || ' has ' || (c.live + c.tombstones)
         || ' records, but the bucket has no such collection'
      FROM collections c LEFT JOIN records r
-     ON r.bucket = c.bucket AND r.collection = '_collections' AND r.id = c.collection
-        AND NOT r.dead
+     ON r.bucket = c.bucket AND r.collection = '_collections' AND NOT r.dead
+        AND r.id = CASE substr(c.collection, 1, 2)
+            WHEN '__' THEN substr(c.collection, 2) ELSE c.collection END
      WHERE NOT c.dropped AND c.live + c.tombstones > 0 AND c.bucket <> ''
-        AND substr(c.collection, 1, 1) <> '_' AND r.id IS NULL",
+        AND (substr(c.collection, 1, 1) <> '_' OR substr(c.collection, 1, 2) = '__')
+        AND r.id IS NULL",
     "SELECT 'bucket ' || c.bucket || ' does not exist, but its collection ' || c.collection ||
         ' has ' || (c.live + c.tombstones) || ' records'
      FROM collections c LEFT JOIN records r

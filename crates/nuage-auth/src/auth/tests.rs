@@ -147,7 +147,7 @@ fn house(policies: &[(&str, PolicyKind)]) -> House {
     };
     let store: Arc<dyn Store> = Arc::clone(&accounts) as Arc<dyn Store>;
     let mut engine = nuage_engine::Settings::default();
-    engine.limits.password_ms = 300;
+    engine.limits.password_ms = 30_000;
     let engine = Engine::new(store, engine, world);
     let policies =
         policies.iter().map(|(name, kind)| Policy { name: (*name).to_owned(), kind: *kind });

@@ -79,6 +79,8 @@ pub(super) struct Writer {
     mark: Mark,
     data_version: Option<i64>,
     ledger: Ledger,
+    /// Whether the last transaction came to its commit.
+    is_committing: bool,
     told: Told,
     /// What went wrong last, until something is written again: told once.
     trouble: Option<String>,
@@ -115,6 +117,7 @@ impl Writer {
             mark,
             data_version,
             ledger: Ledger::default(),
+            is_committing: false,
             told,
             trouble: None,
         })
@@ -234,7 +237,10 @@ impl Writer {
                 self.told.heads.forget();
                 self.reopen();
                 let why = "the writer failed in a way that nobody expected".to_owned();
-                return Err(StoreError::Unknown(why));
+                return Err(match self.is_committing {
+                    true => StoreError::Unknown(why),
+                    false => StoreError::Unavailable(why),
+                });
             }
         };
         self.told.heads.forget();
@@ -278,6 +284,7 @@ impl Writer {
     }
 
     fn commit(&mut self, tasks: &[Task]) -> Result<Vec<Answer>, Fault> {
+        self.is_committing = false;
         if self.connection.is_none() {
             self.connect()?;
         }
@@ -314,6 +321,7 @@ impl Writer {
             return Err(room::full().into());
         }
         self.told.heads.hide(&changes);
+        self.is_committing = true;
         let unknown =
             |fault: Fault| Fault::Store(StoreError::Unknown(StoreError::from(fault).to_string()));
         let committed = connection.prepare_cached("COMMIT")?.execute([]);
