@@ -169,8 +169,7 @@ impl Session {
         path: &RecordPath,
     ) -> Result<Option<Arc<Parent>>, StoreError> {
         match self.own(path) {
-            Some(Some(record)) if record.is_live() => Ok(Some(Arc::new(Parent::new(record)?))),
-            Some(_) => Ok(None),
+            Some(own) => Parent::of(own),
             None => self.engine.parent(path).await,
         }
     }

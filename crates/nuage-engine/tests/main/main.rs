@@ -9,5 +9,6 @@ mod going_back;
 mod groups_in_groups;
 mod houses;
 mod premises_that_change;
+mod refusals;
 mod schemas;
 mod unapplied_changes;
