@@ -65,10 +65,14 @@ impl OpenedList {
 /// The records above a place, nearest first, with their permissions.
 pub(crate) type Above = [(RecordPath, Arc<Parent>)];
 
-/// The records above a place, nearest first, or the one that is missing.
-enum Chain {
-    Whole(Vec<(RecordPath, Arc<Parent>)>),
-    Broken { above: Vec<(RecordPath, Arc<Parent>)>, missing: RecordPath },
+/// What is above a place.
+struct Chain {
+    /// What there is of it, nearest first.
+    above: Vec<(RecordPath, Arc<Parent>)>,
+    /// The furthest that there is not.
+    missing: Option<RecordPath>,
+    /// Whether nothing of it was read now.
+    is_remembered: bool,
 }
 
 /// Why somebody has a right: by what, and as whom.
@@ -111,41 +115,63 @@ pub(crate) struct Judged<'a> {
 impl Session {
     /// Judges what the caller intends with one record, and reads it.
     pub async fn open(&mut self, path: RecordPath, intent: Intent) -> Result<Opened, EngineError> {
-        match self.open_as_known(path.clone(), intent).await {
-            Err(EngineError::Forbidden) if self.has_moved(path.collection.owner()).await? => {
-                self.open_as_known(path, intent).await
-            }
-            opened => opened,
+        let chain = self.climb(&path.collection, Bodies::Small).await?;
+        let opened = self.open_under(&chain, &path, intent).await;
+        match self.climb_again(&chain, &path.collection, &opened).await? {
+            Some(chain) => self.open_under(&chain, &path, intent).await,
+            None => opened,
         }
     }
 
-    // Whether the records above a place are not as they are remembered. Nobody is refused by what
-    // is only remembered: somebody may have been given a right in another process, and how long a
-    // refusal takes must not tell what is remembered, and so exists.
-    async fn has_moved(&mut self, owner: Option<RecordPath>) -> Result<bool, StoreError> {
-        let Chain::Whole(above) = self.climb(owner).await? else { return Ok(false) };
-        let seen = |(path, parent): (RecordPath, Arc<Parent>)| Guard {
-            live_at: Some(parent.record.seq),
-            path,
+    // What is above a place once more, whole and as it is now, if the answer needs that. Nobody is
+    // refused by what is only remembered: somebody may have been given a right in another process.
+    async fn climb_again<T>(
+        &mut self,
+        chain: &Chain,
+        collection: &CollectionPath,
+        answer: &Result<T, EngineError>,
+    ) -> Result<Option<Chain>, StoreError> {
+        let again = match answer {
+            Ok(_) => chain.above.iter().any(|(_, parent)| parent.record.lacks_body()),
+            Err(EngineError::Forbidden) => chain.is_remembered && self.has_moved(chain).await?,
+            Err(_) => false,
         };
-        let above: Vec<Guard> = above.into_iter().map(seen).collect();
-        self.engine.forget_changed(&above).await
+        Ok(match again {
+            true => Some(self.climb(collection, Bodies::All).await?),
+            false => None,
+        })
     }
 
-    async fn open_as_known(
+    // Whether something above a place is not as it is remembered.
+    async fn has_moved(&self, chain: &Chain) -> Result<bool, StoreError> {
+        let remembered = chain.above.iter().filter(|(path, _)| self.own(path).is_none());
+        let seen = |(path, parent): &(RecordPath, Arc<Parent>)| Guard {
+            live_at: Some(parent.record.seq),
+            path: path.clone(),
+        };
+        let seen: Vec<Guard> = remembered.map(seen).collect();
+        self.engine.forget_changed(&seen).await
+    }
+
+    // A refusal asks the store as often, and for as little, whatever there is.
+    async fn open_under(
         &mut self,
-        path: RecordPath,
+        chain: &Chain,
+        path: &RecordPath,
         intent: Intent,
     ) -> Result<Opened, EngineError> {
         let kind = path.kind();
-        let above = self.chain(path.collection.owner(), kind, intent_right(intent)).await?;
+        self.tell_missing(chain, kind, intent_right(intent))?;
         // How long it takes tells how large a record is: only to those who may read it.
-        let bodies = match self.reaches(kind, Right::Read, &above) {
+        let bodies = match self.reaches(kind, Right::Read, &chain.above) {
             true => Bodies::All,
             false => Bodies::Small,
         };
-        let record = self.look(&path, bodies).await?;
-        let opened = self.judge(path, intent, above, record)?;
+        let record = self.look(path, bodies).await?;
+        if chain.missing.is_some() {
+            return Err(EngineError::Forbidden);
+        }
+        let opened = self.judge(path.clone(), intent, chain.above.clone(), record)?;
         match &opened.record {
             Some(record) if record.lacks_body() => {
                 let record = self.look(&opened.path, Bodies::All).await?;
@@ -181,10 +207,10 @@ impl Session {
     /// Opens one record without judging: for what a protocol does by itself (a bucket that exists
     /// for everybody) and for decisions of the operator.
     pub async fn open_unjudged(&mut self, path: RecordPath) -> Result<Opened, EngineError> {
-        let parents = match self.climb(path.collection.owner()).await? {
-            Chain::Whole(above) => above,
-            Chain::Broken { missing, .. } => return Err(EngineError::UnknownParent(missing)),
-        };
+        let chain = self.climb(&path.collection, Bodies::All).await?;
+        if let Some(missing) = chain.missing {
+            return Err(EngineError::UnknownParent(missing));
+        }
         let record = self.look(&path, Bodies::All).await?;
         let live = record.as_ref().filter(|record| record.is_live());
         if live.is_some() {
@@ -193,7 +219,7 @@ impl Session {
             self.engine.forget_parent(&path);
         }
         let permissions = live.map(read_permissions).transpose()?.unwrap_or_default();
-        Ok(Opened { path, record, permissions, parents })
+        Ok(Opened { path, record, permissions, parents: chain.above })
     }
 
     /// Judges what the caller intends with a list. Without the right to the whole of it, the
@@ -203,17 +229,18 @@ impl Session {
         collection: CollectionPath,
         intent: ListIntent,
     ) -> Result<OpenedList, EngineError> {
-        match self.open_list_as_known(collection.clone(), intent).await {
-            Err(EngineError::Forbidden) if self.has_moved(collection.owner()).await? => {
-                self.open_list_as_known(collection, intent).await
-            }
-            opened => opened,
+        let chain = self.climb(&collection, Bodies::Small).await?;
+        let opened = self.open_list_under(&chain, &collection, intent).await;
+        match self.climb_again(&chain, &collection, &opened).await? {
+            Some(chain) => self.open_list_under(&chain, &collection, intent).await,
+            None => opened,
         }
     }
 
-    async fn open_list_as_known(
+    async fn open_list_under(
         &mut self,
-        collection: CollectionPath,
+        chain: &Chain,
+        collection: &CollectionPath,
         intent: ListIntent,
     ) -> Result<OpenedList, EngineError> {
         let kind = collection.kind();
@@ -222,9 +249,12 @@ impl Session {
             ListIntent::Write => Right::Write,
             ListIntent::Create => Right::Create,
         };
-        let above = self.chain(collection.owner(), kind, right).await?;
-        if self.reaches(kind, right, &above) {
-            return Ok(OpenedList { collection, scope: Scope::All, parents: above });
+        self.tell_missing(chain, kind, right)?;
+        let above = &chain.above;
+        let opened =
+            |scope| OpenedList { collection: collection.clone(), scope, parents: above.clone() };
+        if self.reaches(kind, right, above) {
+            return Ok(opened(Scope::All));
         }
         if intent == ListIntent::Create {
             return Err(EngineError::Forbidden);
@@ -237,10 +267,11 @@ impl Session {
         let mut probe = Query::all(collection.clone(), 1);
         probe.scope = scope.clone();
         let Page { records: shared, .. } = self.page(&probe).await?;
-        if shared.is_empty() && !self.may_create_directly(kind, &above) {
+        let is_shown = !shared.is_empty() || self.may_create_directly(kind, above);
+        if chain.missing.is_some() || !is_shown {
             return Err(EngineError::Forbidden);
         }
-        Ok(OpenedList { collection, scope, parents: above })
+        Ok(opened(scope))
     }
 
     /// Whether the caller may read the whole of a collection as it was, by permissions on it or
@@ -250,9 +281,8 @@ impl Session {
         &mut self,
         collection: &CollectionPath,
     ) -> Result<bool, StoreError> {
-        let (Chain::Whole(above) | Chain::Broken { above, .. }) =
-            self.climb(collection.owner()).await?;
-        Ok(inherits(&self.caller, collection.kind(), Right::Read, &above).is_some())
+        let chain = self.climb(collection, Bodies::All).await?;
+        Ok(inherits(&self.caller, collection.kind(), Right::Read, &chain.above).is_some())
     }
 
     /// Whether the caller has a right to one record, which was read without judging.
@@ -262,11 +292,10 @@ impl Session {
         record: Option<&Record>,
         right: Right,
     ) -> Result<bool, StoreError> {
-        let (Chain::Whole(above) | Chain::Broken { above, .. }) =
-            self.climb(path.collection.owner()).await?;
+        let chain = self.climb(&path.collection, Bodies::All).await?;
         let permissions = record.map(read_permissions).transpose()?;
         let judged = Judged { path, permissions: permissions.as_ref() };
-        Ok(judge(self.engine.settings(), &self.caller, judged, right, &above).is_some())
+        Ok(judge(self.engine.settings(), &self.caller, judged, right, &chain.above).is_some())
     }
 
     /// Whether a bucket or a collection is there, without judging.
@@ -274,41 +303,41 @@ impl Session {
         Ok(self.parent(path).await?.is_some())
     }
 
-    /// The records above, or the answer to give because one of them is missing: only callers with
-    /// a right that does not depend on it are told which.
-    async fn chain(
-        &mut self,
-        owner: Option<RecordPath>,
-        kind: Kind,
-        right: Right,
-    ) -> Result<Vec<(RecordPath, Arc<Parent>)>, EngineError> {
-        match self.climb(owner).await? {
-            Chain::Whole(above) => Ok(above),
-            Chain::Broken { above, missing } => {
-                if self.reaches(kind, right, &above) || self.reaches(kind, Right::Read, &above) {
-                    Err(EngineError::UnknownParent(missing))
-                } else {
-                    Err(EngineError::Forbidden)
-                }
+    /// The answer that something above is missing, to those with a right that does not depend on it.
+    fn tell_missing(&self, chain: &Chain, kind: Kind, right: Right) -> Result<(), EngineError> {
+        let may_know = |right| self.reaches(kind, right, &chain.above);
+        match &chain.missing {
+            Some(missing) if may_know(right) || may_know(Right::Read) => {
+                Err(EngineError::UnknownParent(missing.clone()))
             }
+            _ => Ok(()),
         }
     }
 
-    async fn climb(&mut self, owner: Option<RecordPath>) -> Result<Chain, StoreError> {
-        let mut above = Vec::with_capacity(2);
-        let mut missing = None;
-        let mut next = owner;
-        while let Some(path) = next {
-            next = path.collection.owner();
-            match self.parent(&path).await? {
-                Some(parent) => above.push((path, parent)),
-                None => missing = Some(path),
+    /// What is above the records of a collection, as this unit of work leaves it.
+    async fn climb(
+        &mut self,
+        collection: &CollectionPath,
+        bodies: Bodies,
+    ) -> Result<Chain, StoreError> {
+        let owner = |path: &RecordPath| path.collection.owner();
+        let places: Vec<RecordPath> = std::iter::successors(collection.owner(), owner).collect();
+        let asked: Vec<RecordPath> =
+            places.iter().filter(|path| self.own(path).is_none()).cloned().collect();
+        let (found, is_remembered) = self.engine.parents(&asked, bodies).await?;
+        let mut found = found.into_iter();
+        let mut chain = Chain { above: Vec::new(), missing: None, is_remembered };
+        for path in places {
+            let parent = match self.own(&path) {
+                Some(own) => Parent::of(own)?,
+                None => found.next().flatten(),
+            };
+            match parent {
+                Some(parent) => chain.above.push((path, parent)),
+                None => chain.missing = Some(path),
             }
         }
-        Ok(match missing {
-            None => Chain::Whole(above),
-            Some(missing) => Chain::Broken { above, missing },
-        })
+        Ok(chain)
     }
 
     /// Whether a permission further up, or one given by the operator, grants the right.

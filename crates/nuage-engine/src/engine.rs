@@ -11,7 +11,7 @@ use nuage_model::{
 };
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::cache::{Cache, Weigh, bytes_of};
+use crate::cache::{Age, Cache, Weigh, bytes_of};
 use crate::compact::Housekeeping;
 use crate::feed::{Feeds, Hub};
 use crate::groups::{self, Staged};
@@ -193,18 +193,47 @@ impl Engine {
         &self,
         path: &RecordPath,
     ) -> Result<Option<Arc<Parent>>, StoreError> {
-        let age = match self.parents.get(path, self.store.foreign_writes()) {
-            Ok(parent) => return Ok(Some(parent)),
-            Err(age) => age,
-        };
-        let record = self.peek(path).await?.filter(Record::is_live);
-        let parent = record.map(Parent::new).transpose()?.map(Arc::new);
-        // What is missing is looked for each time: whoever just made it in another process goes on
-        // in this one.
-        if let Some(parent) = &parent {
-            self.parents.put(&age, path.clone(), Arc::clone(parent));
+        let (found, _) = self.parents(std::slice::from_ref(path), Bodies::All).await?;
+        Ok(found.into_iter().next().flatten())
+    }
+
+    /// The records of buckets and collections that are alive, and whether all are as remembered.
+    /// If one is not, all are read by one question: how many questions a refusal takes must not
+    /// tell what is remembered, and so exists.
+    pub(crate) async fn parents(
+        &self,
+        paths: &[RecordPath],
+        bodies: Bodies,
+    ) -> Result<(Vec<Option<Arc<Parent>>>, bool), StoreError> {
+        let foreign_writes = self.store.foreign_writes();
+        let mut known = Vec::with_capacity(paths.len());
+        for path in paths {
+            match self.parents.get(path, foreign_writes) {
+                Ok(parent) => known.push(Some(parent)),
+                Err(age) => return Ok((self.read_parents(paths, bodies, &age).await?, false)),
+            }
         }
-        Ok(parent)
+        Ok((known, true))
+    }
+
+    async fn read_parents(
+        &self,
+        paths: &[RecordPath],
+        bodies: Bodies,
+        age: &Age,
+    ) -> Result<Vec<Option<Arc<Parent>>>, StoreError> {
+        let found = self.store.get(paths, bodies).await?;
+        let mut parents = Vec::with_capacity(paths.len());
+        for (path, record) in paths.iter().zip(found) {
+            let parent = Parent::of(record)?;
+            // What is missing is looked for each time: whoever just made it in another process goes
+            // on in this one.
+            if let Some(parent) = parent.as_ref().filter(|parent| !parent.record.lacks_body()) {
+                self.parents.put(age, path.clone(), Arc::clone(parent));
+            }
+            parents.push(parent);
+        }
+        Ok(parents)
     }
 
     /// The record of a bucket or a collection as it was last seen, without judging: for what it
@@ -310,9 +339,13 @@ impl Parent {
         let permissions = read_permissions(&record)?;
         Ok(Self { record, permissions, schemas: OnceLock::new() })
     }
-}
 
-impl Parent {
+    /// What was found, if it is alive.
+    pub(crate) fn of(found: Option<Record>) -> Result<Option<Arc<Self>>, StoreError> {
+        let live = found.filter(Record::is_live);
+        Ok(live.map(Self::new).transpose()?.map(Arc::new))
+    }
+
     /// The JSON Schemas that it holds, read once.
     pub(crate) fn schemas(&self) -> &ParentSchemas {
         self.schemas.get_or_init(|| ParentSchemas::of(self.record.body()))

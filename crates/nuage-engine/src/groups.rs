@@ -4,7 +4,6 @@
 //! Each group is found once, so that groups that contain each other do no harm. What a membership
 //! is good for is not known here.
 
-use foldhash::HashMap;
 use std::collections::HashSet;
 
 use nuage_model::{AUTHENTICATED, BucketId, GroupPath, Principal, Store};
@@ -15,9 +14,9 @@ use crate::EngineError;
 #[derive(Clone, Copy)]
 pub(crate) struct Staged<'a> {
     /// Groups with all their members.
-    pub(crate) members: &'a HashMap<GroupPath, Vec<Principal>>,
+    pub(crate) members: &'a foldhash::HashMap<GroupPath, Vec<Principal>>,
     /// Buckets that lost their groups before those were given members.
-    pub(crate) dropped_buckets: &'a [BucketId],
+    pub(crate) dropped_buckets: &'a foldhash::HashSet<BucketId>,
 }
 
 impl Staged<'_> {

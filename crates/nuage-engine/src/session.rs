@@ -7,12 +7,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 
 use nuage_model::{
     ApplyError, Batch, Bodies, Body, BucketId, CollectionPath, GroupPath, Guard, Head, Kind,
-    Outcome, Placement, Principal, Put, Readers, Record, RecordPath, Seq, State, StoreError,
-    Timestamp, Write,
+    Outcome, Placement, Principal, Put, Readers, Record, RecordId, RecordPath, Seq, State,
+    StoreError, Timestamp, Write,
 };
 use tokio::sync::OwnedMutexGuard;
 
@@ -32,11 +32,14 @@ pub struct Session {
     /// Read in advance.
     foreseen: HashMap<RecordPath, Option<Record>>,
     writes: Vec<Write>,
-    staged: HashMap<RecordPath, Record>,
+    /// By collection, so that looking for those of one does not go through the others.
+    staged: HashMap<CollectionPath, HashMap<RecordId, Record>>,
     members: HashMap<GroupPath, Vec<Principal>>,
-    dropped_collections: Vec<CollectionPath>,
-    dropped_buckets: Vec<BucketId>,
+    dropped_collections: HashSet<CollectionPath>,
+    dropped_buckets: HashSet<BucketId>,
     touched: HashMap<CollectionPath, usize>,
+    /// How much was deleted by lists.
+    pub(crate) deleted: usize,
 }
 
 impl Session {
@@ -57,9 +60,10 @@ impl Session {
             writes: Vec::new(),
             staged: HashMap::default(),
             members: HashMap::default(),
-            dropped_collections: Vec::new(),
-            dropped_buckets: Vec::new(),
+            dropped_collections: HashSet::default(),
+            dropped_buckets: HashSet::default(),
             touched: HashMap::default(),
+            deleted: 0,
         }
     }
 
@@ -152,10 +156,19 @@ impl Session {
         if self.writes.is_empty() {
             return None;
         }
-        if let Some(record) = self.staged.get(path) {
+        if let Some(record) = self.staged_at(path) {
             return Some(Some(record.clone()));
         }
         self.is_dropped(&path.collection).then_some(None)
+    }
+
+    fn staged_at(&self, path: &RecordPath) -> Option<&Record> {
+        self.staged.get(&path.collection)?.get(&path.id)
+    }
+
+    fn note_staged(&mut self, path: &RecordPath, record: Record) {
+        let staged = self.staged.entry(path.collection.clone()).or_default();
+        staged.insert(path.id.clone(), record);
     }
 
     pub(crate) fn is_dropped(&self, collection: &CollectionPath) -> bool {
@@ -169,8 +182,7 @@ impl Session {
         path: &RecordPath,
     ) -> Result<Option<Arc<Parent>>, StoreError> {
         match self.own(path) {
-            Some(Some(record)) if record.is_live() => Ok(Some(Arc::new(Parent::new(record)?))),
-            Some(_) => Ok(None),
+            Some(own) => Parent::of(own),
             None => self.engine.parent(path).await,
         }
     }
@@ -192,7 +204,7 @@ impl Session {
     /// Stages a write of one record, and gives the record as it leaves it.
     pub(crate) fn stage_record(&mut self, path: &RecordPath, write: Write) -> Record {
         self.stage(write);
-        self.staged.get(path).cloned().expect("a write of a record stages the record")
+        self.staged_at(path).cloned().expect("a write of a record stages the record")
     }
 
     pub(crate) fn stage(&mut self, write: Write) {
@@ -200,7 +212,7 @@ impl Session {
             Write::Put(Put { path, body, permissions, readers, placement }) => {
                 let mut record = self.staged_record(path, body, permissions, readers);
                 record.chosen = chosen_by(*placement);
-                self.staged.insert(path.clone(), record);
+                self.note_staged(path, record);
             }
             Write::Delete { path, placement } => {
                 let record = Record {
@@ -209,24 +221,26 @@ impl Session {
                     chosen: chosen_by(*placement),
                     state: State::Tombstone,
                 };
-                self.staged.insert(path.clone(), record);
+                self.note_staged(path, record);
             }
             Write::Erase { path } => {
-                self.staged.remove(path);
+                if let Some(staged) = self.staged.get_mut(&path.collection) {
+                    staged.remove(&path.id);
+                }
             }
             Write::Touch { collection } => {
                 self.touched.insert(collection.clone(), self.writes.len());
             }
             Write::DropCollection { collection } => {
-                self.staged.retain(|path, _| path.collection != *collection);
+                self.staged.remove(collection);
                 self.touched.remove(collection);
-                self.dropped_collections.push(collection.clone());
+                self.dropped_collections.insert(collection.clone());
             }
             Write::DropBucket { bucket } => {
-                self.staged.retain(|path, _| path.collection.bucket != *bucket);
+                self.staged.retain(|collection, _| collection.bucket != *bucket);
                 self.touched.retain(|collection, _| collection.bucket != *bucket);
                 self.members.retain(|group, _| group.bucket != *bucket);
-                self.dropped_buckets.push(bucket.clone());
+                self.dropped_buckets.insert(bucket.clone());
             }
             Write::SetMembers { group, members } => {
                 self.members.insert(group.clone(), members.clone());
@@ -266,21 +280,15 @@ impl Session {
 
     /// Records of a collection that this unit of work changed.
     pub(crate) fn staged_in(&self, collection: &CollectionPath) -> Vec<Record> {
-        self.staged
-            .iter()
-            .filter(|(path, _)| path.collection == *collection)
-            .map(|(_, record)| record.clone())
-            .collect()
+        self.staged.get(collection).into_iter().flat_map(HashMap::values).cloned().collect()
     }
 
     /// The head of a collection as this unit of work leaves it; makes one if there is none, for
     /// an empty list has a time as well.
     pub(crate) fn head_over(&mut self, collection: &CollectionPath, head: Option<Head>) -> Head {
-        let own = self
-            .staged
-            .iter()
-            .filter(|(path, _)| path.collection == *collection)
-            .map(|(_, record)| (record.seq, record.chosen.is_some()))
+        let staged = self.staged.get(collection).into_iter().flat_map(HashMap::values);
+        let own = staged
+            .map(|record| (record.seq, record.chosen.is_some()))
             .chain(self.touched.get(collection).map(|write| (Seq::provisional(*write), false)))
             .max();
         let head = head.filter(|_| !self.is_dropped(collection));
@@ -307,7 +315,11 @@ impl Session {
             _ => None,
         });
         let bodies: Vec<_> = bodies.collect();
-        let changed: Vec<_> = self.staged.keys().chain(self.relied.keys()).cloned().collect();
+        let staged = self
+            .staged
+            .iter()
+            .flat_map(|(collection, staged)| staged.keys().map(|id| collection.record(id.clone())));
+        let changed: Vec<_> = staged.chain(self.relied.keys().cloned()).collect();
         let guards = self.relied.into_iter().map(|(path, live_at)| Guard { path, live_at });
         let guards: Vec<Guard> = guards.collect();
         let is_parent =

@@ -30,6 +30,12 @@ pub struct Change {
     pub owner: Option<Principal>,
 }
 
+/// Records that the lists of one unit of work delete at the most: writers wait for no longer than
+/// that takes.
+const DELETED_MAX: usize = 10_000;
+/// For so many of them a bucket, a collection or a group counts, which has more below it.
+const COUNTS_FOR: usize = 10;
+
 impl Session {
     /// Creates the record, or replaces it. What comes back carries a provisional position.
     pub async fn put(
@@ -129,7 +135,8 @@ impl Session {
     }
 
     /// Deletes the records of one page of a list that the caller may change, with all that is
-    /// below them. What comes back are the tombstones, and whether others follow after the last.
+    /// below them: of all lists of a unit of work no more than 10,000, or 1,000 buckets,
+    /// collections and groups, and at least one of each. What comes back are the tombstones, and whether others follow after the last.
     pub async fn delete_list(
         &mut self,
         list: &OpenedList,
@@ -140,7 +147,14 @@ impl Session {
         query.collection = list.collection.clone();
         // Permissions are read, for the history, and no bodies.
         query.bodies = false;
+        let each = match list.collection.kind() {
+            Kind::Bucket | Kind::Collection | Kind::Group => COUNTS_FOR,
+            Kind::Record | Kind::Account | Kind::History => 1,
+        };
+        let left = DELETED_MAX.saturating_sub(self.deleted) / each;
+        query.limit = query.limit.min(left.max(1));
         let page = self.page(&query).await?;
+        self.deleted += page.records.len() * each;
         for (path, parent) in &list.parents {
             self.rely(path, Some(&parent.record));
         }

@@ -2,7 +2,8 @@
 //!
 //! After [`FaultStore::fail_after`] so many calls go through, and every later one fails as if
 //! the disk did, until [`FaultStore::recover`]. After [`FaultStore::hang`] calls are never answered,
-//! and after [`FaultStore::conflict`] some writes find that what they rely on has changed.
+//! and after [`FaultStore::conflict`] some writes find that what they rely on has changed. It counts
+//! all calls.
 
 use std::collections::BTreeMap;
 use std::future::{pending, ready};
@@ -22,6 +23,7 @@ const NEVER: u64 = u64::MAX;
 /// Passes calls on to another store, or fails them.
 pub struct FaultStore {
     inner: Arc<dyn Store>,
+    calls: AtomicU64,
     left: AtomicU64,
     hangs: AtomicBool,
     hanging: AtomicU64,
@@ -33,11 +35,17 @@ impl FaultStore {
     pub fn new(inner: Arc<dyn Store>) -> Self {
         Self {
             inner,
+            calls: AtomicU64::new(0),
             left: AtomicU64::new(NEVER),
             hangs: AtomicBool::new(false),
             hanging: AtomicU64::new(0),
             conflicts: AtomicU64::new(0),
         }
+    }
+
+    /// How many calls there were.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::SeqCst)
     }
 
     /// Leaves calls without an answer from now on.
@@ -84,6 +92,7 @@ impl FaultStore {
         &'a self,
         call: impl FnOnce(&'a dyn Store) -> Pending<'a, Result<T, E>>,
     ) -> Pending<'a, Result<T, E>> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
         if self.hangs.load(Ordering::SeqCst) {
             self.hanging.fetch_add(1, Ordering::SeqCst);
             return Box::pin(pending());

@@ -18,7 +18,7 @@ use crate::engine::Parent;
 use crate::feed::ViewName;
 use crate::feed::epoch::{is_from_the_future, name_of_epoch};
 use crate::feed::mutants::{self, Carried, Mutant};
-use crate::feed::run::Walker;
+use crate::feed::run::{Walker, sees_any};
 use crate::feed::token::{Base, Cursor, Owner, Phase, Run, Token};
 use crate::feed::view::View;
 use crate::{
@@ -94,6 +94,14 @@ impl Engine {
             if too_many && present.view.name != ViewName::Whole {
                 return Err(EngineError::TooManyGroups(groups_max));
             }
+            // Who brings no token and may see nothing is refused in the same time whether the
+            // collection is there or not.
+            if present.is_missing || token.is_none() && present.is_refusable {
+                let sees_any = sees_any(&mut *snapshot, &present.view).await?;
+                if present.is_missing || !sees_any {
+                    return Err(EngineError::Forbidden);
+                }
+            }
             let head = present.standing.head.seq;
             if token.as_ref().is_some_and(|token| is_from_the_future(token, present.base, head)) {
                 drop(snapshot);
@@ -138,11 +146,9 @@ impl Engine {
         }
         let settings = self.settings();
         let whole = reaches(settings, &caller, Kind::Record, Right::Read, &above).is_some();
-        if let Some(missing) = missing {
-            return Err(match whole {
-                true => EngineError::UnknownParent(missing),
-                false => EngineError::Forbidden,
-            });
+        let is_missing = missing.is_some();
+        if let Some(missing) = missing.filter(|_| whole) {
+            return Err(EngineError::UnknownParent(missing));
         }
         let may_create = may_create_directly(settings, &caller, Kind::Record, &above).is_some();
         let mut hash = Sha256::new();
@@ -169,6 +175,7 @@ impl Engine {
             groups,
             rights: first_eight(&hash.finalize()),
             is_refusable: !whole && !may_create,
+            is_missing,
         })
     }
 
@@ -254,7 +261,7 @@ impl Engine {
         let is_idle = is_at_rest && walker.entries.is_empty() && !is_under_way;
         let holds = match present.view.name {
             ViewName::Whole => true,
-            _ if is_at_rest && !is_idle => walker.sees_any().await?,
+            _ if is_at_rest && !is_idle => sees_any(&mut *walker.snapshot, walker.to).await?,
             _ => held,
         };
         let sum = match present.view.whose().filter(|_| is_at_rest && query.sum) {
@@ -333,6 +340,8 @@ struct Present {
     rights: [u8; 8],
     /// Whether the caller is refused where nothing is visible.
     is_refusable: bool,
+    /// Whether the collection or its bucket is not there, which the caller may not know.
+    is_missing: bool,
 }
 
 impl Present {

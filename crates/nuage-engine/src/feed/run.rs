@@ -75,6 +75,24 @@ enum Way {
     Probe { live: Vec<Signature>, ended: Vec<Signature> },
 }
 
+/// Whether somebody may see anything at all; also if that is hard to find out.
+pub(super) async fn sees_any(snapshot: &mut dyn Snapshot, view: &View) -> Result<bool, StoreError> {
+    let Some(whose) = view.whose() else { return Ok(false) };
+    let (mut after, mut looked_at) = (None, 0);
+    while looked_at < SIGNATURES_MAX {
+        let counted = snapshot.signatures(whose, after, SIGNATURES).await?;
+        if counted.iter().any(|counted| counted.live > 0) {
+            return Ok(true);
+        }
+        if counted.len() < SIGNATURES {
+            return Ok(false);
+        }
+        looked_at += counted.len();
+        after = counted.last().map(|counted| counted.signature);
+    }
+    Ok(true)
+}
+
 impl<'a, 's> Walker<'a, 's> {
     pub(super) fn new(
         snapshot: Box<dyn Snapshot + 's>,
@@ -130,24 +148,6 @@ impl<'a, 's> Walker<'a, 's> {
         let follows = self.entries.len() > told;
         self.entries.truncate(told);
         Ok(if follows { Some(phase) } else { next })
-    }
-
-    /// Whether the person may see anything at all; also if that is hard to find out.
-    pub(super) async fn sees_any(&mut self) -> Result<bool, StoreError> {
-        let Some(whose) = self.to.whose() else { return Ok(false) };
-        let (mut after, mut looked_at) = (None, 0);
-        while looked_at < SIGNATURES_MAX {
-            let counted = self.snapshot.signatures(whose, after, SIGNATURES).await?;
-            if counted.iter().any(|counted| counted.live > 0) {
-                return Ok(true);
-            }
-            if counted.len() < SIGNATURES {
-                return Ok(false);
-            }
-            looked_at += counted.len();
-            after = counted.last().map(|counted| counted.signature);
-        }
-        Ok(true)
     }
 
     fn room(&self) -> usize {

@@ -1,10 +1,10 @@
 //! What a change brings with it: history, members, cascades, the erasure of a person.
 
 use nuage_engine::{History, Intent, ListIntent, Settings, Trim};
-use nuage_model::{CollectionPath, Query, Record};
+use nuage_model::{CollectionPath, Query, Record, RecordPath};
 use serde_json::Value;
 
-use crate::houses::{House, bucket, change, collection, delete, put, records};
+use crate::houses::{House, bucket, change, collection, create_unjudged, delete, put, records};
 
 fn remembering(trim: Option<Trim>) -> Settings {
     Settings { history: Some(History { trim, ..History::default() }), ..Settings::default() }
@@ -133,4 +133,30 @@ async fn an_erased_person_leaves_no_trace_and_takes_only_their_own() {
     assert!(!record.permissions().contains("bob"), "{}", record.permissions());
     assert_eq!(house.body(&group).await.unwrap(), r#"{"members":["carol"]}"#);
     assert!(house.engine.store().admin().check().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_unit_of_work_deletes_no_more_by_lists_than_others_may_wait_for() {
+    let house = House::with_collection(Settings::default()).await;
+    let lists = ["b", "d"].map(|bucket| CollectionPath::collections(bucket.into()));
+    let mut session = house.session("alice").await;
+    create_unjudged(&mut session, &RecordPath::bucket("d".into())).await;
+    session.commit().await.unwrap();
+    for list in &lists {
+        let mut session = house.session("alice").await;
+        for n in 0..700 {
+            put(&mut session, &list.record(format!("c{n}")), "{}").await;
+        }
+        session.commit().await.unwrap();
+    }
+    let mut session = house.session("alice").await;
+    for (list, most, goes_on) in [(&lists[0], 701, false), (&lists[1], 299, true)] {
+        let opened = session.open_list(list.clone(), ListIntent::Write).await.unwrap();
+        let query = Query::all(list.clone(), 10_000);
+        let (deleted, last) = session.delete_list(&opened, query, None).await.unwrap();
+        assert_eq!((deleted.len(), last.is_some()), (most, goes_on));
+    }
+    session.commit().await.unwrap();
+    let head = house.engine.store().head(&lists[1]).await.unwrap().unwrap();
+    assert_eq!(head.live, 401);
 }

@@ -10,5 +10,6 @@ mod groups_in_groups;
 mod houses;
 mod notes;
 mod premises_that_change;
+mod refusals;
 mod schemas;
 mod unapplied_changes;

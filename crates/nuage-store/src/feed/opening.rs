@@ -18,7 +18,8 @@ pub(crate) async fn open<R: Reads>(reads: &R, ask: &Ask) -> Result<Opening, R::F
     let first = try_join4(
         reads.note(STORE),
         sequence(reads, &ask.collection),
-        records::get(reads, &ask.paths, Bodies::All),
+        // How long it takes must not tell how large they are.
+        records::get(reads, &ask.paths, Bodies::Small),
         reads.groups(&ask.members, Depth::Nested, ask.groups_max),
     );
     let (epoch, sequence, records, groups) = reads.begin(first).await?;

@@ -270,10 +270,21 @@ mod in_time {
         let server = bounded_with(backend, &[]).start();
         make_collection(&server, "alice:a", "a");
         let mut client = server.client();
-        for below in ["", "/collections/c", "/collections/c/records/r"] {
+        let places = [
+            "",
+            "/collections",
+            "/collections/c",
+            "/collections/c/records",
+            "/collections/c/records/r",
+            "/collections/c/feed",
+        ];
+        for below in places {
             let calls = ["a", "b"].map(|bucket| Call::get(format!("/v1/buckets/{bucket}{below}")));
             assert_same_time(&mut client, "mallory:m", calls);
         }
+        let calls = ["c", "d"]
+            .map(|name| Call::new("DELETE", format!("/v1/buckets/a/collections/{name}/records")));
+        assert_same_time(&mut client, "mallory:m", calls);
     }
 
     fn refusals_tell_nothing_of_size(backend: Backend) {
@@ -284,12 +295,19 @@ mod in_time {
         let path = |id: &str| format!("/v1/buckets/a/collections/c/records/{id}");
         let text: String =
             (0..600_000).map(|n: u32| n.wrapping_mul(2_654_435_761).to_string()).collect();
-        let put = Call::put(path("large"), &json!({ "data": { "text": text } }));
-        assert_eq!(send(&mut client, "alice:a", put), 201);
+        let put_text = json!({ "data": { "text": text } });
+        assert_eq!(send(&mut client, "alice:a", Call::put(path("large"), &put_text)), 201);
         let calls = ["large", "missing"].map(|id| Call::get(path(id)));
         assert_same_time(&mut client, "mallory:m", calls);
         let calls = ["large", "missing"].map(|id| Call::put(path(id), &json!({ "data": {} })));
         assert_same_time(&mut client, "mallory:m", calls);
+        let collection = Call::put("/v1/buckets/a/collections/large", &put_text);
+        assert_eq!(send(&mut client, "alice:a", collection), 201);
+        for below in ["", "/records", "/records/r", "/feed"] {
+            let calls = ["large", "missing"]
+                .map(|name| Call::get(format!("/v1/buckets/a/collections/{name}{below}")));
+            assert_same_time(&mut client, "mallory:m", calls);
+        }
         let shared = json!({ "permissions": { "read": ["system.Everyone"] } });
         assert_eq!(send(&mut client, "alice:a", Call::patch(path("large"), &shared)), 200);
         let answer = client.send(&Call::get(path("large")).login("mallory:m")).unwrap();

@@ -171,6 +171,7 @@ fn who_may_not_see_all_finds_no_time_that_is_taken(backend: Backend) {
     let (mut owner, mut writer) = settle(&server);
     let past = 1_500_000_000_000_i64;
     let at = |time: i64| json!({"data": {"last_modified": time}});
+    owner.done(Call::post(LIST, &json!({})));
     let hidden = time_of(&owner.done(Call::post(LIST, &at(past))));
     assert_eq!(hidden, past);
     let told = time_of(&owner.done(Call::post(LIST, &at(past))));
