@@ -37,8 +37,8 @@ fn a_feed_is_beside_the_records_of_its_collection() {
     let feed = |name| Some(Endpoint::Feed(CollectionPath::new("blog", name)));
     check("/buckets/blog/collections/posts/feed", feed("posts"));
     check("/buckets/blog/collections/feed/feed", feed("feed"));
-    // The store's own collections are nobody's to follow.
-    check("/buckets/blog/collections/_groups/feed", feed("/_groups"));
+    // Names of built-in collections name others here.
+    check("/buckets/blog/collections/_groups/feed", feed("_groups"));
     for path in ["/buckets/blog/feed", "/buckets/blog/collections//feed", "/buckets/feed/feed"] {
         check(path, None);
     }

@@ -370,9 +370,14 @@ impl Judge<'_> {
     // Whether a write may have got that timestamp, and what the list's is then.
     fn place(&mut self, list: &List, id: Option<&str>, chosen: Option<i64>, time: i64) -> Verdict {
         let (from, to, flavour) = (self.seen.from, self.seen.to, self.flavour);
+        let sees_all = self.world.may_read_all(&self.world.who(self.step.user), list);
         let listing = self.world.listing(list);
         let own = id.and_then(|id| listing.live.get(id)).map(|object| object.time);
         let chosen = chosen.filter(|chosen| own.is_none_or(|own| *chosen > own));
+        // Ours gives past times to those alone who may see which ones are taken.
+        let is_past = |chosen: &i64| listing.clock.is_some_and(|clock| *chosen < clock);
+        let is_kept = |chosen: &i64| flavour == Flavour::Kinto || sees_all || !is_past(chosen);
+        let chosen = chosen.filter(is_kept);
         let others = listing.live.iter().map(|(id, object)| (id, object.time));
         let others = others.chain(listing.dead.iter().map(|(id, dead)| (id, dead.time)));
         let taken = others.filter(|(other, _)| id != Some(other)).any(|(_, t)| t == time);

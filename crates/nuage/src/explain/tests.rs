@@ -29,7 +29,6 @@ fn other_texts_name_nothing() {
         "/buckets/b/collections",
         "/buckets/b/collections/c/records",
         "/buckets/b/collections/c/records/r/explain",
-        "/buckets/b/collections/_groups/records/g",
         "/buckets/b/history/h",
     ] {
         assert!(parse(path).is_none(), "{path}");
