@@ -28,14 +28,18 @@ pub(crate) fn database() -> Result<Database> {
 
 /// Installs it with apt-get if it is missing and this is allowed.
 fn set_up() -> Result<()> {
-    let Err(missing) = postgres::is_installed() else { return Ok(()) };
+    let missing = match postgres::is_installed() {
+        Err(missing) => missing,
+        Ok(()) if found("sqlite3") => return Ok(()),
+        Ok(()) => "install sqlite3, with which the tests look into files",
+    };
     let is_root = output(Command::new("id").arg("-u")).is_some_and(|id| id == "0");
     if !is_root || !found("apt-get") {
         bail!("{missing}");
     }
     must(Command::new("apt-get").args(["update", "--quiet"])).context(missing)?;
     let install = ["install", "--yes", "--quiet", "--no-install-recommends"];
-    let packages = ["postgresql", "pgbouncer"];
+    let packages = ["postgresql", "pgbouncer", "sqlite3"];
     must(
         Command::new("apt-get")
             .args(install)

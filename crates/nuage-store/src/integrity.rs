@@ -1,8 +1,8 @@
 //! Everything that can be wrong in the data, as far as it is told alike on every database.
 //!
 //! Each rule is one question to the tables, whose every answer is a finding in one sentence; what
-//! SQL cannot decide (hashes, JSON) is decided row by row. Only the words for a binary value in
-//! hexadecimal digits differ: [`signature_rules`].
+//! SQL cannot decide (hashes, JSON) is decided row by row. The words for a binary value in hexadecimal
+//! digits differ, [`signature_rules`], and those for the collection of a row, [`in_words`].
 
 use std::collections::BTreeSet;
 
@@ -15,6 +15,30 @@ use serde_json::Value;
 /// Findings told of one rule; broken data can break a rule in every row.
 pub(crate) const FINDINGS_MAX: usize = 100;
 
+/// What a database says for the words of the rules that name the collection a row lies in.
+pub(crate) struct Words {
+    /// How the views begin in which a row has the names of its collection.
+    pub(crate) named: &'static str,
+    /// The columns that tell it from others, for `PLACE`.
+    pub(crate) place: &'static [&'static str],
+}
+
+/// A rule in the words of a database: `SAME(a, b)` says that two rows lie in one collection.
+pub(crate) fn in_words(rule: &str, words: &Words) -> String {
+    let mut said = String::new();
+    let mut rest = rule;
+    while let Some((before, after)) = rest.split_once("SAME(") {
+        let (pair, after) = after.split_once(')').unwrap_or((after, ""));
+        let (one, other) = pair.split_once(", ").unwrap_or((pair, pair));
+        let same = words.place.iter().map(|column| format!("{one}.{column} = {other}.{column}"));
+        said += before;
+        said += &same.collect::<Vec<_>>().join(" AND ");
+        rest = after;
+    }
+    said += rest;
+    said.replace("PLACE", &words.place.join(", ")).replace("named_", words.named)
+}
+
 /// Questions in words that every database knows.
 pub(crate) const RULES: &[&str] = &[
     "SELECT 'the store has no name, by which devices know it'
@@ -25,32 +49,32 @@ pub(crate) const RULES: &[&str] = &[
         ' live records and ' || c.tombstones || ' tombstones, but has ' ||
         coalesce(r.live, 0) || ' and ' || coalesce(r.tombstones, 0)
      FROM collections c LEFT JOIN (
-        SELECT bucket, collection, count(*) FILTER (WHERE NOT dead) AS live,
+        SELECT PLACE, count(*) FILTER (WHERE NOT dead) AS live,
             count(*) FILTER (WHERE dead) AS tombstones
-        FROM records GROUP BY bucket, collection) r
-     ON r.bucket = c.bucket AND r.collection = c.collection
+        FROM records GROUP BY PLACE) r
+     ON SAME(r, c)
      WHERE c.live <> coalesce(r.live, 0) OR c.tombstones <> coalesce(r.tombstones, 0)",
     "SELECT 'collection ' || c.bucket || '/' || c.collection || ' counts ' || c.chosen ||
         ' records with a time of their own, but has ' || coalesce(r.chosen, 0)
      FROM collections c LEFT JOIN (
-        SELECT bucket, collection, count(timestamp) AS chosen
-        FROM records GROUP BY bucket, collection) r
-     ON r.bucket = c.bucket AND r.collection = c.collection
+        SELECT PLACE, count(timestamp) AS chosen
+        FROM records GROUP BY PLACE) r
+     ON SAME(r, c)
      WHERE c.chosen <> coalesce(r.chosen, 0)",
     "SELECT 'collection ' || c.bucket || '/' || c.collection || ' counts ' || c.gone ||
         ' ended residencies, but has ' || coalesce(g.gone, 0)
      FROM collections c LEFT JOIN (
-        SELECT bucket, collection, count(*) AS gone FROM gone GROUP BY bucket, collection) g
-     ON g.bucket = c.bucket AND g.collection = c.collection
+        SELECT PLACE, count(*) AS gone FROM gone GROUP BY PLACE) g
+     ON SAME(g, c)
      WHERE c.gone <> coalesce(g.gone, 0)",
     "SELECT 'record ' || r.bucket || '/' || r.collection || '/' || r.id || ' is at position ' ||
         r.seq || ', beyond the head ' || c.seq || ' of its collection'
-     FROM records r JOIN collections c ON c.bucket = r.bucket AND c.collection = r.collection
+     FROM named_records r JOIN collections c ON SAME(c, r)
      WHERE r.seq > c.seq",
     "SELECT 'record ' || r.bucket || '/' || r.collection || '/' || r.id || ' shows the time ' ||
         coalesce(r.timestamp, r.seq) || ', beyond the time of its collection, ' ||
         coalesce(c.timestamp, c.seq)
-     FROM records r JOIN collections c ON c.bucket = r.bucket AND c.collection = r.collection
+     FROM named_records r JOIN collections c ON SAME(c, r)
      WHERE coalesce(r.timestamp, r.seq) > coalesce(c.timestamp, c.seq)",
     "SELECT 'collection ' || bucket || '/' || collection || ' shows the time ' || timestamp ||
         ', which is not before its position ' || seq
@@ -66,32 +90,33 @@ pub(crate) const RULES: &[&str] = &[
     "SELECT 'collection ' || bucket || '/' || collection || ' is neither there nor dropped'
      FROM collections WHERE CAST(dropped AS integer) NOT IN (0, 1)",
     "SELECT 'records of ' || bucket || '/' || collection || ' share the position ' || seq
-     FROM records GROUP BY bucket, collection, seq HAVING count(*) > 1",
+     FROM named_records GROUP BY bucket, collection, seq HAVING count(*) > 1",
     "SELECT 'records of ' || bucket || '/' || collection || ' share the time ' ||
         coalesce(timestamp, seq)
-     FROM records GROUP BY bucket, collection, coalesce(timestamp, seq) HAVING count(*) > 1",
+     FROM named_records GROUP BY bucket, collection, coalesce(timestamp, seq)
+     HAVING count(*) > 1",
     "SELECT 'record ' || bucket || '/' || collection || '/' || id || ' shows the time ' ||
         timestamp || ', which is not before its position ' || seq
-     FROM records WHERE timestamp >= seq",
+     FROM named_records WHERE timestamp >= seq",
     // A tombstone that was brought by an import entered nothing.
     "SELECT 'record ' || bucket || '/' || collection || '/' || id || ' is at ' || seq ||
         ', entered at ' || entered || ', which is no position'
-     FROM records WHERE seq < 1 OR entered < 0 OR (entered = 0 AND NOT dead)",
+     FROM named_records WHERE seq < 1 OR entered < 0 OR (entered = 0 AND NOT dead)",
     "SELECT 'record ' || bucket || '/' || collection || '/' || id ||
         ' is neither alive nor a tombstone'
-     FROM records WHERE CAST(dead AS integer) NOT IN (0, 1)",
+     FROM named_records WHERE CAST(dead AS integer) NOT IN (0, 1)",
     "SELECT 'record ' || bucket || '/' || collection || '/' || id ||
         ' was deleted, but still has a body or permissions'
-     FROM records WHERE dead AND (body <> '{}' OR permissions <> '{}')",
+     FROM named_records WHERE dead AND (body <> '{}' OR permissions <> '{}')",
     // Orphans.
     "SELECT 'records of ' || r.bucket || '/' || r.collection || ' (' || count(*) ||
         ') lie in a collection that does not exist'
-     FROM records r LEFT JOIN collections c
-     ON c.bucket = r.bucket AND c.collection = r.collection AND NOT c.dropped
+     FROM named_records r LEFT JOIN collections c
+     ON SAME(c, r) AND NOT c.dropped
      WHERE c.seq IS NULL GROUP BY r.bucket, r.collection",
     "SELECT 'collection ' || c.bucket || '/' || c.collection || ' has ' || (c.live + c.tombstones)
         || ' records, but the bucket has no such collection'
-     FROM collections c LEFT JOIN records r
+     FROM collections c LEFT JOIN named_records r
      ON r.bucket = c.bucket AND r.collection = '_collections' AND NOT r.dead
         AND r.id = CASE substr(c.collection, 1, 2)
             WHEN '__' THEN substr(c.collection, 2) ELSE c.collection END
@@ -100,66 +125,67 @@ pub(crate) const RULES: &[&str] = &[
         AND r.id IS NULL",
     "SELECT 'bucket ' || c.bucket || ' does not exist, but its collection ' || c.collection ||
         ' has ' || (c.live + c.tombstones) || ' records'
-     FROM collections c LEFT JOIN records r
+     FROM collections c LEFT JOIN named_records r
      ON r.bucket = '' AND r.collection = '_buckets' AND r.id = c.bucket AND NOT r.dead
      WHERE NOT c.dropped AND c.live + c.tombstones > 0 AND c.bucket <> '' AND r.id IS NULL",
     "SELECT 'signatures of ' || s.bucket || '/' || s.collection || ' (' || count(*) ||
         ') are kept for a collection that does not exist'
-     FROM signatures s LEFT JOIN collections c
-     ON c.bucket = s.bucket AND c.collection = s.collection AND NOT c.dropped
+     FROM named_signatures s LEFT JOIN collections c
+     ON SAME(c, s) AND NOT c.dropped
      WHERE c.seq IS NULL GROUP BY s.bucket, s.collection",
     "SELECT 'principal ' || p.principal || ' may read records of ' || p.bucket || '/' ||
         p.collection || ', but the directory does not say so'
-     FROM signature_principals p LEFT JOIN directory_collections d
+     FROM named_signature_principals p LEFT JOIN directory_collections d
      ON d.principal = p.principal AND d.bucket = p.bucket AND d.collection = p.collection
      WHERE d.principal IS NULL GROUP BY p.principal, p.bucket, p.collection",
     // Residencies.
     "SELECT 'record ' || bucket || '/' || collection || '/' || id || ' is at position ' || seq ||
         ', but entered its signature later, at ' || entered
-     FROM records WHERE entered > seq OR (dead AND entered = seq)",
+     FROM named_records WHERE entered > seq OR (dead AND entered = seq)",
     "SELECT 'record ' || bucket || '/' || collection || '/' || id || ' left a signature at ' ||
         seq || ' that it entered no earlier, at ' || entered
-     FROM gone WHERE entered >= seq",
+     FROM named_gone WHERE entered >= seq",
     "SELECT 'record ' || bucket || '/' || collection || '/' || id || ' left a signature at ' ||
         seq || ' that it entered at ' || entered || ', which is no position'
-     FROM gone WHERE entered < 0",
+     FROM named_gone WHERE entered < 0",
     "SELECT 'record ' || g.bucket || '/' || g.collection || '/' || g.id ||
         ' left a signature at ' || g.seq || ', but there is no such record'
-     FROM gone g LEFT JOIN records r
-     ON r.bucket = g.bucket AND r.collection = g.collection AND r.id = g.id
+     FROM named_gone g LEFT JOIN records r
+     ON SAME(r, g) AND r.id = g.id
      WHERE r.id IS NULL",
     "SELECT 'record ' || g.bucket || '/' || g.collection || '/' || g.id ||
         ' left a signature at ' || g.seq || ', after it had entered the next at ' || r.entered
-     FROM gone g JOIN records r
-     ON r.bucket = g.bucket AND r.collection = g.collection AND r.id = g.id
+     FROM named_gone g JOIN records r
+     ON SAME(r, g) AND r.id = g.id
      WHERE g.seq > r.entered",
     // Of different signatures they may overlap: joined ones span what lay between them.
     "SELECT 'record ' || bucket || '/' || collection || '/' || id ||
         ' had one signature twice at position ' || entered
      FROM (SELECT bucket, collection, id, entered, lag(seq) OVER (
             PARTITION BY bucket, collection, id, signature ORDER BY seq) AS previous
-        FROM gone) AS departures
+        FROM named_gone) AS departures
      WHERE previous > entered",
     "SELECT 'record ' || g.bucket || '/' || g.collection || '/' || g.id ||
         ' left a signature at ' || g.seq || ', which is not within the horizon ' ||
         coalesce(CAST(c.gc_seq AS text), 'of any collection') || ' and the head'
-     FROM gone g LEFT JOIN collections c
-     ON c.bucket = g.bucket AND c.collection = g.collection AND NOT c.dropped
+     FROM named_gone g LEFT JOIN collections c
+     ON SAME(c, g) AND NOT c.dropped
      WHERE c.seq IS NULL OR g.seq <= c.gc_seq OR g.seq > c.seq",
     // Notes of the head.
     "SELECT 'the head of ' || m.bucket || '/' || m.collection || ' is noted to have been at ' ||
         m.seq || ' at the time ' || m.time || ', which cannot be'
-     FROM marks m LEFT JOIN collections c
-     ON c.bucket = m.bucket AND c.collection = m.collection AND NOT c.dropped
+     FROM named_marks m LEFT JOIN collections c
+     ON SAME(c, m) AND NOT c.dropped
      WHERE c.seq IS NULL OR m.seq > c.seq OR m.time < 0",
     // Members.
     "SELECT 'group ' || m.bucket || '/' || m.grp || ' has the member ' || m.member ||
         ', but the directory does not say so'
-     FROM members m LEFT JOIN directory_groups d ON d.member = m.member AND d.bucket = m.bucket
+     FROM named_members m
+     LEFT JOIN directory_groups d ON d.member = m.member AND d.bucket = m.bucket
      WHERE d.member IS NULL",
     "SELECT 'group ' || m.bucket || '/' || m.grp || ' does not exist, but has ' || count(*) ||
         ' members'
-     FROM members m LEFT JOIN records r
+     FROM named_members m LEFT JOIN named_records r
      ON r.bucket = m.bucket AND r.collection = '_groups' AND r.id = m.grp AND NOT r.dead
      WHERE r.id IS NULL GROUP BY m.bucket, m.grp",
     // Views.
@@ -194,10 +220,10 @@ macro_rules! signature_rules {
                 $end,
                 " || ' of ' || s.bucket || '/' || s.collection ||
         ' counts ' || s.live || ' live records, but ' || coalesce(r.live, 0) || ' have it'
-     FROM signatures s LEFT JOIN (
-        SELECT bucket, collection, signature, count(*) FILTER (WHERE NOT dead) AS live
-        FROM records GROUP BY bucket, collection, signature) r
-     ON r.bucket = s.bucket AND r.collection = s.collection AND r.signature = s.signature
+     FROM named_signatures s LEFT JOIN (
+        SELECT PLACE, signature, count(*) FILTER (WHERE NOT dead) AS live
+        FROM records GROUP BY PLACE, signature) r
+     ON SAME(r, s) AND r.signature = s.signature
      WHERE s.live <> coalesce(r.live, 0)",
             ),
             concat!(
@@ -207,8 +233,8 @@ macro_rules! signature_rules {
                 "r.signature",
                 $end,
                 "
-     FROM records r LEFT JOIN signatures s
-     ON s.bucket = r.bucket AND s.collection = r.collection AND s.signature = r.signature
+     FROM named_records r LEFT JOIN signatures s
+     ON SAME(s, r) AND s.signature = r.signature
      WHERE s.live IS NULL",
             ),
             concat!(
@@ -218,8 +244,8 @@ macro_rules! signature_rules {
                 "g.signature",
                 $end,
                 " || ' until position ' || g.seq
-     FROM gone g LEFT JOIN signatures s
-     ON s.bucket = g.bucket AND s.collection = g.collection AND s.signature = g.signature
+     FROM named_gone g LEFT JOIN signatures s
+     ON SAME(s, g) AND s.signature = g.signature
      WHERE s.live IS NULL",
             ),
             concat!(
@@ -229,8 +255,8 @@ macro_rules! signature_rules {
                 "p.signature",
                 $end,
                 " || ' of ' || p.bucket || '/' || p.collection
-     FROM signature_principals p LEFT JOIN signatures s
-     ON s.bucket = p.bucket AND s.collection = p.collection AND s.signature = p.signature
+     FROM named_signature_principals p LEFT JOIN signatures s
+     ON SAME(s, p) AND s.signature = p.signature
      WHERE s.live IS NULL",
             ),
         ]

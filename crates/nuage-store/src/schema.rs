@@ -147,6 +147,29 @@ pub(crate) fn slim(table: Table) -> &'static [Column] {
     &columns[..columns.len() - large]
 }
 
+/// How many of the first columns of a row name the collection that it lies in: bucket and collection,
+/// or the bucket alone for what lies under its groups. None for what lies under no collection.
+pub(crate) fn under_collection(table: Table) -> usize {
+    match table {
+        Table::Records
+        | Table::Gone
+        | Table::Signatures
+        | Table::SignaturePrincipals
+        | Table::Marks => 2,
+        Table::Members => 1,
+        Table::Collections
+        | Table::DirectoryGroups
+        | Table::DirectoryCollections
+        | Table::Views => 0,
+    }
+}
+
+/// The name of the view in which a table that lies under a collection has the columns of its
+/// description, on every database.
+pub(crate) fn named(table: Table) -> String {
+    format!("named_{}", table.name())
+}
+
 /// The columns of a table that only count, by their places: what is added to them needs no reading.
 /// With the modulus, where the sum has one.
 pub(crate) fn counters(table: Table) -> &'static [(usize, Option<i64>)] {
@@ -285,6 +308,10 @@ pub(crate) trait Rows {
         prefix: &[Cell],
         below: Option<(usize, i64)>,
     ) -> Result<(), Self::Fault>;
+
+    /// Removes what lies under the collections whose names begin so, and nothing of their own rows:
+    /// under one collection, or in a bucket. It is gone for whoever reads, if not from the disk.
+    fn drop_under(&mut self, prefix: &[Cell]) -> Result<(), Self::Fault>;
 
     /// Removes all rows of all tables.
     fn clear_all(&mut self) -> Result<(), Self::Fault>;

@@ -10,3 +10,4 @@ pub mod oracle;
 pub mod postgres;
 pub mod random;
 pub mod server;
+pub mod tables;

@@ -7,6 +7,7 @@
 mod abuse;
 mod collisions;
 mod crash;
+mod data_format;
 mod disagreement;
 mod explained;
 mod failing_disk;

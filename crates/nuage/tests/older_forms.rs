@@ -31,6 +31,11 @@ fn the_second_form_is_shown_as_it_was(backend: Backend) {
     data_are_shown_as_they_were(Form::Second, backend);
 }
 
+#[test]
+fn the_third_form_is_shown_as_it_was() {
+    data_are_shown_as_they_were(Form::Third, Backend::Sqlite);
+}
+
 fn exports_of_the_first_form_show_the_same(backend: Backend) {
     exports_show_the_same(Form::First, backend);
 }

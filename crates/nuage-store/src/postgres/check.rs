@@ -10,7 +10,8 @@ use nuage_model::{Finding, StoreError};
 use tokio_postgres::Row;
 
 use crate::integrity::{
-    FINDINGS_MAX, Hashes, RULES, Sums, signature_rules, wrong_members, wrong_texts, wrong_view,
+    FINDINGS_MAX, Hashes, RULES, Sums, Words, in_words, signature_rules, wrong_members,
+    wrong_texts, wrong_view,
 };
 use crate::postgres::cells::value;
 use crate::postgres::errors::Fault;
@@ -21,6 +22,8 @@ use crate::postgres::reader::{Reader, read};
 const CHECK: Duration = Duration::from_secs(24 * 60 * 60);
 
 const SIGNATURE_RULES: &[&str] = signature_rules!("upper(encode(", ", 'hex'))");
+/// The tables themselves have the names.
+const WORDS: Words = Words { named: "", place: &["bucket", "collection"] };
 const RECORDS: &str = "SELECT bucket, collection, id, permissions, body FROM records";
 const SIGNATURES: &str = "
     SELECT s.bucket, s.collection, s.signature, p.principal
@@ -49,6 +52,7 @@ async fn look(reader: &Reader<'_>) -> Result<Vec<Finding>, Fault> {
     reader.begin_with(async { Ok(()) }).await?;
     let mut findings = Vec::new();
     for rule in RULES.iter().chain(SIGNATURE_RULES) {
+        let rule = in_words(rule, &WORDS);
         let limited = format!("SELECT finding FROM ({rule}) AS told (finding) LIMIT $1");
         let told = i64::try_from(FINDINGS_MAX).unwrap_or(i64::MAX);
         for row in reader.query(&limited, &[&told]).await? {

@@ -7,15 +7,17 @@
 use std::collections::BTreeMap;
 
 use nuage_model::copy::Table;
-use nuage_model::{DIGEST_MODULUS, RecordId, StoreError, Timestamp, digest};
+use nuage_model::{DIGEST_MODULUS, RecordId, Timestamp, digest};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, GenericClient, IsolationLevel, Transaction};
 
+use crate::postgres::cells::names;
 use crate::postgres::connect::Target;
 use crate::postgres::errors::Fault;
 use crate::postgres::start::refuse;
 use crate::postgres::statements::create;
+use crate::schema::{named, under_collection};
 
 /// In order; number N brings a database from form N to form N + 1. Published ones never change. A
 /// table that is new is made from its description, and needs no statement here but a number.
@@ -65,8 +67,8 @@ const ADD_DIGESTS: &str = "UPDATE signatures s \
 enum Form {
     /// There is nothing in it yet.
     Empty,
-    /// Ours, with so many migrations applied.
-    Ours(usize),
+    /// Ours, with so many migrations applied, and with the views for people or not.
+    Ours(usize, bool),
 }
 
 /// Brings the database to the present form. Several processes may try at once.
@@ -75,19 +77,25 @@ pub(super) async fn migrate(
     target: &Target,
     schema: &str,
 ) -> Result<(), Fault> {
-    if form(client, target, schema).await? == Form::Ours(MIGRATIONS.len()) {
+    let present = form(client, target, schema).await?;
+    if present == Form::Ours(MIGRATIONS.len(), true) {
         return Ok(());
     }
-    migrate_locked(client, target, schema).await.map_err(|fault| match fault {
+    migrate_locked(client, target, schema).await.or_else(|fault| match fault {
+        // Nothing but people needs the views.
+        Fault::Postgres(error) if present == Form::Ours(MIGRATIONS.len(), false) => {
+            tracing::info!(%error, "the views for people could not be made");
+            Ok(())
+        }
         Fault::Postgres(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
             let (database, user) = (target.database(), target.user());
-            Fault::Store(StoreError::Unsupported(format!(
+            refuse(format!(
                 "the user {user} may not make tables in the schema {schema} of {database}: let \
                  an owner run `GRANT CREATE ON SCHEMA {schema} TO {user}` there, or `ALTER \
                  DATABASE {database} OWNER TO {user}`"
-            )))
+            ))
         }
-        other => other,
+        other => Err(other),
     })
 }
 
@@ -98,11 +106,14 @@ async fn migrate_locked(client: &mut Client, target: &Target, schema: &str) -> R
     let transaction = transaction.start().await?;
     transaction.batch_execute(LOCK).await?;
     let applied = match form(&transaction, target, schema).await? {
+        // Another process did it while this one waited.
+        Form::Ours(applied, true) if applied == MIGRATIONS.len() => return Ok(()),
         Form::Empty => 0,
-        Form::Ours(applied) => applied,
+        Form::Ours(applied, _) => applied,
     };
-    if applied == MIGRATIONS.len() {
-        return Ok(()); // Another process did it while this one waited.
+    let views = || Table::ALL.into_iter().filter(|table| under_collection(*table) > 0);
+    for table in views() {
+        transaction.batch_execute(&format!("DROP VIEW IF EXISTS {}", named(table))).await?;
     }
     for (number, step) in MIGRATIONS.iter().enumerate().skip(applied) {
         transaction.batch_execute(step).await?;
@@ -112,6 +123,11 @@ async fn migrate_locked(client: &mut Client, target: &Target, schema: &str) -> R
     }
     for table in Table::ALL {
         transaction.batch_execute(&create(table)).await?;
+    }
+    for table in views() {
+        let (name, columns) = (named(table), names(table.columns()));
+        let view = format!("CREATE VIEW {name} AS SELECT {columns} FROM {}", table.name());
+        transaction.batch_execute(&view).await?;
     }
     if applied == 0 {
         transaction.batch_execute(NAME).await?;
@@ -195,7 +211,10 @@ async fn form(client: &impl GenericClient, target: &Target, schema: &str) -> Res
     }
     let applied = applied.unwrap_or_default();
     match applied.parse() {
-        Ok(applied) if applied <= MIGRATIONS.len() => Ok(Form::Ours(applied)),
+        Ok(applied) if applied <= MIGRATIONS.len() => {
+            let mut views = Table::ALL.into_iter().filter(|table| under_collection(*table) > 0);
+            Ok(Form::Ours(applied, views.all(|table| found.contains(&named(table)))))
+        }
         _ => refuse(format!(
             "{database} has format {applied}, and this version of Nuage reads formats up to {}: \
              use a newer version",

@@ -19,6 +19,19 @@ pub(super) type Named = (Table, Vec<Cell>);
 /// What begins so in an index; of it, perhaps, only where the column at a place is below a number.
 pub(super) type Cleared = (Index, Vec<Cell>, Option<(usize, i64)>);
 
+/// Where what lies in a bucket is found, beside the rows of its collections.
+const OF_BUCKET: [Index; 8] = [
+    Index::Key(Table::Records),
+    Index::Key(Table::Gone),
+    Index::Key(Table::Signatures),
+    Index::Key(Table::SignaturePrincipals),
+    Index::Key(Table::Marks),
+    Index::DirectoryCollectionsBucket,
+    Index::DirectoryGroupsBucket,
+    Index::Key(Table::Members),
+];
+/// Those of them where what lies in a collection is found.
+const OF_COLLECTION: &[Index] = OF_BUCKET.split_at(6).0;
 /// Rows whose presence is remembered; beyond, all are forgotten.
 const KNOWN_MAX: usize = 16_384;
 
@@ -278,6 +291,12 @@ impl Rows for WriteSet<'_> {
         effects.added.retain(|named, row| !under(named, row));
         effects.cleared.insert((index, prefix.to_vec(), below));
         Ok(())
+    }
+
+    fn drop_under(&mut self, prefix: &[Cell]) -> Result<(), Fault> {
+        let is_collection = prefix.len() == Table::Collections.key().len();
+        let all = if is_collection { OF_COLLECTION } else { &OF_BUCKET };
+        all.iter().try_for_each(|index| self.clear(*index, prefix, None))
     }
 
     fn clear_all(&mut self) -> Result<(), Fault> {

@@ -34,20 +34,6 @@ pub(crate) use sequence::Sequence;
 const VIEW_USED: usize = 4;
 /// What is used each minute is noted once a day, in milliseconds.
 const NOTED_MS: i64 = 86_400_000;
-/// Where what lies in a bucket is found, beside the rows of its collections.
-const OF_BUCKET: [Index; 9] = [
-    Index::Key(Table::Records),
-    Index::Key(Table::Gone),
-    Index::Key(Table::Signatures),
-    Index::Key(Table::SignaturePrincipals),
-    Index::Key(Table::Marks),
-    Index::DirectoryCollectionsBucket,
-    Index::DirectoryGroupsBucket,
-    Index::Key(Table::Members),
-    Index::Key(Table::Views),
-];
-/// Those of them where what lies in a collection is found.
-const OF_COLLECTION: &[Index] = OF_BUCKET.split_at(6).0;
 
 /// What a write finds in the place of its record: its row without the texts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -379,8 +365,7 @@ impl<'a, T: Rows> Transaction<'a, T> {
         entry.forget_signatures();
         let Some(sequence) = &mut entry.sequence else { return Ok(()) };
         sequence.drop_all();
-        let prefix = cells::collection(path);
-        OF_COLLECTION.iter().try_for_each(|index| self.tables.clear(*index, &prefix, None))
+        self.tables.drop_under(&cells::collection(path))
     }
 
     fn drop_bucket(&mut self, bucket: &BucketId) -> Result<(), T::Fault> {
@@ -397,7 +382,7 @@ impl<'a, T: Rows> Transaction<'a, T> {
             let row = sequence.to_row(&Sequence::path_of(&row)?);
             self.tables.put(Table::Collections, row, Was::Present)?;
         }
-        OF_BUCKET.iter().try_for_each(|index| self.tables.clear(*index, &prefix, None))?;
+        self.tables.drop_under(&prefix)?;
         self.ledger.forget_bucket(bucket);
         Ok(())
     }

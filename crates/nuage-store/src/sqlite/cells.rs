@@ -11,11 +11,6 @@ pub(super) fn names(columns: &[Column]) -> String {
     columns.iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
 }
 
-/// As many parameters, in a list.
-pub(super) fn marks(columns: &[Column]) -> String {
-    vec!["?"; columns.len()].join(", ")
-}
-
 /// The row that begins with these columns of a table.
 pub(super) fn row(table: Table, columns: &[Column], row: &rusqlite::Row<'_>) -> Result<Row, Fault> {
     let cells = columns.iter().enumerate();

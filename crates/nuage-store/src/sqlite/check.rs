@@ -3,31 +3,47 @@
 use std::collections::BTreeSet;
 
 use nuage_model::Finding;
+use nuage_model::copy::Table;
 use rusqlite::{Connection, Row};
 
 use crate::integrity::{
-    FINDINGS_MAX, Hashes, RULES, Sums, signature_rules, wrong_members, wrong_texts, wrong_view,
+    FINDINGS_MAX, Hashes, RULES, Sums, Words, in_words, signature_rules, wrong_members,
+    wrong_texts, wrong_view,
 };
+use crate::schema::under_collection;
 use crate::sqlite::errors::Fault;
 use crate::sqlite::salvage;
 
 const SIGNATURE_RULES: &[&str] = signature_rules!("hex(", ")");
-const RECORDS: &str = "SELECT bucket, collection, id, permissions, body, signature FROM records";
+const WORDS: Words = Words { named: "named_", place: &["number"] };
+/// What is wrong with the numbers of a table that lies under collections.
+const NUMBERED: &str = "
+    SELECT 'TABLE of number ' || t.number || ' (' || t.rows ||
+        ') lie in a collection that does not exist'
+    FROM (SELECT number, count(*) AS rows FROM TABLE GROUP BY number) t
+    WHERE NOT EXISTS (SELECT 1 FROM collections WHERE number = t.number)
+        AND NOT EXISTS (SELECT 1 FROM dropped WHERE number = t.number)";
+const DROPPED: &str = "
+    SELECT 'collection ' || c.bucket || '/' || c.collection || ' has the number ' || number ||
+        ', which was dropped: what lies under it is being removed'
+    FROM dropped JOIN collections c USING (number)";
+const RECORDS: &str = "
+    SELECT c.bucket, c.collection, r.id, r.permissions, r.body
+    FROM records r NOT INDEXED CROSS JOIN collections c ON c.number = r.number";
 const SIGNATURES: &str = "
     SELECT s.bucket, s.collection, s.signature, p.principal
-    FROM signatures s LEFT JOIN signature_principals p
-    ON p.bucket = s.bucket AND p.collection = s.collection AND p.signature = s.signature
+    FROM named_signatures s LEFT JOIN signature_principals p
+    ON p.number = s.number AND p.signature = s.signature
     ORDER BY s.bucket, s.collection, s.signature";
 const RESIDENTS: &str = "
     SELECT s.bucket, s.collection, s.signature, s.digest, r.id, coalesce(r.timestamp, r.seq)
-    FROM signatures s LEFT JOIN records r INDEXED BY records_signature
-    ON r.bucket = s.bucket AND r.collection = s.collection AND r.signature = s.signature
-        AND NOT r.dead
+    FROM named_signatures s LEFT JOIN records r INDEXED BY records_signature
+    ON r.number = s.number AND r.signature = s.signature AND NOT r.dead
     ORDER BY s.bucket, s.collection, s.signature";
 const VIEWS: &str = "SELECT bucket, person, name, groups FROM views";
 const GROUPS: &str = "
-    SELECT bucket, id, body FROM records WHERE collection = '_groups' AND NOT dead";
-const MEMBERS: &str = "SELECT member FROM members WHERE bucket = ?1 AND grp = ?2";
+    SELECT bucket, id, body FROM named_records WHERE collection = '_groups' AND NOT dead";
+const MEMBERS: &str = "SELECT member FROM named_members WHERE bucket = ?1 AND grp = ?2";
 
 /// All findings, in one snapshot, which ends with the connection. What cannot be read for damage is
 /// a finding, with how much of each collection can be.
@@ -55,8 +71,11 @@ pub(super) fn check(connection: &Connection) -> Result<Vec<Finding>, Fault> {
 // What one question each finds.
 fn rules(connection: &Connection, findings: &mut Vec<Finding>) -> Result<(), Fault> {
     let mut unreadable = None;
-    for rule in RULES.iter().chain(SIGNATURE_RULES) {
-        match ask(connection, rule, findings) {
+    let lying = Table::ALL.into_iter().filter(|table| under_collection(*table) > 0);
+    let numbered = lying.map(|table| NUMBERED.replace("TABLE", table.name()));
+    let rules = RULES.iter().chain(SIGNATURE_RULES).map(|rule| in_words(rule, &WORDS));
+    for rule in rules.chain(numbered).chain([DROPPED.to_owned()]) {
+        match ask(connection, &rule, findings) {
             Err(fault) if fault.is_damage() => unreadable = Some(fault),
             asked => asked?,
         }

@@ -15,10 +15,12 @@ use nuage_model::{Pending, StoreError};
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use crate::Options;
+use crate::schema::{named, under_collection};
 use crate::sqlite::SqliteStore;
-use crate::sqlite::cells::{self, Sql, marks, names};
+use crate::sqlite::cells::{self, Sql, names};
 use crate::sqlite::errors::Fault;
 use crate::sqlite::open::{self, Way};
+use crate::sqlite::tables::{self, Open};
 
 /// Pages in the log after which it is moved into the file: 16 MiB.
 const LOG_PAGES: i64 = 4_000;
@@ -29,6 +31,17 @@ const SET: &str = "
     INSERT INTO meta (key, value) VALUES (?1, ?2)
     ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 const UNSET: &str = "DELETE FROM meta WHERE key = ?1";
+
+/// The directory without what it says only because what was dropped is not removed yet.
+const NEEDED_GROUPS: &str = "(
+    SELECT member, bucket FROM directory_groups d WHERE NOT EXISTS (
+        SELECT 1 FROM dropped WHERE bucket = d.bucket AND collection = '_groups') OR EXISTS (
+        SELECT 1 FROM named_members WHERE bucket = d.bucket AND member = d.member))";
+const NEEDED_COLLECTIONS: &str = "(
+    SELECT principal, bucket, collection FROM directory_collections d WHERE NOT EXISTS (
+        SELECT 1 FROM dropped WHERE bucket = d.bucket AND collection = d.collection) OR EXISTS (
+        SELECT 1 FROM named_signature_principals
+        WHERE bucket = d.bucket AND collection = d.collection AND principal = d.principal))";
 
 impl SqliteStore {
     pub(super) async fn begin_dump(&self) -> Result<Box<dyn Dump>, StoreError> {
@@ -109,7 +122,7 @@ impl Dump for Moment {
 
     fn count(&mut self, table: Table) -> Pending<'_, Result<u64, StoreError>> {
         Box::pin(self.read(move |connection| {
-            let sql = format!("SELECT count(*) FROM {}", table.name());
+            let sql = format!("SELECT count(*) FROM {}", readable(table));
             let rows: i64 = connection.query_row(&sql, [], |row| row.get(0))?;
             Ok(u64::try_from(rows).unwrap_or(0))
         }))
@@ -132,23 +145,52 @@ fn page(
     after: Option<&[Cell]>,
     size: PageSize,
 ) -> Result<Vec<Row>, Fault> {
-    let (columns, key) = (names(table.columns()), names(table.key()));
-    let beyond = match after {
-        Some(_) => format!("WHERE ({key}) > ({})", marks(table.key())),
-        None => String::new(),
-    };
-    let sql = format!("SELECT {columns} FROM {} {beyond} ORDER BY {key}", table.name());
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut found = statement.query(params_from_iter(after.unwrap_or(&[]).iter().map(Sql)))?;
     let (mut rows, mut bytes) = (Vec::new(), 0);
-    while !size.is_full(rows.len(), bytes)
-        && let Some(row) = found.next()?
-    {
-        let row = cells::row(table, table.columns(), row)?;
-        bytes += row.bytes();
-        rows.push(row);
+    let after = after.unwrap_or(&[]);
+    for sql in pages(table, !after.is_empty()) {
+        let mut statement = connection.prepare_cached(&sql)?;
+        // A statement takes as much of the key as it needs.
+        let after = after.iter().take(statement.parameter_count());
+        let mut found = statement.query(params_from_iter(after.map(Sql)))?;
+        while !size.is_full(rows.len(), bytes)
+            && let Some(row) = found.next()?
+        {
+            let row = cells::row(table, table.columns(), row)?;
+            bytes += row.bytes();
+            rows.push(row);
+        }
     }
     Ok(rows)
+}
+
+// A table as its description has it.
+fn readable(table: Table) -> String {
+    match table {
+        Table::DirectoryGroups => NEEDED_GROUPS.to_owned(),
+        Table::DirectoryCollections => NEEDED_COLLECTIONS.to_owned(),
+        table if under_collection(table) > 0 => named(table),
+        table => table.name().to_owned(),
+    }
+}
+
+// What follows a key in a table: the rest of a collection, then those that come after it.
+fn pages(table: Table, is_after: bool) -> Vec<String> {
+    let (columns, key, from) = (names(table.columns()), table.key(), readable(table));
+    let beyond = |same: usize, to: usize| {
+        let marks = (same..to).map(|at| format!("?{}", at + 1)).collect::<Vec<_>>().join(", ");
+        let is_same = key[..same].iter().enumerate();
+        let is_same = is_same.map(|(at, column)| format!("{} = ?{} AND ", column.name, at + 1));
+        let is_same = is_same.collect::<String>();
+        format!(" WHERE {is_same}({}) > ({marks})", names(&key[same..to]))
+    };
+    let beyond = match (is_after, under_collection(table)) {
+        (false, _) => vec![String::new()],
+        (true, 0) => vec![beyond(0, key.len())],
+        (true, under) => vec![beyond(under, key.len()), beyond(0, under)],
+    };
+    let key = names(key);
+    let page = |beyond| format!("SELECT {columns} FROM {from}{beyond} ORDER BY {key}");
+    beyond.into_iter().map(page).collect()
 }
 
 fn load(path: &Path, options: &Options, step: &Step) -> Result<(), Fault> {
@@ -201,19 +243,15 @@ fn clear(connection: &Connection, ground: Ground) -> Result<(), Fault> {
             }
         }
     }
+    connection.execute("DELETE FROM dropped", [])?;
     let of_the_store = format!("DELETE FROM meta WHERE key = '{STORE}' OR key LIKE '{KEPT}%'");
     connection.execute(&of_the_store, [])?;
     Ok(())
 }
 
 fn insert(connection: &Connection, table: Table, rows: &[Row]) -> Result<(), Fault> {
-    let (columns, marks) = (names(table.columns()), marks(table.columns()));
-    let sql = format!("INSERT INTO {} ({columns}) VALUES ({marks})", table.name());
-    let mut statement = connection.prepare(&sql)?;
-    for row in rows {
-        statement.execute(params_from_iter(row.0.iter().map(Sql)))?;
-    }
-    Ok(())
+    let insert = tables::insert(table);
+    rows.iter().try_for_each(|row| Open(connection).write(table, &insert, row))
 }
 
 fn progress(connection: &Connection) -> Result<Option<String>, Fault> {

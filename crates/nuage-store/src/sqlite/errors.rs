@@ -6,6 +6,7 @@ use std::fmt;
 
 use nuage_model::StoreError;
 use rusqlite::ErrorCode;
+use rusqlite::ffi::SQLITE_CONSTRAINT_NOTNULL;
 
 /// Why something could not be done.
 #[derive(Debug)]
@@ -56,6 +57,12 @@ impl Fault {
     pub(super) fn may_be_full(&self) -> bool {
         let codes = [ErrorCode::DiskFull, ErrorCode::SystemIoFailure, ErrorCode::CannotOpen];
         self.code().is_some_and(|code| codes.contains(&code))
+    }
+
+    /// Whether there was nothing in a column that must have something.
+    pub(super) fn is_missing(&self) -> bool {
+        let Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) = self else { return false };
+        error.extended_code == SQLITE_CONSTRAINT_NOTNULL
     }
 
     /// Whether a page of the file was not what it must be.

@@ -10,8 +10,9 @@ use nuage_model::copy::Table;
 use nuage_model::{DIGEST_MODULUS, RecordId, StoreError, Timestamp, digest};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::schema::named;
 use crate::sqlite::errors::Fault;
-use crate::sqlite::tables::create;
+use crate::sqlite::tables::{create, create_view};
 
 /// "Nuag", in the header of every file of ours.
 const APPLICATION_ID: i64 = 0x4e75_6167;
@@ -21,8 +22,8 @@ const APPLICATION_ID: i64 = 0x4e75_6167;
 const MIGRATIONS: &[Migration] = &[
     Migration { sql: include_str!("migrations/0001_first.sql"), rest: |_| Ok(()) },
     Migration { sql: include_str!("migrations/0002_feeds.sql"), rest: fill_digests },
-    // The table of marks.
-    Migration { sql: "", rest: |_| Ok(()) },
+    Migration { sql: include_str!("migrations/0003_marks.sql"), rest: |_| Ok(()) },
+    Migration { sql: include_str!("migrations/0004_numbers.sql"), rest: |_| Ok(()) },
 ];
 
 /// Statements, and what cannot be said in SQL.
@@ -114,12 +115,30 @@ fn migrate_inside(connection: &Connection, path: &Path) -> Result<(), Fault> {
         Form::Empty => 0,
         Form::Ours { version } => version,
     };
+    if version > 0 {
+        tracing::info!(
+            from = version,
+            form = MIGRATIONS.len(),
+            "the file gets the present form: all of it may have to be written anew, which takes \
+             a while and needs twice its size on the disk"
+        );
+    }
+    let views = || Table::ALL.into_iter().filter_map(|table| Some((table, create_view(table)?)));
+    for (table, _) in views() {
+        connection.execute_batch(&format!("DROP VIEW IF EXISTS {}", named(table)))?;
+    }
     for step in &MIGRATIONS[version..] {
         connection.execute_batch(step.sql)?;
         (step.rest)(connection)?;
     }
     for table in Table::ALL {
         connection.execute_batch(&create(table))?;
+    }
+    for (_, view) in views() {
+        connection.execute_batch(&view)?;
+    }
+    if version > 0 {
+        tracing::info!(form = MIGRATIONS.len(), "the file has the present form");
     }
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     let version = i64::try_from(MIGRATIONS.len()).expect("there are few migrations");

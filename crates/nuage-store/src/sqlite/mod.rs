@@ -10,6 +10,7 @@ mod checkpoint;
 mod copy;
 mod damage;
 mod deadline;
+mod dropped;
 mod errors;
 mod foreign;
 mod heads;

@@ -54,11 +54,7 @@ pub(super) fn writer(path: &Path, options: &Options) -> Result<Connection, Fault
     connection.busy_timeout(Duration::from_millis(BUSY_MS))?;
     migrations::identify(&connection, path)?;
     enter_wal(&connection)?;
-    let synchronous = match options.synchronous {
-        Synchronous::Full => "FULL",
-        Synchronous::Normal => "NORMAL",
-    };
-    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "synchronous", synchronous(options.synchronous))?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     // The writer moves the log into the file itself, after it has acknowledged.
     set(&connection, "wal_autocheckpoint", 0)?;
@@ -67,6 +63,14 @@ pub(super) fn writer(path: &Path, options: &Options) -> Result<Connection, Fault
     tune(&connection)?;
     migrations::migrate(&connection, path)?;
     Ok(connection)
+}
+
+/// What SQLite calls it.
+pub(super) fn synchronous(synchronous: Synchronous) -> &'static str {
+    match synchronous {
+        Synchronous::Full => "FULL",
+        Synchronous::Normal => "NORMAL",
+    }
 }
 
 /// Opens the file to read. In the shared way, the writer must have opened it before.

@@ -18,12 +18,12 @@ use crate::cells::{CellRef, Source};
 use crate::reads::{
     Columns, Condition, Found, Of, Reads, SMALL_BYTES, Scan, ScanKey, Texts, Together, order,
 };
-use crate::schema::{Only, Range};
-use crate::sqlite::cells::{self, Sql};
+use crate::schema::{Index, Only, Range};
+use crate::sqlite::cells::Sql;
 use crate::sqlite::deadline::Deadline;
 use crate::sqlite::errors::Fault;
 use crate::sqlite::readers::Reader;
-use crate::sqlite::tables::{equal, first, from};
+use crate::sqlite::tables::{equal, from, names_of, selected};
 
 const NOTED: &str = "SELECT value FROM meta WHERE key = ?1";
 /// The least number of keys that are merged in one go.
@@ -138,7 +138,7 @@ fn get<T>(
 ) -> Result<Vec<Option<T>>, Fault> {
     let table = columns.table;
     let sql = GETS.get(columns, || {
-        let is_key = equal(table.key(), 0);
+        let is_key = equal(Index::Key(table), table.key().len(), 0);
         format!("SELECT {} FROM {} WHERE {is_key}", names(columns), table.name())
     });
     let mut statement = connection.prepare_cached(&sql)?;
@@ -320,8 +320,7 @@ fn first_keys(
 ) -> Result<Vec<(i64, i64)>, Fault> {
     let Some(like) = scan.like() else { return Ok(Vec::new()) };
     let sign = if scan.descending { -1 } else { 1 };
-    let next = first(like.index, like.prefix.len() + 1);
-    let next = next.last().map_or("rowid", |column| column.name);
+    let next = names_of(like.index, like.prefix.len() + 1).pop().unwrap_or("rowid");
     let mut statement = connection.prepare_cached(&sql(&format!("{next}, rowid"), scan, like))?;
     let mut kept: BinaryHeap<(i64, i64)> = BinaryHeap::with_capacity(most.min(1_024));
     for range in &scan.ranges {
@@ -350,7 +349,7 @@ pub(super) fn sql(columns: &str, scan: &Scan<'_>, like: &Range) -> String {
     let name = |at: usize| table.columns()[at].name;
     let mut wanted = Vec::new();
     if !like.prefix.is_empty() {
-        wanted.push(equal(&first(index, like.prefix.len()), 0));
+        wanted.push(equal(index, like.prefix.len(), 0));
     }
     let mut number = like.prefix.len();
     let mut next = |count: usize| {
@@ -387,9 +386,9 @@ fn given(range: &Range) -> impl Iterator<Item = &Cell> {
     range.prefix.iter().chain(&range.after).chain(&range.low).chain(&range.high)
 }
 
-/// The columns, in a list.
+/// The columns, in a list; those that name the collection are the first parameters.
 pub(super) fn names(columns: Columns) -> String {
-    let names = cells::names(columns.columns());
+    let names = selected(columns.table, columns.from..columns.to);
     match columns.columns().last().filter(|_| columns.small) {
         None => names,
         // How long it is stands where the row begins.

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use nuage_model::{CollectionPath, Finding};
 use rusqlite::types::ToSqlOutput;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, Row, params, params_from_iter};
 
 use crate::integrity::wrong_texts;
 use crate::sqlite::errors::Fault;
@@ -23,12 +23,12 @@ const NAMES_MAX: usize = 1_000;
 const PAGE_ROWS_MAX: i64 = 200;
 
 const RECORDS: &str = "
-    SELECT rowid, bucket, collection, id, seq, timestamp, signature, entered, dead, permissions, body
+    SELECT rowid, number, id, seq, timestamp, signature, entered, dead, permissions, body
     FROM records NOT INDEXED WHERE rowid >= ?1 ORDER BY rowid";
 const INSERT: &str = "
-    INSERT OR IGNORE INTO records (rowid, bucket, collection, id, seq, timestamp, signature,
-        entered, dead, permissions, body)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    INSERT OR IGNORE INTO records (rowid, number, id, seq, timestamp, signature, entered, dead,
+        permissions, body)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 /// The last number, from the table or from an index of it.
 const LAST: [&str; 3] = [
     "SELECT max(rowid) FROM records NOT INDEXED",
@@ -37,27 +37,72 @@ const LAST: [&str; 3] = [
 ];
 /// From both ends, since a damaged page ends a walk.
 const NAMED: [&str; 2] = [
-    "SELECT rowid, bucket, collection, id FROM records INDEXED BY sqlite_autoindex_records_1
-     ORDER BY bucket, collection, id",
-    "SELECT rowid, bucket, collection, id FROM records INDEXED BY sqlite_autoindex_records_1
-     ORDER BY bucket DESC, collection DESC, id DESC",
+    "SELECT rowid, number, id FROM records INDEXED BY sqlite_autoindex_records_1
+     ORDER BY number, id",
+    "SELECT rowid, number, id FROM records INDEXED BY sqlite_autoindex_records_1
+     ORDER BY number DESC, id DESC",
 ];
+/// What collections are called, from the table and from an index of it.
+const COLLECTIONS: [&str; 4] = [
+    "SELECT number, bucket, collection FROM collections NOT INDEXED ORDER BY number",
+    "SELECT number, bucket, collection FROM collections NOT INDEXED ORDER BY number DESC",
+    "SELECT number, bucket, collection FROM collections INDEXED BY sqlite_autoindex_collections_1
+     ORDER BY bucket, collection",
+    "SELECT number, bucket, collection FROM collections INDEXED BY sqlite_autoindex_collections_1
+     ORDER BY bucket DESC, collection DESC",
+];
+const DROPPED: [&str; 2] = [
+    "SELECT number FROM dropped ORDER BY number",
+    "SELECT number FROM dropped ORDER BY number DESC",
+];
+/// The bucket of collections whose names cannot be read. They are called by their numbers.
+const NAMELESS: &str = "lost";
 const COUNTED: [&str; 2] = [
     "SELECT live + tombstones, bucket, collection FROM collections ORDER BY bucket, collection",
     "SELECT live + tombstones, bucket, collection FROM collections
      ORDER BY bucket DESC, collection DESC",
 ];
 /// Enough of a sequence for what is there to be listed.
-const MAKE_SEQUENCES: &str = "
-    INSERT INTO collections (bucket, collection, incarnation, seq, timestamp, gc_seq, live,
+const MAKE_SEQUENCE: &str = "
+    INSERT OR IGNORE INTO collections (number, bucket, collection, incarnation, seq, timestamp, gc_seq, live,
         tombstones, chosen, gone, dropped)
-    SELECT bucket, collection, zeroblob(8), max(seq), NULL, max(seq), sum(NOT dead), sum(dead),
+    SELECT ?1, ?2, ?3, zeroblob(8), max(seq), NULL, max(seq), sum(NOT dead), sum(dead),
         count(timestamp), 0, 0
-    FROM records GROUP BY bucket, collection";
+    FROM records WHERE number = ?1 HAVING count(*) > 0";
 const HAS: &str = "SELECT EXISTS (SELECT 1 FROM records WHERE rowid = ?1)";
 
 type Counts = BTreeMap<CollectionPath, u64>;
 type Names = BTreeMap<CollectionPath, BTreeSet<String>>;
+
+/// What the collections of a file are called, as far as that can be read.
+struct Called {
+    names: BTreeMap<i64, CollectionPath>,
+    dropped: BTreeSet<i64>,
+}
+
+impl Called {
+    fn of(connection: &Connection) -> Result<Self, Fault> {
+        let (mut names, mut dropped) = (BTreeMap::new(), BTreeSet::new());
+        each_of(connection, &COLLECTIONS, &mut |row| {
+            names.insert(row.get(0)?, path_of(row)?);
+            Ok(())
+        })?;
+        each_of(connection, &DROPPED, &mut |row| {
+            dropped.insert(row.get(0)?);
+            Ok(())
+        })?;
+        Ok(Self { names, dropped })
+    }
+
+    // None for what was dropped, and is only not removed yet.
+    fn path(&self, number: i64) -> Option<CollectionPath> {
+        let nameless = || CollectionPath::new(NAMELESS, number.to_string().as_str());
+        match self.names.get(&number) {
+            Some(path) => Some(path.clone()),
+            None => (!self.dropped.contains(&number)).then(nameless),
+        }
+    }
+}
 
 /// Writes what can be read of one file to a new one; tells what cannot, by collection.
 pub(super) fn salvage(path: &Path, to: &Path) -> Result<Vec<Lost>, Fault> {
@@ -71,32 +116,43 @@ pub(super) fn salvage(path: &Path, to: &Path) -> Result<Vec<Lost>, Fault> {
     source.execute_batch("BEGIN")?;
     let target = open::writer(to, &Options::default())?;
     target.execute_batch("BEGIN")?;
+    let called = Called::of(&source)?;
     let (mut read, mut lost) = (Counts::new(), Names::new());
+    let mut numbers = BTreeMap::new();
     {
         let mut insert = target.prepare(INSERT)?;
         each_record(&source, &mut |row| {
-            let (path, id) = (path_of(row)?, row.get::<_, String>(3)?);
+            let number = row.get(1)?;
+            let Some(path) = called.path(number) else { return Ok(()) };
+            let id = row.get::<_, String>(2)?;
             let name = path.stored_name();
             let names = [path.bucket.as_str(), &name, id.as_str()];
             let (permissions, body) =
-                (row.get_ref(9)?.as_str().ok(), row.get_ref(10)?.as_str().ok());
-            let values = (0..11).map(|n| Ok(ToSqlOutput::Borrowed(row.get_ref(n)?)));
+                (row.get_ref(8)?.as_str().ok(), row.get_ref(9)?.as_str().ok());
+            let values = (0..10).map(|n| Ok(ToSqlOutput::Borrowed(row.get_ref(n)?)));
             let values = values.collect::<rusqlite::Result<Vec<_>>>()?;
             // A damaged row may be a second one of its name, or hold another kind of value.
             let is_whole = wrong_texts(names, permissions, body).is_none()
                 && insert.execute(params_from_iter(values)).is_ok_and(|rows| rows == 1);
             match is_whole {
-                true => *read.entry(path).or_default() += 1,
+                true => {
+                    *read.entry(path.clone()).or_default() += 1;
+                    numbers.insert(number, path);
+                }
                 false => note(&mut lost, path, id),
             }
             Ok(())
         })?;
     }
-    target.execute_batch(MAKE_SEQUENCES)?;
+    for (number, path) in &numbers {
+        target.execute(MAKE_SEQUENCE, params![number, path.bucket.as_str(), path.name.as_str()])?;
+    }
     let mut has = target.prepare(HAS)?;
     each_of(&source, &NAMED, &mut |row| {
-        if !has.query_row([row.get::<_, i64>(0)?], |row| row.get::<_, bool>(0))? {
-            note(&mut lost, path_of(row)?, row.get(3)?);
+        if let Some(path) = called.path(row.get(1)?)
+            && !has.query_row([row.get::<_, i64>(0)?], |row| row.get::<_, bool>(0))?
+        {
+            note(&mut lost, path, row.get(2)?);
         }
         Ok(())
     })?;
@@ -107,9 +163,12 @@ pub(super) fn salvage(path: &Path, to: &Path) -> Result<Vec<Lost>, Fault> {
 
 /// How much of each collection can be read.
 pub(super) fn extent(connection: &Connection) -> Result<Vec<Finding>, Fault> {
+    let called = Called::of(connection)?;
     let mut read = Counts::new();
     each_record(connection, &mut |row| {
-        *read.entry(path_of(row)?).or_default() += 1;
+        if let Some(path) = called.path(row.get(1)?) {
+            *read.entry(path).or_default() += 1;
+        }
         Ok(())
     })?;
     let losses = losses(counted(connection)?, &read, Names::new());
@@ -215,7 +274,7 @@ fn each_of(
     Ok(())
 }
 
-// Bucket and collection are the second and the third column everywhere here.
+// Bucket and collection are the second and the third column wherever there are such.
 fn path_of(row: &Row<'_>) -> Result<CollectionPath, Fault> {
     let (bucket, collection): (String, String) = (row.get(1)?, row.get(2)?);
     Ok(CollectionPath::of_stored(bucket.as_str(), collection.as_str()))

@@ -9,18 +9,18 @@
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
 
-use nuage_model::{ApplyError, Batch, Outcome, StoreError};
+use nuage_model::{ApplyError, Batch, Outcome, StoreError, Write};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tokio::sync::oneshot;
 
-use crate::Options;
 use crate::rules::{Ledger, Transaction};
 use crate::sqlite::checkpoint::Checkpoints;
 use crate::sqlite::damage::Damage;
+use crate::sqlite::dropped::{self, SLICE_ROWS};
 use crate::sqlite::errors::Fault;
 use crate::sqlite::foreign::Foreign;
 use crate::sqlite::heads::Heads;
@@ -30,6 +30,7 @@ use crate::sqlite::open;
 use crate::sqlite::room::{self, Growth, Room};
 use crate::sqlite::tables::Open;
 use crate::waiting::{Waiting, person, weight};
+use crate::{Options, Synchronous};
 
 /// Batches in one transaction: enough that the flush costs little, few enough to stay short.
 const GROUP_BATCHES_MAX: usize = 512;
@@ -39,6 +40,11 @@ const WAITING_MAX: usize = 4_096;
 const IDLE_MS: u64 = 100;
 /// When batches are tried one by one, the rest is given up after so many failures in a row.
 const FAILURES_MAX: usize = 3;
+
+/// How long after a failure it is tried again to remove what was dropped.
+const REMOVE_AGAIN: Duration = Duration::from_secs(5);
+/// Rows of a slice at the least, where larger ones failed: a full disk may have room for these.
+const SLICE_ROWS_MIN: usize = 8;
 
 const DATA_VERSION: &str = "PRAGMA data_version";
 /// Writes for real: what does not change is not written. The row is there once and for all.
@@ -82,6 +88,10 @@ pub(super) struct Writer {
     /// Whether the last transaction came to its commit.
     is_committing: bool,
     told: Told,
+    /// From when on what was dropped is to be removed; none where there is nothing.
+    removing: Option<Instant>,
+    /// In slices of so many rows.
+    slice_rows: usize,
     /// What went wrong last, until something is written again: told once.
     trouble: Option<String>,
 }
@@ -119,6 +129,8 @@ impl Writer {
             ledger: Ledger::default(),
             is_committing: false,
             told,
+            removing: Some(Instant::now()),
+            slice_rows: SLICE_ROWS,
             trouble: None,
         })
     }
@@ -142,6 +154,15 @@ impl Writer {
         loop {
             let mut next = match waiting.is_empty() {
                 false => jobs.try_recv().ok(),
+                true if self.is_behind() => match jobs.try_recv() {
+                    Ok(job) => Some(job),
+                    Err(TryRecvError::Empty) => {
+                        self.rest();
+                        self.remove_dropped();
+                        continue;
+                    }
+                    Err(TryRecvError::Disconnected) => return self.end(),
+                },
                 true => match jobs.recv_timeout(Duration::from_millis(IDLE_MS)) {
                     Ok(job) => Some(job),
                     Err(RecvTimeoutError::Timeout) => {
@@ -168,6 +189,9 @@ impl Writer {
                     break;
                 }
             }
+            if !is_closing && self.is_behind() {
+                self.remove_dropped();
+            }
             match next {
                 Some(Job::Close(reply)) => {
                     self.end();
@@ -187,30 +211,77 @@ impl Writer {
     // Applies the tasks and answers them.
     fn settle(&mut self, tasks: Vec<Task>) {
         let was_full = self.room.is_full();
-        let mut tried = self.attempt(&tasks);
+        let mut tried = self.attempt(|writer| writer.commit(&tasks));
         if tried.is_err() && self.room.is_full() && !was_full {
             // What makes the data smaller passes with the room that was made.
-            tried = self.attempt(&tasks);
+            tried = self.attempt(|writer| writer.commit(&tasks));
         }
         match tried {
             Ok(answers) => answer(tasks, answers),
             Err(error) if tasks.len() == 1 => answer(tasks, vec![Err(error.into())]),
             Err(_) => self.settle_singly(tasks),
         }
+        self.tidy_log();
+        if let Some(connection) = &self.connection {
+            self.mark.write_in_time(connection);
+        }
+    }
+
+    fn tidy_log(&mut self) {
         if let Some(connection) = &self.connection {
             match self.room.is_full() {
                 true => self.checkpoints.reuse_log(connection),
                 false => self.checkpoints.after_group(connection),
             }
-            self.mark.write_in_time(connection);
         }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.removing.is_some_and(|from| from <= Instant::now())
+    }
+
+    // A slice of what was dropped. Nobody waits for it, and nothing is lost if it was not done.
+    fn remove_dropped(&mut self) {
+        let (next, rows) = match self.attempt(Self::remove_slice) {
+            Ok(true) => (Some(Instant::now()), self.slice_rows * 2),
+            Ok(false) => (None, SLICE_ROWS),
+            Err(_) => (Some(Instant::now() + REMOVE_AGAIN), self.slice_rows / 2),
+        };
+        self.removing = next;
+        self.slice_rows = rows.clamp(SLICE_ROWS_MIN, SLICE_ROWS);
+        self.tidy_log();
+    }
+
+    // Whether there may be more. It is not waited for the disk: the next group does.
+    fn remove_slice(&mut self) -> Result<bool, Fault> {
+        let (rows, durability) = (self.slice_rows, self.options.synchronous);
+        self.connected()?;
+        self.identity.expect()?;
+        let connection = self.connected()?;
+        set_synchronous(connection, Synchronous::Normal)?;
+        let removed = connection
+            .prepare_cached("BEGIN IMMEDIATE")
+            .and_then(|mut begin| begin.execute([]))
+            .map_err(Fault::from)
+            .and_then(|_| dropped::remove_slice(connection, rows))
+            .and_then(|removed| {
+                connection.prepare_cached("COMMIT")?.execute([])?;
+                Ok(removed)
+            });
+        if removed.is_err() {
+            self.roll_back();
+        }
+        if let Some(connection) = &self.connection {
+            set_synchronous(connection, durability)?;
+        }
+        removed
     }
 
     fn settle_singly(&mut self, tasks: Vec<Task>) {
         let mut failures = 0;
         for task in tasks {
             let task = [task];
-            let result = match self.attempt(&task) {
+            let result = match self.attempt(|writer| writer.commit(&task)) {
                 Ok(mut answers) => answers.pop().unwrap_or(Ok(Vec::new())),
                 Err(error) => Err(error.into()),
             };
@@ -225,12 +296,15 @@ impl Writer {
     }
 
     // One transaction, whatever happens in it.
-    fn attempt(&mut self, tasks: &[Task]) -> Result<Vec<Answer>, StoreError> {
-        let tried = std::panic::catch_unwind(AssertUnwindSafe(|| self.commit(tasks)));
+    fn attempt<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        let tried = std::panic::catch_unwind(AssertUnwindSafe(|| work(self)));
         let fault = match tried {
-            Ok(Ok(answers)) => {
+            Ok(Ok(done)) => {
                 self.note_success();
-                return Ok(answers);
+                return Ok(done);
             }
             Ok(Err(fault)) => fault,
             Err(_) => {
@@ -296,6 +370,7 @@ impl Writer {
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         if note_foreign_writes(connection, &mut self.data_version, &self.told)? {
             self.ledger.forget();
+            self.removing = Some(Instant::now());
         }
         let pages = match growth {
             Growth::Inside => Some(room::pages(connection)?),
@@ -330,7 +405,18 @@ impl Writer {
         self.identity.expect().map_err(|error| unknown(error.into()))?;
         self.mark.note(&changes);
         self.told.heads.publish(changes);
+        if tasks.iter().any(|(batch, _)| batch.as_ref().is_some_and(drops)) {
+            self.removing = Some(Instant::now());
+        }
         Ok(answers)
+    }
+
+    fn connected(&mut self) -> Result<&Connection, Fault> {
+        if self.connection.is_none() {
+            self.connect()?;
+        }
+        let is_closed = || StoreError::Unavailable("the file is not open".to_owned()).into();
+        self.connection.as_ref().ok_or_else(is_closed)
     }
 
     // Whether the connection can go on.
@@ -365,6 +451,7 @@ impl Writer {
         self.checkpoints = Checkpoints::watch(&mut connection)?;
         // Others may have written while it was closed.
         self.data_version = None;
+        self.removing = Some(Instant::now());
         self.connection = Some(connection);
         Ok(())
     }
@@ -377,7 +464,10 @@ impl Writer {
         self.mark.write_in_time(connection);
         match note_foreign_writes(connection, &mut self.data_version, &self.told) {
             Ok(false) => {}
-            Ok(true) => self.ledger.forget(),
+            Ok(true) => {
+                self.ledger.forget();
+                self.removing = Some(Instant::now());
+            }
             Err(fault) => {
                 self.note_trouble(&fault.into());
                 return self.reopen();
@@ -406,6 +496,16 @@ fn answer(tasks: Vec<Task>, answers: Vec<Answer>) {
         // Whoever asked may have stopped waiting; it is written nevertheless.
         let _ = reply.send(answer);
     }
+}
+
+fn drops(batch: &Batch) -> bool {
+    let drops =
+        |write: &Write| matches!(write, Write::DropCollection { .. } | Write::DropBucket { .. });
+    batch.writes.iter().any(drops)
+}
+
+fn set_synchronous(connection: &Connection, to: Synchronous) -> Result<(), Fault> {
+    Ok(connection.pragma_update(None, "synchronous", open::synchronous(to))?)
 }
 
 fn data_version(connection: &Connection) -> Result<i64, Fault> {

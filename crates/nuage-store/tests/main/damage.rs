@@ -19,7 +19,7 @@ const DAMAGES: &[(&str, &str)] = &[
     ("UPDATE collections SET live = live + 1 WHERE collection = 'x'", "live records and"),
     ("UPDATE collections SET tombstones = 9 WHERE collection = 'x'", "9 tombstones"),
     ("UPDATE collections SET gone = 0 WHERE collection = 'x'", "0 ended residencies, but has 1"),
-    ("UPDATE signatures SET digest = digest + 1 WHERE live > 0", "keeps the sum of digests"),
+    ("UPDATE named_signatures SET digest = digest + 1 WHERE live > 0", "keeps the sum of digests"),
     ("UPDATE views SET groups = '{}'", "a view of alice in b has groups that cannot be read"),
     ("UPDATE views SET groups = '[1]'", "a view of alice in b has groups that cannot be read"),
     (
@@ -34,46 +34,59 @@ const DAMAGES: &[(&str, &str)] = &[
     ("UPDATE collections SET timestamp = 1000 WHERE collection = 'x'", "beyond the time of"),
     ("UPDATE collections SET timestamp = seq WHERE collection = 'x'", "not before its position"),
     ("UPDATE collections SET gc_seq = seq + 1 WHERE collection = 'x'", "beyond its head"),
-    ("UPDATE records SET timestamp = 1001 WHERE id = 'chosen'", "share the time 1001"),
-    ("UPDATE records SET timestamp = seq WHERE id = 'chosen'", "not before its position"),
-    ("DELETE FROM collections WHERE collection = 'x'", "a collection that does not exist"),
+    ("UPDATE named_records SET timestamp = 1001 WHERE id = 'chosen'", "share the time 1001"),
+    ("UPDATE named_records SET timestamp = seq WHERE id = 'chosen'", "not before its position"),
+    ("DELETE FROM collections WHERE collection = 'x'", "in a collection that does not exist"),
     (
         "UPDATE collections SET dropped = true WHERE collection = 'x'",
         "a collection that does not exist",
     ),
     (
-        "UPDATE records SET id = 'z' WHERE collection = '_collections' AND id = 'x'",
+        "UPDATE named_records SET id = 'z' WHERE collection = '_collections' AND id = 'x'",
         "the bucket has no such collection",
     ),
-    ("UPDATE records SET id = 'z' WHERE collection = '_buckets'", "bucket b does not exist"),
-    ("UPDATE signatures SET live = live + 1 WHERE collection = 'x'", "live records, but"),
-    ("DELETE FROM signatures WHERE collection = 'x'", "has the unknown signature"),
-    ("DELETE FROM signatures WHERE collection = 'x'", "had the unknown signature"),
-    ("DELETE FROM signatures WHERE collection = 'x'", "is listed under the unknown signature"),
-    ("DELETE FROM signature_principals WHERE principal = 'alice'", "does not name the principals"),
-    ("DELETE FROM directory_collections", "but the directory does not say so"),
-    ("UPDATE records SET entered = seq + 1 WHERE id = 'plain'", "but entered its signature later"),
-    ("UPDATE records SET entered = seq WHERE id = 'dead'", "but entered its signature later"),
-    ("UPDATE gone SET entered = seq", "that it entered no earlier"),
-    ("UPDATE gone SET seq = seq + 1 WHERE id = 'moved'", "after it had entered the next"),
+    ("UPDATE named_records SET id = 'z' WHERE collection = '_buckets'", "bucket b does not exist"),
+    ("UPDATE named_signatures SET live = live + 1 WHERE collection = 'x'", "live records, but"),
+    ("DELETE FROM named_signatures WHERE collection = 'x'", "has the unknown signature"),
+    ("DELETE FROM named_signatures WHERE collection = 'x'", "had the unknown signature"),
     (
-        "INSERT INTO gone SELECT bucket, collection, seq - 1, id, signature, entered - 3 FROM gone;
-        UPDATE gone SET entered = entered - 1 WHERE seq = (SELECT max(seq) FROM gone)",
+        "DELETE FROM named_signatures WHERE collection = 'x'",
+        "is listed under the unknown signature",
+    ),
+    (
+        "DELETE FROM named_signature_principals WHERE principal = 'alice'",
+        "does not name the principals",
+    ),
+    ("DELETE FROM directory_collections", "but the directory does not say so"),
+    (
+        "UPDATE named_records SET entered = seq + 1 WHERE id = 'plain'",
+        "but entered its signature later",
+    ),
+    ("UPDATE named_records SET entered = seq WHERE id = 'dead'", "but entered its signature later"),
+    ("UPDATE named_gone SET entered = seq", "that it entered no earlier"),
+    ("UPDATE named_gone SET seq = seq + 1 WHERE id = 'moved'", "after it had entered the next"),
+    (
+        "INSERT INTO named_gone (bucket, collection, seq, id, signature, entered)
+        SELECT bucket, collection, seq - 1, id, signature, entered - 3 FROM named_gone;
+        UPDATE named_gone SET entered = entered - 1 WHERE seq = (SELECT max(seq) FROM named_gone)",
         "had one signature twice",
     ),
     ("UPDATE collections SET gc_seq = seq WHERE collection = 'x'", "not within the horizon"),
     ("DELETE FROM directory_groups", "has the member alice, but the directory"),
-    ("DELETE FROM records WHERE collection = '_groups'", "group b/g does not exist"),
-    ("DELETE FROM members", "lists other members"),
-    ("UPDATE records SET body = '[1]' WHERE id = 'plain'", "a body that is not a JSON object"),
-    ("UPDATE records SET body = '{' WHERE id = 'plain'", "a body that is not a JSON object"),
+    ("DELETE FROM named_records WHERE collection = '_groups'", "group b/g does not exist"),
+    ("DELETE FROM named_members", "lists other members"),
     (
-        "UPDATE records SET permissions = '{\"read\":1}' WHERE id = 'plain'",
+        "UPDATE named_records SET body = '[1]' WHERE id = 'plain'",
+        "a body that is not a JSON object",
+    ),
+    ("UPDATE named_records SET body = '{' WHERE id = 'plain'", "a body that is not a JSON object"),
+    (
+        "UPDATE named_records SET permissions = '{\"read\":1}' WHERE id = 'plain'",
         "permissions that cannot be read",
     ),
     (
-        "DROP INDEX records_seq; UPDATE records SET seq = 1001 WHERE id = 'plain';
-        CREATE INDEX records_seq ON records (bucket, collection, seq)",
+        "DROP INDEX records_seq; UPDATE named_records SET seq = 1001 WHERE id = 'plain';
+        CREATE INDEX records_seq ON records (PLACE, seq)",
         "share the position 1001",
     ),
 ];

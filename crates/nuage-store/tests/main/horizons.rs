@@ -12,7 +12,7 @@ use crate::place::Place;
 both_databases!(async a_signature_that_another_process_forgot_is_known_again);
 
 const NAMED: &str = "
-    SELECT principal FROM signature_principals
+    SELECT principal FROM named_signature_principals
     WHERE bucket = $bucket AND collection = $collection";
 
 async fn a_signature_that_another_process_forgot_is_known_again(backend: Backend) {

@@ -6,6 +6,7 @@ mod catalogue;
 mod contract;
 mod copies;
 mod damage;
+mod dropped;
 mod faults;
 mod files;
 mod going_back;

@@ -16,6 +16,7 @@ use nuage_testkit::backend::Backend;
 use nuage_testkit::both_databases;
 use nuage_testkit::fault::FaultStore;
 use nuage_testkit::random::Random;
+use nuage_testkit::tables::readable;
 
 use crate::place::Place;
 use crate::seeds;
@@ -61,7 +62,7 @@ pub(crate) async fn fill(store: &dyn Store, seed: u64) {
     }
     for _ in 0..BATCHES {
         now += random.below(3_000) as i64;
-        let writes = (0..=random.below(4)).map(|_| write(&mut random, now)).collect();
+        let writes = (0..=random.below(4)).flat_map(|_| write(&mut random, now)).collect();
         store.apply(Batch::new(Timestamp(now), writes)).await.unwrap();
     }
     let group = GroupPath { bucket: "one".into(), group: "g".into() };
@@ -80,6 +81,7 @@ pub(crate) async fn fill(store: &dyn Store, seed: u64) {
         moved(Vec::new()),
         moved(members.clone()),
         view("one", members.clone()),
+        Write::Touch { collection: CollectionPath::groups("one".into()) },
         Write::SetMembers { group, members },
         Write::Mark { collection: CollectionPath::new("one", "x"), before: Timestamp(0) },
     ];
@@ -93,7 +95,19 @@ async fn keep(store: &Arc<dyn Store>, secret: &str) {
     store.apply(batch).await.unwrap();
 }
 
-fn write(random: &mut Random, now: i64) -> Write {
+// Where a group has members, its bucket has groups.
+fn write(random: &mut Random, now: i64) -> Vec<Write> {
+    let write = one(random, now);
+    let touch = match &write {
+        Write::SetMembers { group, .. } => {
+            Some(Write::Touch { collection: CollectionPath::groups(group.bucket.clone()) })
+        }
+        _ => None,
+    };
+    touch.into_iter().chain([write]).collect()
+}
+
+fn one(random: &mut Random, now: i64) -> Write {
     let bucket = *random.pick(&["one", "t\u{fc}", "Z"]);
     let collection = CollectionPath::new(bucket, *random.pick(&["x", "y"]));
     let path =
@@ -148,7 +162,9 @@ fn view(bucket: &str, groups: Vec<Principal>) -> Write {
 
 /// A copy that is compared and finished.
 async fn moved(from: &Place, to: &Place, what: &str) {
-    let (from, to) = (from.open().await, to.open().await);
+    let (store, to) = (from.open().await, to.open().await);
+    from.expect_removed().await;
+    let from = store;
     copied(&*from, &*to, Resume::Continue).await.unwrap();
     assert_eq!(digests(&*from).await, digests(&*to).await, "{what}");
     finish(&*to).await.unwrap();
@@ -175,9 +191,13 @@ pub(crate) async fn findings(store: &dyn Store) -> BTreeSet<String> {
 async fn tables(place: &Place) -> BTreeMap<&'static str, Vec<Vec<Option<String>>>> {
     let tables = place.tables().await;
     let mut all = BTreeMap::new();
-    for name in Table::ALL.map(Table::name).into_iter().chain(["meta"]) {
+    let columns = |table: Table| table.columns().iter().map(|column| column.name);
+    let columns = |table: Table| columns(table).collect::<Vec<_>>().join(", ");
+    let all_columns = Table::ALL.into_iter().map(|table| (table.name(), columns(table)));
+    for (name, columns) in all_columns.chain([("meta", "key, value".to_owned())]) {
         let anywhere = CollectionPath::new("", "");
-        let mut rows = tables.read(&format!("SELECT * FROM {name}"), &anywhere).await;
+        let sql = format!("SELECT {columns} FROM {}", readable(name));
+        let mut rows = tables.read(&sql, &anywhere).await;
         rows.sort();
         // Where the data lies is another place, and nothing that is copied.
         rows.retain(|row| name != "meta" || row[0].as_deref() != Some("lineage"));

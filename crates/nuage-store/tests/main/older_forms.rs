@@ -3,6 +3,7 @@
 use nuage_model::CollectionPath;
 use nuage_testkit::backend::Backend;
 use nuage_testkit::both_databases;
+use nuage_testkit::tables::readable;
 
 use crate::moves::{fill, findings};
 use crate::place::Place;
@@ -41,7 +42,7 @@ const TABLES: &[(&str, &str)] = &[
 /// What the second form has more.
 const ADDED: &[&str] = &[
     "SELECT bucket, collection, gone FROM collections ORDER BY 1, 2",
-    "SELECT bucket, collection, signature, digest FROM signatures ORDER BY 1, 2, 3",
+    "SELECT bucket, collection, signature, digest FROM named_signatures ORDER BY 1, 2, 3",
 ];
 
 async fn data_of_the_first_form_is_brought_forward(backend: Backend) {
@@ -64,7 +65,7 @@ async fn data_of_the_first_form_is_brought_forward(backend: Backend) {
         let (source, old) = (source.tables().await, old.tables().await);
         let anywhere = CollectionPath::new("", "");
         for (table, columns) in TABLES {
-            let sql = format!("SELECT {columns} FROM {table} ORDER BY 1, 2");
+            let sql = format!("SELECT {columns} FROM {} ORDER BY 1, 2", readable(table));
             let sorted = |mut rows: Vec<Vec<Option<String>>>| {
                 rows.sort();
                 rows

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use nuage_model::{CollectionPath, Store};
 use nuage_store::{Address, Options};
 use nuage_testkit::backend::Backend;
 use nuage_testkit::postgres::Database;
+use nuage_testkit::tables::{readable, writable_views};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use tempfile::TempDir;
@@ -61,8 +63,9 @@ impl Place {
             let tables = Connection::open(self.folder.path().join("data")).unwrap();
             let source = from.folder.path().join("data");
             tables.execute("ATTACH ?1 AS source", [source.to_str()]).unwrap();
+            let named = readable(table);
             let take =
-                format!("INSERT INTO {table} ({columns}) SELECT {columns} FROM source.{table}");
+                format!("INSERT INTO {table} ({columns}) SELECT {columns} FROM source.{named}");
             tables.execute(&take, []).unwrap();
             return;
         };
@@ -72,16 +75,30 @@ impl Place {
         ));
     }
 
-    /// Changes the tables behind the store's back.
+    /// Waits until what was dropped is removed. A store must be open.
+    pub(crate) async fn expect_removed(&self) {
+        let Tables::Sqlite(tables) = self.tables().await else { return };
+        let left = "SELECT EXISTS (SELECT 1 FROM dropped)";
+        while tables.query_row(left, [], |row| row.get(0)).unwrap() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Changes the tables behind the store's back. `PLACE` is what names the collection in a table.
     pub(crate) fn execute(&self, sql: &str) {
         match &self.database {
             Some(database) => {
                 let schema = self.schema.as_deref().unwrap_or("public");
+                let sql = sql.replace("PLACE", "bucket, collection");
                 database.execute(&format!("SET search_path = {schema}; {sql}"));
             }
             None => {
                 let tables = Connection::open(self.folder.path().join("data")).unwrap();
-                tables.execute_batch(sql).unwrap();
+                let has_views = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'view')";
+                if tables.query_row(has_views, [], |row| row.get(0)).unwrap() {
+                    tables.execute_batch(&writable_views()).unwrap();
+                }
+                tables.execute_batch(&sql.replace("PLACE", "number")).unwrap();
             }
         }
     }

@@ -221,28 +221,29 @@ async fn assert_counted(tables: &Tables, bucket: &str, seed: u64) {
 }
 
 const RESIDENTS: &str = "
-    SELECT collection, signature, id, coalesce(timestamp, seq) FROM records
+    SELECT collection, signature, id, coalesce(timestamp, seq) FROM named_records
     WHERE bucket = $bucket AND NOT dead";
 
 const SUMS: &str = "
-    SELECT collection, signature, live, digest FROM signatures WHERE bucket = $bucket";
+    SELECT collection, signature, live, digest FROM named_signatures WHERE bucket = $bucket";
 
 const COUNTERS: &str = "
     SELECT c.collection, c.live, c.tombstones, c.chosen, c.gone,
         count(CASE WHEN NOT r.dead THEN 1 END), count(CASE WHEN r.dead THEN 1 END),
-        count(r.timestamp), (SELECT count(*) FROM gone g
+        count(r.timestamp), (SELECT count(*) FROM named_gone g
             WHERE g.bucket = $bucket AND g.collection = c.collection)
     FROM collections c
-    LEFT JOIN records r ON r.bucket = c.bucket AND r.collection = c.collection
+    LEFT JOIN (SELECT collection, dead, timestamp FROM named_records WHERE bucket = $bucket) r
+    ON r.collection = c.collection
     WHERE c.bucket = $bucket
     GROUP BY c.bucket, c.collection, c.live, c.tombstones, c.chosen, c.gone";
 
 const SIGNATURES: &str = "
-    SELECT signature FROM signatures WHERE bucket = $bucket AND collection = $collection";
+    SELECT signature FROM named_signatures WHERE bucket = $bucket AND collection = $collection";
 
 const ROWS: &str = "
     SELECT id, seq, coalesce(timestamp, seq), CASE WHEN dead THEN 1 ELSE 0 END
-    FROM records WHERE bucket = $bucket AND collection = $collection ORDER BY id";
+    FROM named_records WHERE bucket = $bucket AND collection = $collection ORDER BY id";
 
 const COLLECTION: &str = "
     SELECT seq, CASE WHEN dropped THEN 1 ELSE 0 END, coalesce(timestamp, seq), gc_seq, live,
@@ -250,10 +251,10 @@ const COLLECTION: &str = "
     FROM collections WHERE bucket = $bucket AND collection = $collection";
 
 const RESIDENCIES: &str = "
-    SELECT id, signature, entered, CASE WHEN dead THEN seq END FROM records
+    SELECT id, signature, entered, CASE WHEN dead THEN seq END FROM named_records
     WHERE bucket = $bucket AND collection = $collection
     UNION ALL
-    SELECT id, signature, entered, seq FROM gone
+    SELECT id, signature, entered, seq FROM named_gone
     WHERE bucket = $bucket AND collection = $collection";
 
 fn text(number: i64) -> Option<String> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::random::new_epoch;
 use nuage_model::{
-    Ask, BucketId, CollectionPath, DIGEST_MODULUS, Fate, Outcome, Principal, Query, RecordPath,
-    Seq, Signature, Standing, Store, Sum, Timestamp, Trace, Whose, Write, digest,
+    Ask, BucketId, CollectionPath, DIGEST_MODULUS, Fate, Outcome, Principal, Query, Seq, Signature,
+    Standing, Store, Sum, Timestamp, Trace, Whose, Write, digest,
 };
 
 use super::build::{
@@ -221,10 +221,6 @@ pub(super) async fn views_that_are_not_used_are_forgotten(store: Arc<dyn Store>)
     apply(&store, NOW, vec![keep("blog"), forget(NOW + 1)]).await;
     assert!(!kept("blog").await, "it was forgotten afterwards");
 
-    apply(&store, NOW, vec![keep("blog")]).await;
-    let gone = delete(&RecordPath::bucket("blog".into()));
-    apply(&store, NOW, vec![Write::DropBucket { bucket: "blog".into() }, gone]).await;
-    assert!(!kept("blog").await && kept("shop").await);
     apply(&store, NOW, vec![Write::Flush { epoch: new_epoch() }]).await;
     assert!(!kept("shop").await);
 }

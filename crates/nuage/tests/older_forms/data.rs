@@ -20,6 +20,8 @@ const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 pub(crate) enum Form {
     First,
     Second,
+    /// Of a file only.
+    Third,
 }
 
 impl Form {
@@ -28,6 +30,7 @@ impl Form {
         let form = match self {
             Self::First => "form-1",
             Self::Second => "form-2",
+            Self::Third => "form-3",
         };
         Path::new(FIXTURES).join(form).join(backend.choose("sqlite", "postgres")).join(name)
     }

@@ -3,7 +3,8 @@
 /// Where, how, and what must be said of it or why nothing can be.
 pub(super) type Damage = (&'static str, &'static str, &'static str);
 
-/// Where (`-`: a row is missing, `+`: there is one too many), how, and what must be said of it.
+/// Where (`-`: a row is missing, `+`: there is one too many), how, and what must be said of it; after
+/// a bar, what may be said instead where rows have no names of collections but numbers.
 pub(super) const DAMAGES: &[Damage] = &[
     // What the store says of itself.
     ("meta-", "DELETE FROM meta WHERE key = 'store'", "the store has no name"),
@@ -17,7 +18,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     (
         "collections-",
         "DELETE FROM collections WHERE collection = 'notes'",
-        "records of blog/notes (26) lie in a collection that does not exist",
+        "(26) lie in a collection that does not exist",
     ),
     (
         "collections+",
@@ -30,7 +31,8 @@ pub(super) const DAMAGES: &[Damage] = &[
     (
         "collections.bucket",
         "UPDATE collections SET bucket = 'other' WHERE collection = 'notes'",
-        "records of blog/notes (26) lie in a collection that does not exist",
+        "records of blog/notes (26) lie in a collection that does not exist\
+        |collection other/notes has 26 records, but the bucket has no such collection",
     ),
     (
         "collections.collection",
@@ -44,7 +46,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     ),
     (
         "collections.incarnation",
-        "UPDATE collections SET incarnation = (SELECT substr(signature, 1, 8) FROM signatures
+        "UPDATE collections SET incarnation = (SELECT substr(signature, 1, 8) FROM named_signatures
             WHERE collection = 'posts' ORDER BY signature DESC LIMIT 1)
         WHERE collection = 'notes'",
         "collection blog/notes has the incarnation",
@@ -120,337 +122,337 @@ pub(super) const DAMAGES: &[Damage] = &[
         "records of blog/notes (26) lie in a collection that does not exist",
     ),
     // Records.
-    ("records-", "DELETE FROM records WHERE id = 'private'", "but has 22 and 3"),
+    ("records-", "DELETE FROM named_records WHERE id = 'private'", "but has 22 and 3"),
     (
         "records-",
-        "DELETE FROM records WHERE bucket = '' AND id = 'blog'",
+        "DELETE FROM named_records WHERE bucket = '' AND id = 'blog'",
         "bucket blog does not exist",
     ),
     (
         "records-",
-        "DELETE FROM records WHERE collection = '_collections' AND id = 'notes'",
+        "DELETE FROM named_records WHERE collection = '_collections' AND id = 'notes'",
         "but the bucket has no such collection",
     ),
     (
         "records-",
-        "DELETE FROM records WHERE collection = '_groups' AND id = 'editors'",
+        "DELETE FROM named_records WHERE collection = '_groups' AND id = 'editors'",
         "group blog/editors does not exist, but has 1 members",
     ),
     (
         "records+",
-        "INSERT INTO records (bucket, collection, id, seq, timestamp, signature, entered, dead,
+        "INSERT INTO named_records (bucket, collection, id, seq, timestamp, signature, entered, dead,
             permissions, body)
         SELECT bucket, collection, 'more', 7, NULL, signature, 7, dead, permissions, body
-        FROM records WHERE id = 'private'",
+        FROM named_records WHERE id = 'private'",
         "but has 24 and 3",
     ),
     (
         "records.bucket",
-        "UPDATE records SET bucket = 'other' WHERE id = 'private'",
-        "records of other/notes (1) lie in a collection that does not exist",
+        "UPDATE named_records SET bucket = 'other' WHERE id = 'private'",
+        "(1) lie in a collection that does not exist",
     ),
     (
         "records.collection",
-        "UPDATE records SET collection = 'posts' WHERE id = 'private'",
+        "UPDATE named_records SET collection = 'posts' WHERE id = 'private'",
         "but has 8 and 2",
     ),
-    ("records.id", "UPDATE records SET id = 'other' WHERE id = 'private'", "the sum of digests"),
+    ("records.id", "UPDATE named_records SET id = 'other' WHERE id = 'private'", "the sum of digests"),
     (
         "records.seq",
-        "UPDATE records SET seq = 9007199254740992 WHERE id = 'private'",
+        "UPDATE named_records SET seq = 9007199254740992 WHERE id = 'private'",
         "record blog/notes/private is at position 9007199254740992, beyond the head",
     ),
     (
         "records.seq",
-        "UPDATE records SET seq = -2, entered = -3 WHERE id = 'private'",
+        "UPDATE named_records SET seq = -2, entered = -3 WHERE id = 'private'",
         "record blog/notes/private is at -2, entered at -3",
     ),
-    ("records.seq", "UPDATE records SET seq = seq + 1 WHERE id = 'new'", "the sum of digests"),
+    ("records.seq", "UPDATE named_records SET seq = seq + 1 WHERE id = 'new'", "the sum of digests"),
     (
         "records.seq",
         "DROP INDEX records_seq;
-        UPDATE records SET seq = (SELECT seq FROM records WHERE id = 'new') WHERE id = 'private';
-        CREATE INDEX records_seq ON records (bucket, collection, seq)",
+        UPDATE named_records SET seq = (SELECT seq FROM named_records WHERE id = 'new') WHERE id = 'private';
+        CREATE INDEX records_seq ON records (PLACE, seq)",
         "records of blog/notes share the position",
     ),
     (
         "records.timestamp",
-        "UPDATE records SET timestamp = NULL WHERE id = 'same-1'",
+        "UPDATE named_records SET timestamp = NULL WHERE id = 'same-1'",
         "counts 4 records with a time of their own, but has 3",
     ),
     (
         "records.timestamp",
-        "UPDATE records SET timestamp = -5 WHERE id = 'same-1'",
+        "UPDATE named_records SET timestamp = -5 WHERE id = 'same-1'",
         "the sum of digests",
     ),
     (
         "records.timestamp",
-        "UPDATE records SET timestamp = seq WHERE id = 'same-1'",
+        "UPDATE named_records SET timestamp = seq WHERE id = 'same-1'",
         "record blog/times/same-1 shows the time",
     ),
     (
         "records.timestamp",
-        "UPDATE records SET timestamp = (SELECT seq FROM records WHERE id = 'between')
+        "UPDATE named_records SET timestamp = (SELECT seq FROM named_records WHERE id = 'between')
         WHERE id = 'same-1'",
         "records of blog/times share the time",
     ),
     (
         "records.signature",
-        "UPDATE records SET signature = (SELECT name FROM views ORDER BY name LIMIT 1)
+        "UPDATE named_records SET signature = (SELECT name FROM views ORDER BY name LIMIT 1)
         WHERE id = 'private'",
         "record blog/notes/private has the unknown signature",
     ),
     (
         "records.signature",
-        "UPDATE records SET signature = substr(signature, 2) WHERE id = 'private'",
+        "UPDATE named_records SET signature = substr(signature, 2) WHERE id = 'private'",
         "record blog/notes/private has the unknown signature",
     ),
     (
         "records.signature",
-        "UPDATE records SET signature = (SELECT signature FROM records WHERE id = 'for-all')
+        "UPDATE named_records SET signature = (SELECT signature FROM named_records WHERE id = 'for-all')
         WHERE id = 'private'",
         "record blog/notes/private is listed for others than its permissions let read",
     ),
     (
         "records.entered",
-        "UPDATE records SET entered = seq + 1 WHERE id = 'private'",
+        "UPDATE named_records SET entered = seq + 1 WHERE id = 'private'",
         "record blog/notes/private is at position",
     ),
     (
         "records.entered",
-        "UPDATE records SET entered = 0 WHERE id = 'private'",
+        "UPDATE named_records SET entered = 0 WHERE id = 'private'",
         "entered at 0, which is no position",
     ),
     (
         "records.entered",
-        "UPDATE records SET entered = seq WHERE id = 'dead'",
+        "UPDATE named_records SET entered = seq WHERE id = 'dead'",
         "record blog/notes/dead is at position",
     ),
     (
         "records.entered",
-        "UPDATE records SET entered = 1 WHERE id = 'restless'",
+        "UPDATE named_records SET entered = 1 WHERE id = 'restless'",
         "after it had entered the next at 1",
     ),
-    ("records.dead", "UPDATE records SET dead = NOT dead WHERE id = 'private'", "has 22 and 4"),
-    ("records.dead", "UPDATE records SET dead = NOT dead WHERE id = 'dead'", "has 24 and 2"),
+    ("records.dead", "UPDATE named_records SET dead = NOT dead WHERE id = 'private'", "has 22 and 4"),
+    ("records.dead", "UPDATE named_records SET dead = NOT dead WHERE id = 'dead'", "has 24 and 2"),
     (
         "records.permissions",
-        "UPDATE records SET permissions = '{\"read\":1}' WHERE id = 'private'",
+        "UPDATE named_records SET permissions = '{\"read\":1}' WHERE id = 'private'",
         "record blog/notes/private has permissions that cannot be read",
     ),
     (
         "records.permissions",
-        "UPDATE records SET permissions = '{}' WHERE id = 'private'",
+        "UPDATE named_records SET permissions = '{}' WHERE id = 'private'",
         "record blog/notes/private is listed for others than its permissions let read",
     ),
     (
         "records.permissions",
-        "UPDATE records SET permissions = '{\"read\":[\"account:bob\"]}' WHERE id = 'dead'",
+        "UPDATE named_records SET permissions = '{\"read\":[\"account:bob\"]}' WHERE id = 'dead'",
         "record blog/notes/dead was deleted, but still has",
     ),
     (
         "records.body",
-        "UPDATE records SET body = '[1]' WHERE id = 'private'",
+        "UPDATE named_records SET body = '[1]' WHERE id = 'private'",
         "record blog/notes/private has a body that is not a JSON object",
     ),
     (
         "records.body",
-        "UPDATE records SET body = substr(body, 1, 100000) WHERE id = 'large'",
+        "UPDATE named_records SET body = substr(body, 1, 100000) WHERE id = 'large'",
         "record blog/notes/large has a body that is not a JSON object",
     ),
     (
         "records.body",
-        "UPDATE records SET body = '' WHERE id = 'dead'",
+        "UPDATE named_records SET body = '' WHERE id = 'dead'",
         "record blog/notes/dead was deleted, but still has",
     ),
     (
         "records.body",
-        "UPDATE records SET body = '{}' WHERE collection = '_groups' AND id = 'editors'",
+        "UPDATE named_records SET body = '{}' WHERE collection = '_groups' AND id = 'editors'",
         "group blog/editors lists other members",
     ),
     // Ended residencies.
     (
         "gone-",
-        "DELETE FROM gone WHERE id = 'of-bob' AND entered = (
-            SELECT min(entered) FROM gone WHERE id = 'of-bob')",
+        "DELETE FROM named_gone WHERE id = 'of-bob' AND entered = (
+            SELECT min(entered) FROM named_gone WHERE id = 'of-bob')",
         "collection blog/notes counts 16 ended residencies, but has 15",
     ),
     (
         "gone+",
-        "INSERT INTO gone (bucket, collection, seq, id, signature, entered)
+        "INSERT INTO named_gone (bucket, collection, seq, id, signature, entered)
         SELECT bucket, collection, seq, 'private', signature, entered
-        FROM gone WHERE id = 'for-bob'",
+        FROM named_gone WHERE id = 'for-bob'",
         "collection blog/notes counts 16 ended residencies, but has 17",
     ),
     (
         "gone.bucket",
-        "UPDATE gone SET bucket = 'other' WHERE id = 'for-bob'",
-        "within the horizon of any collection",
+        "UPDATE named_gone SET bucket = 'other' WHERE id = 'for-bob'",
+        "within the horizon of any collection|gone of number -1 (1) lie",
     ),
     (
         "gone.collection",
-        "UPDATE gone SET collection = 'posts' WHERE id = 'for-bob'",
+        "UPDATE named_gone SET collection = 'posts' WHERE id = 'for-bob'",
         "collection blog/posts counts 1 ended residencies, but has 2",
     ),
     (
         "gone.seq",
-        "UPDATE gone SET seq = seq + 1 WHERE id = 'for-bob'",
+        "UPDATE named_gone SET seq = seq + 1 WHERE id = 'for-bob'",
         "record blog/notes/for-bob left a signature at",
     ),
     (
         "gone.seq",
-        "UPDATE gone SET seq = -1, entered = -2 WHERE id = 'for-bob'",
+        "UPDATE named_gone SET seq = -1, entered = -2 WHERE id = 'for-bob'",
         "record blog/notes/for-bob left a signature at -1",
     ),
-    ("gone.id", "UPDATE gone SET id = 'other' WHERE id = 'for-bob'", "but there is no such record"),
+    ("gone.id", "UPDATE named_gone SET id = 'other' WHERE id = 'for-bob'", "but there is no such record"),
     (
         "gone.signature",
-        "UPDATE gone SET signature = (SELECT name FROM views ORDER BY name LIMIT 1)
+        "UPDATE named_gone SET signature = (SELECT name FROM views ORDER BY name LIMIT 1)
         WHERE id = 'for-bob'",
         "record blog/notes/for-bob had the unknown signature",
     ),
     (
         "gone.entered",
-        "UPDATE gone SET entered = seq WHERE id = 'for-bob'",
+        "UPDATE named_gone SET entered = seq WHERE id = 'for-bob'",
         "record blog/notes/for-bob left a signature at",
     ),
     (
         "gone.entered",
-        "UPDATE gone SET entered = -1 WHERE id = 'for-bob'",
+        "UPDATE named_gone SET entered = -1 WHERE id = 'for-bob'",
         "that it entered at -1, which is no position",
     ),
     (
         "gone.entered",
-        "UPDATE gone SET entered = 1 WHERE id = 'restless'",
+        "UPDATE named_gone SET entered = 1 WHERE id = 'restless'",
         "record blog/notes/restless had one signature twice",
     ),
     // Sets of readers.
     (
         "signatures-",
-        "DELETE FROM signatures WHERE collection = 'notes'",
+        "DELETE FROM named_signatures WHERE collection = 'notes'",
         "record blog/notes/private has the unknown signature",
     ),
     (
         "signatures+",
-        "INSERT INTO signatures (bucket, collection, signature, live, digest)
+        "INSERT INTO named_signatures (bucket, collection, signature, live, digest)
         SELECT 'blog', 'notes', name, 0, 0 FROM views ORDER BY name LIMIT 1",
         "of blog/notes does not name the principals",
     ),
     (
         "signatures+",
-        "INSERT INTO signatures (bucket, collection, signature, live, digest)
+        "INSERT INTO named_signatures (bucket, collection, signature, live, digest)
         SELECT bucket, 'closed', signature, 0, 0
-        FROM signatures WHERE collection = 'notes'",
-        "signatures of blog/closed",
+        FROM named_signatures WHERE collection = 'notes'",
+        "signatures of blog/closed|signatures of number -1 (",
     ),
     (
         "signatures.bucket",
-        "UPDATE signatures SET bucket = 'other' WHERE collection = 'notes'",
-        "are kept for a collection that does not exist",
+        "UPDATE named_signatures SET bucket = 'other' WHERE collection = 'notes'",
+        "are kept for a collection that does not exist|signatures of number -1 (",
     ),
     (
         "signatures.collection",
-        "UPDATE signatures SET collection = 'closed' WHERE collection = 'notes'",
-        "signatures of blog/closed",
+        "UPDATE named_signatures SET collection = 'closed' WHERE collection = 'notes'",
+        "signatures of blog/closed|signatures of number -1 (",
     ),
     (
         "signatures.signature",
-        "UPDATE signatures SET signature = (SELECT name FROM views ORDER BY name LIMIT 1)
+        "UPDATE named_signatures SET signature = (SELECT name FROM views ORDER BY name LIMIT 1)
         WHERE collection = 'notes' AND signature = (
-            SELECT signature FROM records WHERE id = 'private')",
+            SELECT signature FROM named_records WHERE id = 'private')",
         "of blog/notes does not name the principals",
     ),
     (
         "signatures.signature",
-        "UPDATE signatures SET signature = substr(signature, 2) WHERE collection = 'notes'",
+        "UPDATE named_signatures SET signature = substr(signature, 2) WHERE collection = 'notes'",
         "not everything can be read",
     ),
     (
         "signatures.live",
-        "UPDATE signatures SET live = live + 1 WHERE collection = 'notes'",
+        "UPDATE named_signatures SET live = live + 1 WHERE collection = 'notes'",
         "live records, but",
     ),
     (
         "signatures.live",
-        "UPDATE signatures SET live = -1 WHERE collection = 'notes' AND live = 0",
+        "UPDATE named_signatures SET live = -1 WHERE collection = 'notes' AND live = 0",
         "counts -1 live records, but 0 have it",
     ),
     (
         "signatures.digest",
-        "UPDATE signatures SET digest = digest + 1 WHERE collection = 'notes'",
+        "UPDATE named_signatures SET digest = digest + 1 WHERE collection = 'notes'",
         "of blog/notes keeps the sum of digests",
     ),
     (
         "signatures.digest",
-        "UPDATE signatures SET digest = -1 WHERE collection = 'notes' AND live = 0",
+        "UPDATE named_signatures SET digest = -1 WHERE collection = 'notes' AND live = 0",
         "keeps the sum of digests -1, but its records have 0",
     ),
     (
         "signature_principals-",
-        "DELETE FROM signature_principals WHERE collection = 'notes' AND principal = 'account:dave'",
+        "DELETE FROM named_signature_principals WHERE collection = 'notes' AND principal = 'account:dave'",
         "of blog/notes does not name the principals",
     ),
     (
         "signature_principals+",
-        "INSERT INTO signature_principals (bucket, collection, principal, signature)
-        SELECT bucket, collection, 'system.Everyone', signature FROM records
+        "INSERT INTO named_signature_principals (bucket, collection, principal, signature)
+        SELECT bucket, collection, 'system.Everyone', signature FROM named_records
         WHERE id = 'private'",
         "of blog/notes does not name the principals",
     ),
     (
         "signature_principals.bucket",
-        "UPDATE signature_principals SET bucket = 'other' WHERE collection = 'notes'",
-        "is listed under the unknown signature",
+        "UPDATE named_signature_principals SET bucket = 'other' WHERE collection = 'notes'",
+        "is listed under the unknown signature|signature_principals of number -1 (",
     ),
     (
         "signature_principals.collection",
-        "UPDATE signature_principals SET collection = 'closed' WHERE collection = 'notes'",
-        "is listed under the unknown signature",
+        "UPDATE named_signature_principals SET collection = 'closed' WHERE collection = 'notes'",
+        "is listed under the unknown signature|signature_principals of number -1 (",
     ),
     (
         "signature_principals.principal",
-        "UPDATE signature_principals SET principal = 'account:eve'
+        "UPDATE named_signature_principals SET principal = 'account:eve'
         WHERE collection = 'notes' AND principal = 'account:dave'",
         "principal account:eve may read records of blog/notes, but the directory",
     ),
     (
         "signature_principals.signature",
-        "UPDATE signature_principals
+        "UPDATE named_signature_principals
         SET signature = (SELECT name FROM views ORDER BY name LIMIT 1)
         WHERE collection = 'notes' AND signature = (
-            SELECT signature FROM records WHERE id = 'may-delete')
+            SELECT signature FROM named_records WHERE id = 'may-delete')
         AND principal = 'account:dave'",
         "principal account:dave is listed under the unknown signature",
     ),
     // Groups.
     (
         "members-",
-        "DELETE FROM members WHERE grp = 'editors'",
+        "DELETE FROM named_members WHERE grp = 'editors'",
         "group blog/editors lists other members",
     ),
     (
         "members+",
-        "INSERT INTO members (bucket, member, grp) VALUES ('blog', 'account:dave', 'empty')",
+        "INSERT INTO named_members (bucket, member, grp) VALUES ('blog', 'account:dave', 'empty')",
         "group blog/empty lists other members",
     ),
     (
         "members+",
-        "INSERT INTO members (bucket, member, grp) VALUES ('blog', 'account:dave', 'none')",
+        "INSERT INTO named_members (bucket, member, grp) VALUES ('blog', 'account:dave', 'none')",
         "group blog/none does not exist, but has 1 members",
     ),
     (
         "members.bucket",
-        "UPDATE members SET bucket = 'other' WHERE grp = 'editors'",
-        "group other/editors does not exist",
+        "UPDATE named_members SET bucket = 'other' WHERE grp = 'editors'",
+        "group other/editors does not exist|members of number -1 (",
     ),
     (
         "members.member",
-        "UPDATE members SET member = 'account:eve' WHERE grp = 'editors'",
+        "UPDATE named_members SET member = 'account:eve' WHERE grp = 'editors'",
         "group blog/editors has the member account:eve, but the directory does not say so",
     ),
     (
         "members.grp",
-        "UPDATE members SET grp = 'empty' WHERE grp = 'editors'",
+        "UPDATE named_members SET grp = 'empty' WHERE grp = 'editors'",
         "group blog/empty lists other members",
     ),
     // Where to look.
@@ -498,7 +500,7 @@ pub(super) const DAMAGES: &[Damage] = &[
     ),
     (
         "views.name",
-        "UPDATE views SET name = (SELECT signature FROM records WHERE id = 'private')
+        "UPDATE views SET name = (SELECT signature FROM named_records WHERE id = 'private')
         WHERE person = 'account:carol'",
         "has the name of other groups than it has",
     ),
@@ -513,37 +515,59 @@ pub(super) const DAMAGES: &[Damage] = &[
     // Notes of the head.
     (
         "marks+",
-        "INSERT INTO marks (bucket, collection, seq, time) VALUES ('blog', 'none', 1, 1)",
-        "the head of blog/none is noted to have been at 1 at the time 1, which cannot be",
+        "INSERT INTO named_marks (bucket, collection, seq, time) VALUES ('blog', 'none', 1, 1)",
+        "the head of blog/none is noted to have been at 1 at the time 1, which cannot be|marks of number -1 (",
     ),
     (
         "marks.bucket",
-        "INSERT INTO marks (bucket, collection, seq, time)
+        "INSERT INTO named_marks (bucket, collection, seq, time)
         SELECT 'other', collection, seq, 1 FROM collections WHERE collection = 'notes'",
-        "the head of other/notes is noted",
+        "the head of other/notes is noted|marks of number -1 (",
     ),
     (
         "marks.collection",
-        "INSERT INTO marks (bucket, collection, seq, time)
+        "INSERT INTO named_marks (bucket, collection, seq, time)
         SELECT bucket, 'other', seq, 1 FROM collections WHERE collection = 'notes'",
-        "the head of blog/other is noted",
+        "the head of blog/other is noted|marks of number -1 (",
     ),
     (
         "marks.seq",
-        "INSERT INTO marks (bucket, collection, seq, time)
+        "INSERT INTO named_marks (bucket, collection, seq, time)
         SELECT bucket, collection, seq + 1, 1 FROM collections WHERE collection = 'notes'",
         "the head of blog/notes is noted",
     ),
     (
         "marks.time",
-        "INSERT INTO marks (bucket, collection, seq, time)
+        "INSERT INTO named_marks (bucket, collection, seq, time)
         SELECT bucket, collection, seq, -1 FROM collections WHERE collection = 'notes'",
         "at the time -1, which cannot be",
     ),
 ];
 
-/// The same, where only SQLite takes such a value.
+/// The same, where only SQLite takes such a value, or has such a column.
 pub(super) const DAMAGES_OF_SQLITE: &[Damage] = &[
+    (
+        "collections.number",
+        "UPDATE collections SET number = 1000 WHERE collection = 'notes'",
+        "(26) lie in a collection that does not exist",
+    ),
+    (
+        "dropped+",
+        "INSERT INTO dropped SELECT number, bucket, collection, '' FROM collections
+        WHERE collection = 'notes'",
+        "collection blog/notes has the number",
+    ),
+    (
+        "dropped-",
+        "UPDATE records SET number = 1000 WHERE id = 'private'",
+        "records of number 1000 (1) lie in a collection that does not exist",
+    ),
+    (
+        "dropped.number",
+        "UPDATE records SET number = 1000 WHERE id = 'private';
+        INSERT INTO dropped VALUES (1001, 'blog', 'notes', '')",
+        "records of number 1000 (1) lie in a collection that does not exist",
+    ),
     (
         "collections.dropped",
         "UPDATE collections SET dropped = 2 WHERE collection = 'closed'",
@@ -551,8 +575,27 @@ pub(super) const DAMAGES_OF_SQLITE: &[Damage] = &[
     ),
     (
         "records.dead",
-        "UPDATE records SET dead = 2 WHERE id = 'private'",
+        "UPDATE named_records SET dead = 2 WHERE id = 'private'",
         "record blog/notes/private is neither alive nor a tombstone",
+    ),
+];
+
+/// What is no damage where there are numbers: the directory says more than it must.
+pub(super) const HARMLESS_ON_SQLITE: &[Damage] = &[
+    (
+        "dropped.bucket",
+        "INSERT INTO dropped VALUES (1000, 'other', 'notes', '')",
+        "an entry may outlive its reason",
+    ),
+    (
+        "dropped.collection",
+        "INSERT INTO dropped VALUES (1000, 'blog', 'other', '')",
+        "an entry may outlive its reason",
+    ),
+    (
+        "dropped.looked_at",
+        "INSERT INTO dropped VALUES (1000, 'blog', 'notes', 'z')",
+        "an entry may outlive its reason",
     ),
 ];
 
@@ -573,7 +616,7 @@ pub(super) const HARMLESS: &[Damage] = &[
     ("views-", "DELETE FROM views", "a device begins afresh"),
     (
         "marks-",
-        "INSERT INTO marks (bucket, collection, seq, time)
+        "INSERT INTO named_marks (bucket, collection, seq, time)
         SELECT bucket, collection, seq, 1 FROM collections WHERE collection = 'notes'",
         "and without it, what ended is forgotten later",
     ),

@@ -14,7 +14,8 @@ use nuage_model::{
 };
 
 use crate::reads::Scan;
-use crate::sqlite::{SqliteStore, reads};
+use crate::schema::{Index, under_collection};
+use crate::sqlite::{SqliteStore, reads, tables};
 use crate::{Options, Synchronous};
 
 /// Longer than anything here takes, on a machine that does much else.
@@ -57,7 +58,8 @@ fn ranges_are_followed_along_their_index_and_never_sorted() {
         let like = &scan.ranges[0];
         let (index, table) = (like.index, like.index.table());
         let wide = reads::names(scan.columns);
-        for columns in [wide.as_str(), table.columns()[0].name] {
+        let key = *tables::names_of(Index::Key(table), 1).first().unwrap();
+        for columns in [wide.as_str(), key] {
             let sql = reads::sql(columns, &scan, like);
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             let mut rows = statement.raw_query();
@@ -66,17 +68,26 @@ fn ranges_are_followed_along_their_index_and_never_sorted() {
                 plan.push(row.get::<_, String>(3).unwrap());
             }
             let context = format!("{sql}: {plan:?}");
+            // The number of the collection, where there is one.
+            let under = under_collection(table);
+            if under > 0 {
+                let found = "SEARCH collections USING COVERING INDEX sqlite_autoindex_collections_1 \
+                             (bucket=? AND collection=?)";
+                assert_eq!(plan.drain(1..).collect::<Vec<_>>(), ["SCALAR SUBQUERY 1", found]);
+            }
             assert_eq!(plan.len(), 1, "{context}");
             let way = match index.name() {
                 Some(name) => name.to_owned(),
-                None if table == Table::Records => "sqlite_autoindex_records_1".to_owned(),
+                None if [Table::Records, Table::Collections].contains(&table) => {
+                    format!("sqlite_autoindex_{}_1", table.name())
+                }
                 None => "PRIMARY KEY".to_owned(),
             };
             // All comparisons narrow the search, but for what a partial index has already.
             let order = crate::reads::order(index, like.prefix.len());
             let name = |at: &usize| table.columns()[*at].name;
-            let columns = index.columns()[..like.prefix.len()].iter();
-            let mut narrowed: Vec<String> = columns.map(|at| format!("{}=?", name(at))).collect();
+            let columns = tables::names_of(index, like.prefix.len()).into_iter();
+            let mut narrowed: Vec<String> = columns.map(|name| format!("{name}=?")).collect();
             match like.after.len() {
                 0 => {}
                 1 => narrowed.push(format!("{}>?", name(&order[0]))),
