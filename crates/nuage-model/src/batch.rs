@@ -118,7 +118,7 @@ pub enum Write {
         /// The groups, in order.
         groups: Vec<Principal>,
     },
-    /// Forgets what was kept so and not needed since.
+    /// Forgets what was kept so and not needed since: the oldest, some thousands at a time.
     ForgetViews {
         /// Of which bucket.
         bucket: crate::BucketId,

@@ -28,6 +28,8 @@ pub(crate) enum Index {
     SignaturePrincipalsSignature,
     /// Members of a group.
     MembersGrp,
+    /// Views of a bucket by when they were used last.
+    ViewsUsed,
     /// In which buckets there are groups to look for, by bucket: to drop one.
     DirectoryGroupsBucket,
     /// The same of collections.
@@ -46,7 +48,7 @@ pub(crate) enum Only {
 impl Index {
     /// Those of a table beside its key.
     pub(crate) fn of(table: Table) -> impl Iterator<Item = Self> {
-        const ALL: [Index; 9] = [
+        const ALL: [Index; 10] = [
             Index::RecordsSeq,
             Index::RecordsTimestamp,
             Index::RecordsSignature,
@@ -54,6 +56,7 @@ impl Index {
             Index::GoneSignature,
             Index::SignaturePrincipalsSignature,
             Index::MembersGrp,
+            Index::ViewsUsed,
             Index::DirectoryGroupsBucket,
             Index::DirectoryCollectionsBucket,
         ];
@@ -77,6 +80,7 @@ impl Index {
             Self::GoneSignature => Table::Gone,
             Self::SignaturePrincipalsSignature => Table::SignaturePrincipals,
             Self::MembersGrp => Table::Members,
+            Self::ViewsUsed => Table::Views,
             Self::DirectoryGroupsBucket => Table::DirectoryGroups,
             Self::DirectoryCollectionsBucket => Table::DirectoryCollections,
         }
@@ -98,6 +102,7 @@ impl Index {
             Self::GoneSignature => Some("gone_signature"),
             Self::SignaturePrincipalsSignature => Some("signature_principals_signature"),
             Self::MembersGrp => Some("members_grp"),
+            Self::ViewsUsed => Some("views_used"),
             Self::DirectoryGroupsBucket => Some("directory_groups_bucket"),
             Self::DirectoryCollectionsBucket => Some("directory_collections_bucket"),
         }
@@ -113,6 +118,7 @@ impl Index {
             Self::GoneSignature => &[0, 1, 4, 2],
             Self::SignaturePrincipalsSignature => &[0, 1, 3, 2],
             Self::MembersGrp => &[0, 2, 1],
+            Self::ViewsUsed => &[0, 4, 1, 2],
             Self::DirectoryGroupsBucket => &[1, 0],
             Self::DirectoryCollectionsBucket => &[1, 2, 0],
         }
@@ -299,15 +305,6 @@ pub(crate) trait Rows {
 
     /// Removes what nothing needs any more.
     fn prune(&mut self, prune: Prune) -> Result<(), Self::Fault>;
-
-    /// Removes all rows whose first columns in an index are these; only those, if so asked, in which
-    /// the column at a place holds less than a number. None of them is read.
-    fn clear(
-        &mut self,
-        index: Index,
-        prefix: &[Cell],
-        below: Option<(usize, i64)>,
-    ) -> Result<(), Self::Fault>;
 
     /// Removes what lies under the collections whose names begin so, and nothing of their own rows:
     /// under one collection, or in a bucket. It is gone for whoever reads, if not from the disk.

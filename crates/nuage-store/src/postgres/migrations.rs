@@ -26,6 +26,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_feeds.sql"),
     // The table of marks.
     "",
+    // The index of views by when they were used.
+    "",
 ];
 /// The number of the migration after which digests are computed, which SQL cannot do.
 const FEEDS: usize = 1;

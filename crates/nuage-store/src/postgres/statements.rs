@@ -475,23 +475,16 @@ pub(super) fn range(like: &Range) -> String {
     )
 }
 
-/// Removes all rows whose first columns in an index are given; only those, if there is a place, in
-/// which the column there holds less than what is given last.
-pub(super) fn clear(index: Index, count: usize, below: Option<usize>) -> String {
+/// Removes all rows whose first columns in an index are given.
+pub(super) fn clear(index: Index, count: usize) -> String {
     let prefix = first(index, count);
-    let mut wanted: Vec<String> =
+    let wanted: Vec<String> =
         prefix.iter().map(|column| format!("t.{0} = k.{0}", column.name)).collect();
-    let (mut given, mut aliases) = (prefix.clone(), names(&prefix));
-    if let Some(at) = below {
-        let column = index.table().columns()[at];
-        wanted.push(format!("t.{} < k.below", column.name));
-        aliases.push_str(", below");
-        given.push(column);
-    }
     format!(
-        "DELETE FROM {} t USING {} AS k ({aliases}) WHERE {IF_FIT} AND {}",
+        "DELETE FROM {} t USING {} AS k ({}) WHERE {IF_FIT} AND {}",
         index.table().name(),
-        unnested(&given, 1),
+        unnested(&prefix, 1),
+        names(&prefix),
         wanted.join(" AND ")
     )
 }

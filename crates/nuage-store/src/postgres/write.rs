@@ -99,23 +99,14 @@ impl<'a> Steps<'a> {
     }
 
     async fn clear(&mut self, effects: &'a Effects) -> Result<(), Fault> {
-        type Shape = (Index, usize, Option<usize>);
-        type Bounded<'c> = (&'c [Cell], Option<i64>);
-        let mut alike: BTreeMap<Shape, Vec<Bounded<'_>>> = BTreeMap::new();
-        for (index, prefix, below) in &effects.cleared {
-            let (at, bound) = below.unzip();
-            alike.entry((*index, prefix.len(), at)).or_default().push((prefix, bound));
+        let mut alike: BTreeMap<(Index, usize), Vec<&[Cell]>> = BTreeMap::new();
+        for (index, prefix) in &effects.cleared {
+            alike.entry((*index, prefix.len())).or_default().push(prefix);
         }
-        for ((index, count, below), cleared) in alike {
-            let prefixes: Vec<&[Cell]> = cleared.iter().map(|(prefix, _)| *prefix).collect();
+        for ((index, count), prefixes) in alike {
             let arrays = cells::arrays(index.table(), &first(index, count), &prefixes)?;
-            let mut parameters: Vec<Array<'a>> =
-                arrays.into_iter().map(|(array, _)| array).collect();
-            if below.is_some() {
-                let bounds: Vec<i64> = cleared.iter().filter_map(|(_, bound)| *bound).collect();
-                parameters.push(Box::new(bounds));
-            }
-            self.add(&statements::clear(index, count, below), parameters).await?;
+            let parameters = arrays.into_iter().map(|(array, _)| array).collect();
+            self.add(&statements::clear(index, count), parameters).await?;
         }
         Ok(())
     }

@@ -16,8 +16,8 @@ use crate::schema::{Index, Prune, Range, Rows, Stage, Was, counters, passed_on, 
 /// A table and a key.
 pub(super) type Named = (Table, Vec<Cell>);
 
-/// What begins so in an index; of it, perhaps, only where the column at a place is below a number.
-pub(super) type Cleared = (Index, Vec<Cell>, Option<(usize, i64)>);
+/// What begins so in an index.
+pub(super) type Cleared = (Index, Vec<Cell>);
 
 /// Where what lies in a bucket is found, beside the rows of its collections.
 const OF_BUCKET: [Index; 8] = [
@@ -90,7 +90,7 @@ pub(super) struct Effects {
     pub(super) clear_all: bool,
     /// What is noted, by its names.
     pub(super) notes: BTreeMap<String, String>,
-    /// Then whatever begins so in these indexes is removed, or what of it is below a bound.
+    /// Then whatever begins so in these indexes is removed.
     pub(super) cleared: BTreeSet<Cleared>,
     /// Rows that lose what another row may get.
     pub(super) freed: BTreeSet<Named>,
@@ -195,6 +195,32 @@ impl<'k> WriteSet<'k> {
     }
 }
 
+impl WriteSet<'_> {
+    // Removes all rows whose first columns in an index are these. None of them is read.
+    fn clear(&mut self, index: Index, prefix: &[Cell]) {
+        let table = index.table();
+        let all = Range::of(index, prefix.to_vec());
+        let is_cleared = |row: &Row| all.has(row);
+        for ((other, _), row) in &mut self.read {
+            if *other == table && row.as_ref().is_some_and(is_cleared) {
+                *row = None;
+            }
+        }
+        let ranges = self.ranges.iter_mut().filter(|(range, _)| range.index.table() == table);
+        ranges.for_each(|(_, rows)| rows.retain(|row| !is_cleared(row)));
+        let under = |named: &Named, row: &Row| named.0 == table && is_cleared(row);
+        let effects = &mut self.effects;
+        // A key is enough to tell where what was removed lay, for all that is cleared by its key.
+        effects.rows.retain(|named, row| match row {
+            Some(row) => !under(named, row),
+            None => !under(named, &Row(named.1.clone())),
+        });
+        effects.freed.retain(|named| !under(named, &Row(named.1.clone())));
+        effects.added.retain(|named, row| !under(named, row));
+        effects.cleared.insert((index, prefix.to_vec()));
+    }
+}
+
 impl Rows for WriteSet<'_> {
     type Fault = Fault;
 
@@ -261,42 +287,11 @@ impl Rows for WriteSet<'_> {
         Ok(())
     }
 
-    fn clear(
-        &mut self,
-        index: Index,
-        prefix: &[Cell],
-        below: Option<(usize, i64)>,
-    ) -> Result<(), Fault> {
-        let table = index.table();
-        let all = Range::of(index, prefix.to_vec());
-        let is_cleared = |row: &Row| {
-            let is_below = |(at, bound): (usize, i64)| matches!(row.0.get(at), Some(Cell::Whole(number)) if *number < bound);
-            all.has(row) && below.is_none_or(is_below)
-        };
-        for ((other, _), row) in &mut self.read {
-            if *other == table && row.as_ref().is_some_and(&is_cleared) {
-                *row = None;
-            }
-        }
-        let ranges = self.ranges.iter_mut().filter(|(range, _)| range.index.table() == table);
-        ranges.for_each(|(_, rows)| rows.retain(|row| !is_cleared(row)));
-        let under = |named: &Named, row: &Row| named.0 == table && is_cleared(row);
-        let effects = &mut self.effects;
-        // A key is enough to tell where what was removed lay, for all that is cleared by its key.
-        effects.rows.retain(|named, row| match row {
-            Some(row) => !under(named, row),
-            None => !under(named, &Row(named.1.clone())),
-        });
-        effects.freed.retain(|named| !under(named, &Row(named.1.clone())));
-        effects.added.retain(|named, row| !under(named, row));
-        effects.cleared.insert((index, prefix.to_vec(), below));
-        Ok(())
-    }
-
     fn drop_under(&mut self, prefix: &[Cell]) -> Result<(), Fault> {
         let is_collection = prefix.len() == Table::Collections.key().len();
         let all = if is_collection { OF_COLLECTION } else { &OF_BUCKET };
-        all.iter().try_for_each(|index| self.clear(*index, prefix, None))
+        all.iter().for_each(|index| self.clear(*index, prefix));
+        Ok(())
     }
 
     fn clear_all(&mut self) -> Result<(), Fault> {

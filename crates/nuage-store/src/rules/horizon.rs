@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use nuage_model::copy::Table;
-use nuage_model::{CollectionPath, RecordId, Seq, Signature, Timestamp};
+use nuage_model::{BucketId, CollectionPath, RecordId, Seq, Signature, Timestamp};
 
 use crate::cells;
 use crate::rules::{Old, Transaction};
@@ -54,6 +54,15 @@ pub(super) fn oldest(path: &CollectionPath) -> Range {
 pub(super) fn compacted(path: &CollectionPath, up_to: Seq) -> [Range; 2] {
     [Index::RecordsDead, Index::Key(Table::Gone)]
         .map(|index| Range::of(index, cells::collection(path)).up_to(up_to.0))
+}
+
+/// Views that are forgotten at a time: some ten milliseconds of the writer.
+const VIEWS_FORGOTTEN: usize = 5_000;
+
+/// The views of a bucket that are forgotten, the oldest.
+pub(super) fn old_views(bucket: &BucketId, before: Timestamp) -> Range {
+    let of_bucket = Range::of(Index::ViewsUsed, vec![cells::text(bucket.as_str())]);
+    Range { limit: Some(VIEWS_FORGOTTEN), ..of_bucket.up_to(before.0.saturating_sub(1)) }
 }
 
 impl<T: Rows> Transaction<'_, T> {

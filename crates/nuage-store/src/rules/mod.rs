@@ -384,7 +384,8 @@ impl<'a, T: Rows> Transaction<'a, T> {
         }
         self.tables.drop_under(&prefix)?;
         self.ledger.forget_bucket(bucket);
-        Ok(())
+        // Where there are more, they go once the bucket is there again.
+        self.forget_views(bucket, Timestamp(i64::MAX))
     }
 
     fn set_members(&mut self, group: &GroupPath, members: &[Principal]) -> Result<(), T::Fault> {
@@ -433,7 +434,9 @@ impl<'a, T: Rows> Transaction<'a, T> {
     }
 
     fn forget_views(&mut self, bucket: &BucketId, before: Timestamp) -> Result<(), T::Fault> {
-        let bucket = [cells::text(bucket.as_str())];
-        self.tables.clear(Index::Key(Table::Views), &bucket, Some((VIEW_USED, before.0)))
+        for row in self.tables.range(&horizon::old_views(bucket, before))? {
+            self.tables.delete(Table::Views, row.key(Table::Views))?;
+        }
+        Ok(())
     }
 }

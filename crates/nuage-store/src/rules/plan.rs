@@ -7,10 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nuage_model::copy::{Cell, Table};
-use nuage_model::{Batch, BucketId, CollectionPath, Kind, Placement, Put, RecordPath, Write};
+use nuage_model::{
+    Batch, BucketId, CollectionPath, Kind, Placement, Put, RecordPath, Timestamp, Write,
+};
 
 use crate::cells;
-use crate::rules::horizon::{compacted, marks, oldest};
+use crate::rules::horizon::{compacted, marks, old_views, oldest};
 use crate::rules::place::{PROBES_MAX, shown};
 use crate::schema::{Index, Range};
 
@@ -102,6 +104,7 @@ impl Plan {
             }
             Write::DropBucket { bucket } => {
                 self.buckets.insert(bucket.clone());
+                self.ranges.insert(old_views(bucket, Timestamp(i64::MAX)));
             }
             Write::SetMembers { group, .. } => {
                 self.add_collection(&CollectionPath::groups(group.bucket.clone()), false);
@@ -110,7 +113,10 @@ impl Plan {
             Write::Note { name, .. } => {
                 self.notes.insert(name.clone());
             }
-            Write::ForgetViews { .. } | Write::Renew { .. } => {}
+            Write::ForgetViews { bucket, before } => {
+                self.ranges.insert(old_views(bucket, *before));
+            }
+            Write::Renew { .. } => {}
             Write::Flush { .. } => self.all = true,
         }
     }

@@ -14,7 +14,7 @@ use crate::sqlite::tables::{GROUPS, names_of};
 
 /// Rows of a slice at the most. Each leaves up to six indexes: some milliseconds of work, for which
 /// whoever writes meanwhile waits.
-pub(super) const SLICE_ROWS: usize = 500;
+pub(super) const SLICE_ROWS: usize = 128;
 /// Bytes of texts in a slice, and one row more: each page of a large one is looked at.
 const SLICE_BYTES: i64 = 1024 * 1024;
 

@@ -341,22 +341,6 @@ impl Rows for Open<'_> {
         self.execute(&sql, prefix.iter().chain(unless.iter().flat_map(|(_, other)| other)))
     }
 
-    fn clear(
-        &mut self,
-        index: Index,
-        prefix: &[Cell],
-        below: Option<(usize, i64)>,
-    ) -> Result<(), Fault> {
-        let is_under = equal(index, prefix.len(), 0);
-        let mut sql = format!("DELETE FROM {} WHERE {is_under}", from(index));
-        let bound = below.map(|(at, bound)| {
-            let column = index.table().columns()[at].name;
-            sql += &format!(" AND {column} < ?{}", prefix.len() + 1);
-            Cell::Whole(bound)
-        });
-        self.execute(&sql, prefix.iter().chain(&bound))
-    }
-
     fn drop_under(&mut self, prefix: &[Cell]) -> Result<(), Fault> {
         let collection = prefix.get(1).map_or("", |_| " AND collection = ?2");
         let numbers = {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::random::new_epoch;
+use nuage_model::copy::Table;
 use nuage_model::{
-    Ask, BucketId, CollectionPath, DIGEST_MODULUS, Fate, Outcome, Principal, Query, Seq, Signature,
-    Standing, Store, Sum, Timestamp, Trace, Whose, Write, digest,
+    Ask, BucketId, CollectionPath, DIGEST_MODULUS, Fate, Outcome, Principal, Query, RecordPath,
+    Seq, Signature, Standing, Store, Sum, Timestamp, Trace, Whose, Write, digest,
 };
 
 use super::build::{
@@ -221,6 +222,30 @@ pub(super) async fn views_that_are_not_used_are_forgotten(store: Arc<dyn Store>)
     apply(&store, NOW, vec![keep("blog"), forget(NOW + 1)]).await;
     assert!(!kept("blog").await, "it was forgotten afterwards");
 
+    apply(&store, NOW, vec![keep("blog")]).await;
+    let gone = delete(&RecordPath::bucket("blog".into()));
+    apply(&store, NOW, vec![Write::DropBucket { bucket: "blog".into() }, gone]).await;
+    assert!(!kept("blog").await && kept("shop").await);
+    // However many there are, nobody waits for all of them: they go in steps.
+    let people = (0..6_000).map(|n| Write::KeepView {
+        bucket: BucketId::from("blog"),
+        person: Principal::from(format!("person{n}")),
+        name: [1; 16],
+        groups: groups.clone(),
+    });
+    apply(&store, NOW, people.collect()).await;
+    let left = async || {
+        let mut dump = store.admin().dump().await.expect("it can be read");
+        dump.count(Table::Views).await.expect("they can be counted")
+    };
+    let mut before = left().await;
+    while before > 1 {
+        apply(&store, NOW, vec![forget(NOW + 1)]).await;
+        let after = left().await;
+        assert!(after < before && before - after <= 5_000, "{before}, {after}");
+        before = after;
+    }
+    assert!(kept("shop").await);
     apply(&store, NOW, vec![Write::Flush { epoch: new_epoch() }]).await;
     assert!(!kept("shop").await);
 }

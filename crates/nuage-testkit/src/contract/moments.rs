@@ -342,6 +342,7 @@ pub(super) async fn views_are_kept_by_bucket_person_and_name(store: Arc<dyn Stor
     assert_eq!(view(&club, &alice, 1).await, None);
     assert_eq!(view(&blog, &Principal::from("alice\0"), 1).await, None);
     apply(&store, NOW, vec![Write::DropBucket { bucket: blog.clone() }]).await;
+    assert_eq!(view(&blog, &alice, 1).await, None);
     apply(&store, NOW, vec![delete(&RecordPath::bucket(blog.clone()))]).await;
 }
 
