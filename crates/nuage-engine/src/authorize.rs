@@ -115,9 +115,9 @@ pub(crate) struct Judged<'a> {
 impl Session {
     /// Judges what the caller intends with one record, and reads it.
     pub async fn open(&mut self, path: RecordPath, intent: Intent) -> Result<Opened, EngineError> {
-        let chain = self.climb(&path.collection, Bodies::Small).await?;
+        let chain = self.load_ancestors(&path.collection, Bodies::Small).await?;
         let opened = self.open_under(&chain, &path, intent).await;
-        match self.climb_again(&chain, &path.collection, &opened).await? {
+        match self.load_ancestors_again(&chain, &path.collection, &opened).await? {
             Some(chain) => self.open_under(&chain, &path, intent).await,
             None => opened,
         }
@@ -125,7 +125,7 @@ impl Session {
 
     // What is above a place once more, whole and as it is now, if the answer needs that. Nobody is
     // refused by what is only remembered: somebody may have been given a right in another process.
-    async fn climb_again<T>(
+    async fn load_ancestors_again<T>(
         &mut self,
         chain: &Chain,
         collection: &CollectionPath,
@@ -137,7 +137,7 @@ impl Session {
             Err(_) => false,
         };
         Ok(match again {
-            true => Some(self.climb(collection, Bodies::All).await?),
+            true => Some(self.load_ancestors(collection, Bodies::All).await?),
             false => None,
         })
     }
@@ -207,7 +207,7 @@ impl Session {
     /// Opens one record without judging: for what a protocol does by itself (a bucket that exists
     /// for everybody) and for decisions of the operator.
     pub async fn open_unjudged(&mut self, path: RecordPath) -> Result<Opened, EngineError> {
-        let chain = self.climb(&path.collection, Bodies::All).await?;
+        let chain = self.load_ancestors(&path.collection, Bodies::All).await?;
         if let Some(missing) = chain.missing {
             return Err(EngineError::UnknownParent(missing));
         }
@@ -229,9 +229,9 @@ impl Session {
         collection: CollectionPath,
         intent: ListIntent,
     ) -> Result<OpenedList, EngineError> {
-        let chain = self.climb(&collection, Bodies::Small).await?;
+        let chain = self.load_ancestors(&collection, Bodies::Small).await?;
         let opened = self.open_list_under(&chain, &collection, intent).await;
-        match self.climb_again(&chain, &collection, &opened).await? {
+        match self.load_ancestors_again(&chain, &collection, &opened).await? {
             Some(chain) => self.open_list_under(&chain, &collection, intent).await,
             None => opened,
         }
@@ -281,7 +281,7 @@ impl Session {
         &mut self,
         collection: &CollectionPath,
     ) -> Result<bool, StoreError> {
-        let chain = self.climb(collection, Bodies::All).await?;
+        let chain = self.load_ancestors(collection, Bodies::All).await?;
         Ok(inherits(&self.caller, collection.kind(), Right::Read, &chain.above).is_some())
     }
 
@@ -292,7 +292,7 @@ impl Session {
         record: Option<&Record>,
         right: Right,
     ) -> Result<bool, StoreError> {
-        let chain = self.climb(&path.collection, Bodies::All).await?;
+        let chain = self.load_ancestors(&path.collection, Bodies::All).await?;
         let permissions = record.map(read_permissions).transpose()?;
         let judged = Judged { path, permissions: permissions.as_ref() };
         Ok(judge(self.engine.settings(), &self.caller, judged, right, &chain.above).is_some())
@@ -315,7 +315,7 @@ impl Session {
     }
 
     /// What is above the records of a collection, as this unit of work leaves it.
-    async fn climb(
+    async fn load_ancestors(
         &mut self,
         collection: &CollectionPath,
         bodies: Bodies,

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nuage_model::{
-    ApplyError, Ask, Batch, BucketId, CollectionPath, StoreError, Timestamp, Whose, Write,
+    ApplyError, Batch, BucketId, CollectionPath, ReaderFilter, SnapshotRequest, StoreError,
+    Timestamp, Write,
 };
 
 use crate::Engine;
@@ -56,7 +57,7 @@ impl Housekeeping {
 impl Engine {
     /// Forgets round after round, for as long as the future is polled; ends at once if the
     /// operator wants none of it.
-    pub async fn keep_house(self: Arc<Self>) {
+    pub async fn run_compaction(self: Arc<Self>) {
         let period = Duration::from_millis(self.settings().feed.compact_ms);
         if period.is_zero() {
             return;
@@ -92,7 +93,8 @@ impl Engine {
             if !self.take_lease().await? {
                 return Ok(false);
             }
-            let paths = self.store().collections(Whose::All, after.as_ref(), COLLECTIONS).await?;
+            let paths =
+                self.store().collections(ReaderFilter::All, after.as_ref(), COLLECTIONS).await?;
             let Some(last) = paths.last().cloned() else { break };
             for path in paths {
                 if bucket.as_ref() != Some(&path.bucket) {
@@ -116,7 +118,12 @@ impl Engine {
     }
 
     async fn compact_one(self: &Arc<Self>, path: &CollectionPath) -> Result<(), StoreError> {
-        let ask = Ask { collection: path.clone(), members: vec![], groups_max: 0, paths: vec![] };
+        let ask = SnapshotRequest {
+            collection: path.clone(),
+            members: vec![],
+            groups_max: 0,
+            paths: vec![],
+        };
         let settings = &self.settings().feed;
         let now = self.now();
         let before = Timestamp(now.0.saturating_sub(settings.horizon_ms));
@@ -137,7 +144,7 @@ impl Engine {
             if standing.tombstones == 0 && standing.gone == 0 {
                 break;
             }
-            let up_to = snapshot.overdue(before, keep, STEP).await?;
+            let up_to = snapshot.compaction_target(before, keep, STEP).await?;
             drop(snapshot);
             let Some(up_to) = up_to else { break };
             self.write(Write::Compact { collection: path.clone(), up_to }).await?;

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use nuage_model::{
-    Direction, Field, Kind, Principal, Query, RecordPath, Scope, Sort, StoreError, View, Whose,
+    Direction, Field, Kind, Principal, Query, ReaderFilter, RecordPath, Scope, Sort, StoreError,
+    View,
 };
 use serde_json::Value;
 
@@ -21,7 +22,8 @@ impl Engine {
     pub async fn erase(self: &Arc<Self>, principal: &Principal) -> Result<(), EngineError> {
         let whom = [principal.clone()];
         // Buckets first: what is below them is gone with them.
-        let mut collections = self.store().collections(Whose::Of(&whom), None, usize::MAX).await?;
+        let mut collections =
+            self.store().collections(ReaderFilter::Of(&whom), None, usize::MAX).await?;
         collections.sort_by_key(|collection| collection.kind());
         for collection in collections {
             if collection.kind() == Kind::History {

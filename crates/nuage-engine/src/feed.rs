@@ -27,7 +27,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use nuage_model::{Principal, Record, RecordId, Seq, Sum};
+use nuage_model::{Checksum, Principal, Record, RecordId, Seq};
 use tokio::sync::Mutex;
 
 use crate::{Places, Turns};
@@ -142,7 +142,7 @@ pub struct FeedPage {
     /// The head of the collection in the moment of the page.
     pub head: Seq,
     /// What the device has, once it is at rest; only where it was asked for.
-    pub sum: Option<Sum>,
+    pub sum: Option<Checksum>,
     /// Whose changes concern the caller.
     pub interest: Interest,
 }

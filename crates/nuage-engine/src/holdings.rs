@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use nuage_model::{
-    CollectionPath, Kind, Permissions, Principal, Query, RecordPath, Scope, Timestamp, View, Whose,
+    CollectionPath, Kind, Permissions, Principal, Query, ReaderFilter, RecordPath, Scope,
+    Timestamp, View,
 };
 
 use crate::access::{implied, permission_names};
@@ -102,9 +103,9 @@ impl Session {
         let store = self.engine.store();
         let kinds = [Kind::Bucket, Kind::Collection, Kind::Group];
         Ok(if kinds.iter().any(|kind| !self.opened_by_operator(*kind).is_empty()) {
-            store.collections(Whose::All, after, COLLECTIONS).await?
+            store.collections(ReaderFilter::All, after, COLLECTIONS).await?
         } else {
-            store.collections(Whose::Of(&self.principals()), after, COLLECTIONS).await?
+            store.collections(ReaderFilter::Of(&self.principals()), after, COLLECTIONS).await?
         })
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nuage_model::{
     ApplyError, Batch, BucketId, CollectionPath, Direction, Field, GroupPath, Kind, Query,
-    RecordPath, Sort, States, StoreError, View, Whose, Write,
+    ReaderFilter, RecordPath, Sort, States, StoreError, View, Write,
 };
 
 use crate::{Attempts, CommitError, Engine, EngineError};
@@ -64,7 +64,8 @@ impl Engine {
         let mut after = CollectionPath::new(bucket.as_str(), "");
         let mut removed = false;
         loop {
-            let paths = self.store().collections(Whose::All, Some(&after), COLLECTIONS).await?;
+            let paths =
+                self.store().collections(ReaderFilter::All, Some(&after), COLLECTIONS).await?;
             let full = paths.len() == COLLECTIONS;
             for path in paths {
                 if path.bucket != *bucket {

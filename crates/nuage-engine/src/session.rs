@@ -127,7 +127,7 @@ impl Session {
 
     /// Reads at once what will be looked at: one question to the store instead of many. Nobody is
     /// judged yet, so large bodies wait until they are.
-    pub async fn foresee(&mut self, paths: Vec<RecordPath>) -> Result<(), StoreError> {
+    pub async fn prefetch(&mut self, paths: Vec<RecordPath>) -> Result<(), StoreError> {
         let found = self.engine.store().get(&paths, Bodies::Small).await?;
         self.foreseen = paths.into_iter().zip(found).collect();
         Ok(())

@@ -83,7 +83,7 @@ impl Session {
             Kind::Group => Some(self.members(body.text()).await?),
             _ => None,
         };
-        self.rely_on(opened);
+        self.guard_on(opened);
         let write = self.next_write();
         let readers = Readers::new(readers(kind, permissions));
         let live = opened.live();
@@ -129,7 +129,7 @@ impl Session {
         let Some(live) = opened.live() else {
             return Err(EngineError::Unknown(opened.path.clone()));
         };
-        self.rely_on(opened);
+        self.guard_on(opened);
         let permissions = opened.permissions.clone();
         self.bury(&opened.path, &opened.parents, live, &permissions, chosen).await
     }
@@ -224,7 +224,7 @@ impl Session {
 
     /// A decision stands on the record itself and on those above it: permissions were read there,
     /// and what is below a deleted one must not come back.
-    fn rely_on(&mut self, opened: &Opened) {
+    fn guard_on(&mut self, opened: &Opened) {
         self.rely(&opened.path, opened.record.as_ref());
         for (path, parent) in &opened.parents {
             self.rely(path, Some(&parent.record));

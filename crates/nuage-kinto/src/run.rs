@@ -166,7 +166,7 @@ impl Kinto {
         });
         let objects: Vec<_> = objects.collect();
         if objects.len() > 1 {
-            session.foresee(objects).await.map_err(|error| self.failure(error))?;
+            session.prefetch(objects).await.map_err(|error| self.failure(error))?;
         }
         let limits = &self.engine.settings().limits;
         let own = limits.change_bytes();

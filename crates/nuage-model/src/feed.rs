@@ -11,7 +11,7 @@ use crate::{
 
 /// What is read first of a moment: all that decides who may see what of a collection.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct SnapshotRequest {
     /// The collection whose feed is read.
     pub collection: CollectionPath,
     /// Whose groups are looked for: the person and what every person counts as.
@@ -22,17 +22,17 @@ pub struct Ask {
     pub paths: Vec<RecordPath>,
 }
 
-/// The answer to [`Ask`], and the moment that it is of.
-pub type Moment<'a> = (Opening, Box<dyn Snapshot + 'a>);
+/// The answer to [`SnapshotRequest`], and the moment that it is of.
+pub type Moment<'a> = (SnapshotHeader, Box<dyn Snapshot + 'a>);
 
-/// The answer to [`Ask`].
+/// The answer to [`SnapshotRequest`].
 #[derive(Clone, Debug)]
-pub struct Opening {
+pub struct SnapshotHeader {
     /// Names this store since it was last emptied. Positions of different epochs have nothing to
     /// do with each other.
     pub epoch: String,
     /// Where the collection stands; `None` if there is no such collection.
-    pub standing: Option<Standing>,
+    pub standing: Option<CollectionStats>,
     /// The groups that the members are in, and the groups that those are in, and so on, each once,
     /// with the position of the record of the group (zero if there is none): it moves with each
     /// change of the group's members. In order.
@@ -46,7 +46,7 @@ pub struct Opening {
 
 /// Where a collection stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Standing {
+pub struct CollectionStats {
     /// By which collections of one name, one after the other, differ.
     pub incarnation: [u8; 8],
     /// Its head.
@@ -59,7 +59,7 @@ pub struct Standing {
     pub gone: u64,
 }
 
-impl Standing {
+impl CollectionStats {
     /// How many rows it has that a feed may tell of.
     pub fn rows(&self) -> u64 {
         self.head.live + self.tombstones + self.gone
@@ -72,10 +72,10 @@ pub trait Snapshot: Send {
     /// principals; also those that no live record has at present.
     fn signatures<'a>(
         &'a mut self,
-        whose: Whose<'a>,
+        whose: ReaderFilter<'a>,
         after: Option<Signature>,
         limit: usize,
-    ) -> Pending<'a, Result<Vec<Counted>, StoreError>>;
+    ) -> Pending<'a, Result<Vec<SignatureCount>, StoreError>>;
 
     /// Who is in each of these signatures; nobody where one is not known.
     fn principals_of<'a>(
@@ -86,14 +86,14 @@ pub trait Snapshot: Send {
     /// Live records that have one of some signatures, as traces.
     fn residents<'a>(
         &'a mut self,
-        residents: &'a Residents,
-    ) -> Pending<'a, Result<Vec<Trace>, StoreError>>;
+        residents: &'a ResidentsQuery,
+    ) -> Pending<'a, Result<Vec<FeedRow>, StoreError>>;
 
     /// What happened after this position, whatever the signature, in order of positions: live
     /// records, tombstones and ended residencies. As many as `limit` says, and then what else is
     /// told at the last position: no position is ever split. At one position ended residencies
     /// come first, in order of ids, then the record that is there now.
-    fn tail(&mut self, after: Seq, limit: usize) -> Pending<'_, Result<Vec<Trace>, StoreError>>;
+    fn tail(&mut self, after: Seq, limit: usize) -> Pending<'_, Result<Vec<FeedRow>, StoreError>>;
 
     /// The same, of live records that have one of `live`, and of tombstones and ended residencies
     /// that have one of `ended`: by probing each signature, never by a walk. No signature is
@@ -104,7 +104,7 @@ pub trait Snapshot: Send {
         ended: &'a [Signature],
         after: Seq,
         limit: usize,
-    ) -> Pending<'a, Result<Vec<Trace>, StoreError>>;
+    ) -> Pending<'a, Result<Vec<FeedRow>, StoreError>>;
 
     /// These live records, in that order, as many as fit in so many bytes of bodies, and at least
     /// one.
@@ -116,7 +116,7 @@ pub trait Snapshot: Send {
 
     /// How many live records have one of these principals among their readers (or all), and the
     /// sum of their digests.
-    fn sum<'a>(&'a mut self, whose: Whose<'a>) -> Pending<'a, Result<Sum, StoreError>>;
+    fn sum<'a>(&'a mut self, whose: ReaderFilter<'a>) -> Pending<'a, Result<Checksum, StoreError>>;
 
     /// The groups that [`crate::Write::KeepView`] kept for a person of this bucket under this name.
     fn view<'a>(
@@ -129,7 +129,7 @@ pub trait Snapshot: Send {
     /// ended residencies go, all of them of up to `before`, or more than `keep` of them in all. What
     /// position was reached when is told by the position, which is a time, and by
     /// [`crate::Write::Mark`]. In order of positions, the oldest go first.
-    fn overdue(
+    fn compaction_target(
         &mut self,
         before: Timestamp,
         keep: u64,
@@ -139,7 +139,7 @@ pub trait Snapshot: Send {
 
 /// Whose signatures are meant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Whose<'a> {
+pub enum ReaderFilter<'a> {
     /// All.
     All,
     /// Those that have one of these principals.
@@ -148,7 +148,7 @@ pub enum Whose<'a> {
 
 /// A signature, and what is counted of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Counted {
+pub struct SignatureCount {
     /// Which.
     pub signature: Signature,
     /// How many live records have it.
@@ -157,7 +157,7 @@ pub struct Counted {
 
 /// Which live records of which signatures: in the order of `signatures` and then of positions.
 #[derive(Clone, Debug)]
-pub struct Residents {
+pub struct ResidentsQuery {
     /// These, in this order.
     pub signatures: Vec<Signature>,
     /// Of the first of them, only records at later positions.
@@ -172,7 +172,7 @@ pub struct Residents {
 
 /// A residency, present or ended: that a record had a signature since `entered`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Trace {
+pub struct FeedRow {
     /// Of which record.
     pub id: RecordId,
     /// Where it is told: the last change of a live record, the deletion of a tombstone, the end of
@@ -183,12 +183,12 @@ pub struct Trace {
     /// The position at which it began.
     pub entered: Seq,
     /// Whether and how it ended.
-    pub fate: Fate,
+    pub fate: RowEnd,
 }
 
 /// Whether and how a residency ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fate {
+pub enum RowEnd {
     /// It lasts.
     Live,
     /// The record was deleted.
@@ -200,7 +200,7 @@ pub enum Fate {
 
 /// A number of records, and the sum of their digests (see [`digest`]).
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Sum {
+pub struct Checksum {
     /// How many.
     pub live: u64,
     /// The sum modulo 2^48.

@@ -18,8 +18,8 @@ mod store;
 
 pub use batch::{ApplyError, Batch, Body, Guard, Outcome, Placement, Put, RULES, Slot, Write};
 pub use feed::{
-    Ask, Counted, DIGEST_MODULUS, Fate, Hint, Listener, Moment, Opening, Residents, Snapshot,
-    Standing, Sum, Trace, Whose, digest,
+    Checksum, CollectionStats, DIGEST_MODULUS, FeedRow, Hint, Listener, Moment, ReaderFilter,
+    ResidentsQuery, RowEnd, SignatureCount, Snapshot, SnapshotHeader, SnapshotRequest, digest,
 };
 pub use limits::Limits;
 pub use name::{BucketId, CollectionName, CollectionPath, Kind, RecordId, RecordPath};

@@ -20,8 +20,8 @@ use std::pin::Pin;
 
 use crate::copy::{Dump, Progress, Step};
 use crate::{
-    ApplyError, Ask, Batch, BucketId, CollectionPath, Head, Kind, Listener, Moment, Outcome, Page,
-    Principal, Query, Record, RecordId, RecordPath, Whose,
+    ApplyError, Batch, BucketId, CollectionPath, Head, Kind, Listener, Moment, Outcome, Page,
+    Principal, Query, ReaderFilter, Record, RecordId, RecordPath, SnapshotRequest,
 };
 
 /// A boxed future: the port is used through `dyn Store`.
@@ -89,13 +89,16 @@ pub trait Store: Send + Sync {
     /// be followed by a list of each.
     fn collections<'a>(
         &'a self,
-        whose: Whose<'a>,
+        whose: ReaderFilter<'a>,
         after: Option<&'a CollectionPath>,
         limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>>;
 
     /// A moment of the store, with what a page of a feed begins with.
-    fn snapshot<'a>(&'a self, ask: &'a Ask) -> Pending<'a, Result<Moment<'a>, StoreError>>;
+    fn snapshot<'a>(
+        &'a self,
+        ask: &'a SnapshotRequest,
+    ) -> Pending<'a, Result<Moment<'a>, StoreError>>;
 
     /// What [`crate::Write::Note`] noted last under this name.
     fn note<'a>(&'a self, name: &'a str) -> Pending<'a, Result<Option<String>, StoreError>>;

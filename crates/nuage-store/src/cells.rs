@@ -7,7 +7,7 @@ use nuage_model::{
 };
 
 use crate::reads::Columns;
-use crate::rules::{Ended, Mark, Old, Sequence};
+use crate::rules::{CollectionRow, Ended, Mark, StoredRow};
 
 pub(crate) fn text(text: impl Into<String>) -> Cell {
     Cell::Text(text.into())
@@ -166,7 +166,7 @@ impl<'r> Cells<'r> {
     }
 }
 
-impl Sequence {
+impl CollectionRow {
     /// The row of the collection of this name.
     pub(crate) fn to_row(&self, path: &CollectionPath) -> Row {
         let mut row = collection(path);
@@ -216,7 +216,7 @@ impl Sequence {
     }
 }
 
-impl Old {
+impl StoredRow {
     /// The row of a record, without its texts.
     pub(crate) fn to_row(self, path: &RecordPath) -> Row {
         let mut row = record(path);

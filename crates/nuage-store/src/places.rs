@@ -7,7 +7,7 @@ use nuage_model::{CollectionPath, GroupPath, Kind, Principal, Tally};
 
 use crate::cells::{self, Cells, Source};
 use crate::reads::{Columns, Depth, Of, Reads, Scan, Together};
-use crate::rules::Sequence;
+use crate::rules::CollectionRow;
 use crate::schema::{Index, Range};
 
 /// Collections that are counted in one go.
@@ -142,7 +142,7 @@ pub(crate) async fn collections_of<R: Reads>(
         columns: Columns::of(Table::DirectoryCollections, 1, 3),
         ..Scan::of(principals.iter().map(range).collect(), limit)
     };
-    Ok(reads.scan(scan, Sequence::path_of).await?.rows)
+    Ok(reads.scan(scan, CollectionRow::path_of).await?.rows)
 }
 
 /// The collections that hold something, in order.
@@ -194,9 +194,9 @@ async fn next<R: Reads>(
     reads: &R,
     after: &[Cell],
     limit: usize,
-) -> Result<(Vec<(CollectionPath, Sequence)>, bool), R::Fault> {
+) -> Result<(Vec<(CollectionPath, CollectionRow)>, bool), R::Fault> {
     let range = Range::of(Index::Key(Table::Collections), Vec::new()).after(after.to_vec());
-    let both = |row: &dyn Source| Ok((Sequence::path_of(row)?, Sequence::of_row(row)?));
+    let both = |row: &dyn Source| Ok((CollectionRow::path_of(row)?, CollectionRow::of_row(row)?));
     let found = reads.scan(Scan::of(vec![range], limit.min(CHUNK)), both).await?;
     Ok((found.rows, found.is_all))
 }

@@ -5,20 +5,21 @@ use nuage_model::{Bodies, CollectionPath, Head, Record, RecordPath};
 
 use crate::cells::{self, Source};
 use crate::reads::{Columns, Reads};
-use crate::rules::{Old, Sequence};
+use crate::rules::{CollectionRow, StoredRow};
 
 /// The records at these paths, tombstones included, and what is in their rows besides.
 pub(crate) async fn get<R: Reads>(
     reads: &R,
     paths: &[RecordPath],
     bodies: Bodies,
-) -> Result<Vec<Option<(Record, Old)>>, R::Fault> {
+) -> Result<Vec<Option<(Record, StoredRow)>>, R::Fault> {
     let keys: Vec<Vec<Cell>> = paths.iter().map(cells::record).collect();
     let columns = match bodies {
         Bodies::All => Columns::RECORD,
         Bodies::Small => Columns::SMALL,
     };
-    let both = |row: &dyn Source| Ok((cells::record_of(row, columns)?, Old::of_columns(row)?));
+    let both =
+        |row: &dyn Source| Ok((cells::record_of(row, columns)?, StoredRow::of_columns(row)?));
     reads.get(&keys, columns, usize::MAX, both).await
 }
 
@@ -26,7 +27,7 @@ pub(crate) async fn get<R: Reads>(
 pub(crate) async fn sequence<R: Reads>(
     reads: &R,
     path: &CollectionPath,
-) -> Result<Option<Sequence>, R::Fault> {
+) -> Result<Option<CollectionRow>, R::Fault> {
     let sequence = sequences(reads, std::slice::from_ref(path)).await?.into_iter().flatten().next();
     Ok(sequence.filter(|sequence| !sequence.dropped))
 }
@@ -36,14 +37,14 @@ pub(crate) async fn heads<R: Reads>(
     reads: &R,
     paths: &[CollectionPath],
 ) -> Result<Vec<Option<Head>>, R::Fault> {
-    let head = |sequence: Option<Sequence>| sequence.and_then(|sequence| sequence.head());
+    let head = |sequence: Option<CollectionRow>| sequence.and_then(|sequence| sequence.head());
     Ok(sequences(reads, paths).await?.into_iter().map(head).collect())
 }
 
 async fn sequences<R: Reads>(
     reads: &R,
     paths: &[CollectionPath],
-) -> Result<Vec<Option<Sequence>>, R::Fault> {
+) -> Result<Vec<Option<CollectionRow>>, R::Fault> {
     let keys: Vec<Vec<Cell>> = paths.iter().map(cells::collection).collect();
-    reads.get(&keys, Columns::SEQUENCE, usize::MAX, Sequence::of_columns).await
+    reads.get(&keys, Columns::SEQUENCE, usize::MAX, CollectionRow::of_columns).await
 }

@@ -321,13 +321,17 @@ pub(crate) trait Rows {
 
     /// Whether the row with this key is there. Where that would have to be asked for, no may be
     /// said of one that is.
-    fn surely_has(&mut self, table: Table, key: &[Cell], stage: Stage)
-    -> Result<bool, Self::Fault>;
+    fn surely_has(
+        &mut self,
+        table: Table,
+        key: &[Cell],
+        stage: Generation,
+    ) -> Result<bool, Self::Fault>;
 }
 
 /// What holds for rows of a collection as long as its incarnation and its horizon stay.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
-pub(crate) struct Stage {
+pub(crate) struct Generation {
     pub(crate) incarnation: [u8; 8],
     pub(crate) gc_seq: i64,
 }

@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nuage_model::copy::{Dump, Progress, Step};
 use nuage_model::{
-    Admin, ApplyError, Ask, Batch, Bodies, CollectionPath, Finding, GroupPath, Head, Kind,
-    Listener, Moment, Outcome, Pace, Page, Pending, Principal, Query, Record, RecordPath, Store,
-    StoreError, Tally, Total, Whose,
+    Admin, ApplyError, Batch, Bodies, CollectionPath, Finding, GroupPath, Head, Kind, Listener,
+    Moment, Outcome, Pace, Page, Pending, Principal, Query, ReaderFilter, Record, RecordPath,
+    SnapshotRequest, Store, StoreError, Tally, Total,
 };
 
 const NEVER: u64 = u64::MAX;
@@ -156,14 +156,17 @@ impl Store for FaultStore {
 
     fn collections<'a>(
         &'a self,
-        whose: Whose<'a>,
+        whose: ReaderFilter<'a>,
         after: Option<&'a CollectionPath>,
         limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
         self.pass(move |store| store.collections(whose, after, limit))
     }
 
-    fn snapshot<'a>(&'a self, ask: &'a Ask) -> Pending<'a, Result<Moment<'a>, StoreError>> {
+    fn snapshot<'a>(
+        &'a self,
+        ask: &'a SnapshotRequest,
+    ) -> Pending<'a, Result<Moment<'a>, StoreError>> {
         self.pass(move |store| store.snapshot(ask))
     }
 

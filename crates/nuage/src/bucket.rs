@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use nuage_engine::Engine;
 use nuage_model::{
     Bodies, BucketId, CollectionPath, Direction, Field, Kind, Permissions, Principal, Query,
-    Record, RecordPath, Sort, Store, View, Whose,
+    ReaderFilter, Record, RecordPath, Sort, Store, View,
 };
 
 use crate::cli::BucketVerb;
@@ -62,7 +62,7 @@ async fn sizes(store: &dyn Store, only: Option<&BucketId>) -> Result<BTreeMap<Bu
     let mut sizes: BTreeMap<BucketId, Size> = BTreeMap::new();
     let mut after = only.map(|bucket| CollectionPath::new(bucket.as_str(), ""));
     loop {
-        let paths = store.collections(Whose::All, after.as_ref(), PAGE).await?;
+        let paths = store.collections(ReaderFilter::All, after.as_ref(), PAGE).await?;
         let heads = store.heads(&paths).await?;
         for (path, head) in paths.iter().zip(heads) {
             if only.is_some_and(|bucket| *bucket != path.bucket) {

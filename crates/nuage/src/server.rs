@@ -10,7 +10,7 @@ use nuage_auth::Auth;
 use nuage_engine::{Engine, World};
 use nuage_http::ServeOptions;
 use nuage_kinto::Kinto;
-use nuage_model::{Timestamp, Whose};
+use nuage_model::{ReaderFilter, Timestamp};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use uuid::Uuid;
@@ -72,7 +72,7 @@ pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()>
     let store = data::open_or_make(&settings.storage).await?;
     let lease = Lease::take(Holder::Servers, &place, &store).await?;
     if matches!(place, Place::Server(_)) {
-        existed = !store.collections(Whose::All, None, 1).await?.is_empty();
+        existed = !store.collections(ReaderFilter::All, None, 1).await?.is_empty();
     }
     let secrets = data::secrets(&settings, store.as_ref()).await?;
     notes.extend_from_slice(&secrets.notes);
@@ -83,7 +83,7 @@ pub(crate) async fn serve(config: &Config, mut settings: Settings) -> Result<()>
 
     let limits = settings.engine.limits.clone();
     let engine = Engine::new(Arc::clone(&store), settings.engine.clone(), world());
-    let housekeeping = tokio::spawn(Arc::clone(&engine).keep_house());
+    let housekeeping = tokio::spawn(Arc::clone(&engine).run_compaction());
     let auth = Auth::new(Arc::clone(&engine), settings.auth.clone());
     let auth = auth.map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
     let kinto = Kinto::new(engine, Arc::new(auth), settings.kinto.clone());

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use nuage_engine::readers;
 use nuage_model::{
     ApplyError, Batch, Bodies, CollectionPath, Direction, Field, Guard, Kind, Permissions,
-    Placement, Principal, Put, Query, Readers, Record, RecordPath, Sort, Store, View, Whose, Write,
+    Placement, Principal, Put, Query, ReaderFilter, Readers, Record, RecordPath, Sort, Store, View,
+    Write,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -91,7 +92,7 @@ fn expect_database(settings: &Settings) -> Result<()> {
 /// Opens the data. New ones get their secrets before anything else.
 async fn open(settings: &Settings) -> Result<Arc<dyn Store>> {
     let store = data::open_or_make(&settings.storage).await?;
-    if store.collections(Whose::All, None, 1).await?.is_empty() {
+    if store.collections(ReaderFilter::All, None, 1).await?.is_empty() {
         data::secrets(settings, store.as_ref()).await?;
     }
     Ok(store)

@@ -10,9 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nuage_engine::{Engine, World};
 use nuage_model::{
-    Admin, ApplyError, Ask, Batch, Bodies, CollectionPath, GroupPath, Head, Listener, Moment,
-    Outcome, Pace, Page, Pending, Principal, Query, Readers, Record, RecordPath, Seq, State, Store,
-    StoreError, Timestamp, Total, Whose,
+    Admin, ApplyError, Batch, Bodies, CollectionPath, GroupPath, Head, Listener, Moment, Outcome,
+    Pace, Page, Pending, Principal, Query, ReaderFilter, Readers, Record, RecordPath, Seq,
+    SnapshotRequest, State, Store, StoreError, Timestamp, Total,
 };
 
 use crate::turns::Clock;
@@ -95,14 +95,17 @@ impl Store for Accounts {
 
     fn collections<'a>(
         &'a self,
-        _: Whose<'a>,
+        _: ReaderFilter<'a>,
         _: Option<&'a CollectionPath>,
         _: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
         closed()
     }
 
-    fn snapshot<'a>(&'a self, _: &'a Ask) -> Pending<'a, Result<Moment<'a>, StoreError>> {
+    fn snapshot<'a>(
+        &'a self,
+        _: &'a SnapshotRequest,
+    ) -> Pending<'a, Result<Moment<'a>, StoreError>> {
         closed()
     }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use nuage_model::{ApplyError, Ask, Batch, Opening, Seq, StoreError, Write};
+use nuage_model::{ApplyError, Batch, Seq, SnapshotHeader, SnapshotRequest, StoreError, Write};
 use sha2::{Digest, Sha256};
 
 use crate::Engine;
@@ -21,7 +21,7 @@ pub(super) fn is_from_the_future(token: &Token, base: Base, head: Seq) -> bool {
 }
 
 /// The epoch, as tokens name it.
-pub(super) fn name_of_epoch(opening: &Opening) -> [u8; 8] {
+pub(super) fn name_of_epoch(opening: &SnapshotHeader) -> [u8; 8] {
     first_eight(&Sha256::digest(&opening.epoch))
 }
 
@@ -30,7 +30,7 @@ impl Engine {
     /// same time.
     pub(super) async fn leave_epoch(
         self: &Arc<Self>,
-        ask: &Ask,
+        ask: &SnapshotRequest,
         epoch: [u8; 8],
     ) -> Result<(), StoreError> {
         let _alone = self.feeds().leaving.lock().await;

@@ -2,16 +2,16 @@
 //! more: what is shown comes from the page that is read then.
 //!
 //! A write wakes those whom it concerns, however many others watch (`index`). Whom it concerns is
-//! read from the store (`errands`), so that it is the same whichever process wrote. What is told
+//! read from the store (`scans`), so that it is the same whichever process wrote. What is told
 //! to the hub: batches applied here (`news`), hints of other processes, and as a safety net a
 //! comparison of heads (`look`). The one task that does all this lives while somebody watches.
 //!
 //! No wake-up is lost: what is committed after a page was begun wakes whoever waits after it.
 
-mod errands;
 mod index;
 mod look;
 mod news;
+mod scans;
 mod signatures;
 mod watch;
 
@@ -30,10 +30,10 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use crate::Interest;
-use crate::feed::hub::errands::ERRANDS_MAX;
-use crate::feed::hub::index::{Bell, Key};
+use crate::feed::hub::index::{Key, Waker};
+use crate::feed::hub::news::Event;
 pub(crate) use crate::feed::hub::news::News;
-use crate::feed::hub::news::Piece;
+use crate::feed::hub::scans::ERRANDS_MAX;
 use crate::feed::hub::signatures::Signatures;
 use crate::feed::hub::watch::Watch;
 
@@ -51,7 +51,7 @@ struct Shared {
     /// How many wait: all that costs anything if nobody does.
     subscriptions: AtomicUsize,
     registry: Mutex<Registry>,
-    errands: Mutex<VecDeque<Arc<Watch>>>,
+    scans: Mutex<VecDeque<Arc<Watch>>>,
     errands_asked: Notify,
     slots: Semaphore,
     look_asked: Notify,
@@ -80,7 +80,7 @@ pub struct FeedStatistics {
     /// How often one of them was woken, since the start.
     pub wakeups: u64,
     /// How often it was read whom the changes of a collection concern, since the start.
-    pub errands: u64,
+    pub scans: u64,
     /// How often heads were compared, since the start.
     pub looks: u64,
 }
@@ -90,7 +90,7 @@ pub(crate) struct Subscription {
     shared: Arc<Shared>,
     watch: Arc<Watch>,
     key: Key,
-    bell: Arc<Bell>,
+    bell: Arc<Waker>,
     /// How often others had been woken when the last page was begun.
     rings: u64,
     patience: Instant,
@@ -104,7 +104,7 @@ impl Hub {
             look: Duration::from_millis(look_ms.max(1)),
             subscriptions: AtomicUsize::new(0),
             registry: Mutex::default(),
-            errands: Mutex::default(),
+            scans: Mutex::default(),
             errands_asked: Notify::new(),
             slots: Semaphore::new(ERRANDS_MAX),
             look_asked: Notify::new(),
@@ -129,7 +129,7 @@ impl Hub {
 
     /// Waits for changes of a collection; all of them, until told what is of interest.
     pub(crate) fn subscribe(&self, collection: &CollectionPath) -> Subscription {
-        let bell = Arc::new(Bell::default());
+        let bell = Arc::new(Waker::default());
         let mut registry = self.0.registry();
         self.0.subscriptions.fetch_add(1, Ordering::SeqCst);
         let watch = registry.watches.entry(collection.clone());
@@ -154,10 +154,10 @@ impl Hub {
         if !self.0.is_watched() {
             return;
         }
-        match news.pieces() {
-            Some(pieces) => pieces.into_iter().for_each(|piece| self.0.note(&piece)),
+        match news.events() {
+            Some(events) => events.into_iter().for_each(|event| self.0.note(&event)),
             // Somebody came while it was applied.
-            None => self.0.note(&Piece::Everything),
+            None => self.0.note(&Event::Everything),
         }
     }
 
@@ -167,7 +167,7 @@ impl Hub {
             collections: self.0.registry().watches.len(),
             subscriptions: self.0.subscriptions.load(Ordering::SeqCst),
             wakeups: self.0.rung.load(Ordering::Relaxed),
-            errands: self.0.errands_run.load(Ordering::Relaxed),
+            scans: self.0.errands_run.load(Ordering::Relaxed),
             looks: self.0.looks.load(Ordering::Relaxed),
         }
     }
@@ -264,28 +264,28 @@ impl Shared {
     fn hear(&self, hint: &Hint) {
         match hint {
             Hint::Changed(collection) if collection.kind() == Kind::Record => {
-                self.note(&Piece::Moved(collection.clone()));
+                self.note(&Event::Moved(collection.clone()));
             }
             Hint::Changed(_) | Hint::Rights | Hint::Everything => self.look_asked.notify_one(),
         }
     }
 
-    fn note(&self, piece: &Piece) {
-        match piece {
-            Piece::Moved(collection) => {
+    fn note(&self, event: &Event) {
+        match event {
+            Event::Moved(collection) => {
                 if let Some(watch) = self.watch(collection) {
                     self.moved(&watch);
                 }
             }
-            Piece::Collection(collection) => self.ring_collection(collection),
-            Piece::Bucket(bucket) => self.ring_bucket(bucket),
-            Piece::Members(principals) => {
+            Event::Collection(collection) => self.wake_collection(collection),
+            Event::Bucket(bucket) => self.ring_bucket(bucket),
+            Event::Members(principals) => {
                 for watch in self.watches() {
                     self.count_rung(watch.ring_members(principals));
                 }
             }
-            Piece::Groups(bucket) => self.ring_groups_of(bucket),
-            Piece::Everything => self.ring_everybody(),
+            Event::Groups(bucket) => self.wake_groups_of(bucket),
+            Event::Everything => self.ring_everybody(),
         }
     }
 
@@ -297,15 +297,15 @@ impl Shared {
     }
 
     fn queue_errand(&self, watch: Arc<Watch>) {
-        self.errands.lock().unwrap_or_else(PoisonError::into_inner).push_back(watch);
+        self.scans.lock().unwrap_or_else(PoisonError::into_inner).push_back(watch);
         self.errands_asked.notify_one();
     }
 
     fn next_errand(&self) -> Option<Arc<Watch>> {
-        self.errands.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.scans.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    fn ring_collection(&self, collection: &CollectionPath) {
+    fn wake_collection(&self, collection: &CollectionPath) {
         if let Some(watch) = self.watch(collection) {
             self.count_rung(watch.ring_all());
         }
@@ -320,12 +320,12 @@ impl Shared {
     /// Wakes those who may be in groups of a bucket.
     fn ring_members_in(&self, bucket: &BucketId) {
         self.ring_bucket(bucket);
-        self.ring_groups_of(bucket);
+        self.wake_groups_of(bucket);
     }
 
-    fn ring_groups_of(&self, bucket: &BucketId) {
+    fn wake_groups_of(&self, bucket: &BucketId) {
         for watch in self.watches() {
-            self.count_rung(watch.ring_groups_of(bucket));
+            self.count_rung(watch.wake_groups_of(bucket));
         }
     }
 
@@ -350,7 +350,7 @@ impl Drop for Tending {
 /// Wakes whom it concerns, until nobody watches any more.
 async fn tend(mut tending: Tending) {
     let Some(shared) = tending.0.clone() else { return };
-    let work = async { tokio::join!(errands::run(&shared), look::run(&shared)) };
+    let work = async { tokio::join!(scans::run(&shared), look::run(&shared)) };
     tokio::pin!(work);
     loop {
         tokio::select! {

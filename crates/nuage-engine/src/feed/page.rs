@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use nuage_model::{
-    Ask, Batch, Kind, Opening, Principal, RecordPath, Seq, Snapshot, Standing, StoreError,
+    Batch, CollectionStats, Kind, Principal, RecordPath, Seq, Snapshot, SnapshotHeader,
+    SnapshotRequest, StoreError,
 };
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
@@ -75,7 +76,7 @@ impl Engine {
         let owner = Owner { person: &person, collection: &query.collection };
         let token = token.and_then(|token| self.feeds().tokens.open(token, &owner));
         let groups_max = self.settings().limits.groups_of_person;
-        let ask = Ask {
+        let ask = SnapshotRequest {
             collection: query.collection.clone(),
             members: caller.members(),
             groups_max,
@@ -132,7 +133,7 @@ impl Engine {
     }
 
     // Judges the caller, in the moment of the snapshot.
-    fn present(&self, query: &FeedQuery, opening: &Opening) -> Result<Present, EngineError> {
+    fn present(&self, query: &FeedQuery, opening: &SnapshotHeader) -> Result<Present, EngineError> {
         let groups: Vec<Principal> =
             opening.groups.iter().map(|(group, _)| group.principal()).collect();
         let caller = Caller::new(query.user.clone(), groups.iter().cloned());
@@ -159,7 +160,7 @@ impl Engine {
         for entered in &opening.entered {
             hash.update(entered.0.to_be_bytes());
         }
-        let nowhere = Standing {
+        let nowhere = CollectionStats {
             incarnation: [0; 8],
             head: nuage_model::Head { seq: Seq(0), timestamp: Seq(0).into(), live: 0 },
             horizon: Seq(0),
@@ -332,7 +333,7 @@ impl Engine {
 /// What holds in the moment of a snapshot.
 struct Present {
     base: Base,
-    standing: Standing,
+    standing: CollectionStats,
     view: View,
     /// In order.
     groups: Vec<Principal>,
@@ -384,7 +385,7 @@ struct Told {
     continues: bool,
     entries: Vec<Entry>,
     token: Token,
-    sum: Option<nuage_model::Sum>,
+    sum: Option<nuage_model::Checksum>,
 }
 
 // The records that rights come from, nearest first.

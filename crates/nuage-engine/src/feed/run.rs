@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 use nuage_model::{
-    Fate, Principal, Record, RecordId, Residents, Seq, Signature, Snapshot, StoreError, Trace,
+    FeedRow, Principal, Record, RecordId, ResidentsQuery, RowEnd, Seq, Signature, Snapshot,
+    StoreError,
 };
 
 use crate::Entry;
@@ -57,12 +58,12 @@ pub(super) struct Walker<'a, 's> {
 
 /// What is told, before bodies are read.
 enum Told {
-    Change(Trace),
-    Removal(Trace),
+    Change(FeedRow),
+    Removal(FeedRow),
 }
 
 impl Told {
-    fn trace(&self) -> &Trace {
+    fn trace(&self) -> &FeedRow {
         match self {
             Self::Change(trace) | Self::Removal(trace) => trace,
         }
@@ -162,7 +163,7 @@ impl<'a, 's> Walker<'a, 's> {
     // What the device may have and the person may not see any more, and was there already when
     // the device was at rest.
     async fn retract(&mut self, cursor: Cursor) -> Result<Option<Cursor>, StoreError> {
-        let mut asked = Residents {
+        let mut asked = ResidentsQuery {
             signatures: Vec::new(),
             after: Seq(0),
             up_to: None,
@@ -184,7 +185,7 @@ impl<'a, 's> Walker<'a, 's> {
 
     // What the person may see and the device has not, though it did not change since.
     async fn replay(&mut self, cursor: Cursor) -> Result<Option<Cursor>, StoreError> {
-        let asked = Residents {
+        let asked = ResidentsQuery {
             signatures: Vec::new(),
             after: Seq(0),
             up_to: Some(self.at),
@@ -219,9 +220,9 @@ impl<'a, 's> Walker<'a, 's> {
         seen: &View,
         unseen: &View,
         mut cursor: Cursor,
-        mut asked: Residents,
-    ) -> Result<(Vec<Trace>, Option<Cursor>), StoreError> {
-        let mut found: Vec<Trace> = Vec::new();
+        mut asked: ResidentsQuery,
+    ) -> Result<(Vec<FeedRow>, Option<Cursor>), StoreError> {
+        let mut found: Vec<FeedRow> = Vec::new();
         let Some(whose) = seen.whose().filter(|_| unseen.name != crate::feed::ViewName::Whole)
         else {
             return Ok((found, None));
@@ -357,12 +358,12 @@ impl<'a, 's> Walker<'a, 's> {
     }
 
     // Whether something of the tail is told, and how.
-    fn judge(&self, trace: Trace) -> Option<Told> {
+    fn judge(&self, trace: FeedRow) -> Option<Told> {
         let was_seen = |view: &View| view.sees(self.readers_of(&trace.signature));
-        if trace.fate == Fate::Live {
+        if trace.fate == RowEnd::Live {
             return was_seen(self.to).then_some(Told::Change(trace));
         }
-        if let Fate::Left(Some(now)) = trace.fate
+        if let RowEnd::Left(Some(now)) = trace.fate
             && self.to.sees(self.readers_of(&now))
             && !mutants::is(Mutant::RemovalsOfVisible)
         {
@@ -463,10 +464,10 @@ fn worth(signatures: usize) -> usize {
     signatures.saturating_mul(ROWS_FOR_PROBE).min(ROWS_MAX / 2)
 }
 
-fn signatures_of(trace: &Trace) -> impl Iterator<Item = Signature> {
+fn signatures_of(trace: &FeedRow) -> impl Iterator<Item = Signature> {
     let now = match trace.fate {
-        Fate::Left(now) => now,
-        Fate::Live | Fate::Deleted => None,
+        RowEnd::Left(now) => now,
+        RowEnd::Live | RowEnd::Deleted => None,
     };
     std::iter::once(trace.signature).chain(now)
 }

@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nuage_model::{BucketId, Principal, Timestamp, Whose, Write};
+use nuage_model::{BucketId, Principal, ReaderFilter, Timestamp, Write};
 use sha2::{Digest, Sha256};
 
 use crate::Caller;
@@ -57,11 +57,11 @@ impl View {
     }
 
     /// Whose signatures it sees, if any.
-    pub(super) fn whose(&self) -> Option<Whose<'_>> {
+    pub(super) fn whose(&self) -> Option<ReaderFilter<'_>> {
         match self.name {
             ViewName::Nothing => None,
-            ViewName::Whole => Some(Whose::All),
-            ViewName::Alone | ViewName::Groups(_) => Some(Whose::Of(&self.principals)),
+            ViewName::Whole => Some(ReaderFilter::All),
+            ViewName::Alone | ViewName::Groups(_) => Some(ReaderFilter::Of(&self.principals)),
         }
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use nuage_engine::{Entry, FeedPage, FeedQuery, FeedSettings, Intent, Settings};
 use nuage_model::{
-    Ask, Batch, Body, Permissions, Placement, Principal, Put, Readers, Seq, Standing, Write,
+    Batch, Body, CollectionStats, Permissions, Placement, Principal, Put, Readers, Seq,
+    SnapshotRequest, Write,
 };
 
 use crate::houses::{House, change, delete, put, records};
@@ -25,9 +26,9 @@ fn forgetful() -> Settings {
     Settings { feed, ..Settings::default() }
 }
 
-async fn standing(house: &House) -> Standing {
+async fn standing(house: &House) -> CollectionStats {
     let collection = records();
-    let ask = Ask { collection, members: Vec::new(), groups_max: 1, paths: Vec::new() };
+    let ask = SnapshotRequest { collection, members: Vec::new(), groups_max: 1, paths: Vec::new() };
     house.engine.store().snapshot(&ask).await.unwrap().0.standing.unwrap()
 }
 

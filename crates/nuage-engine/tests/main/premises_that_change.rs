@@ -131,7 +131,7 @@ async fn records_of_a_batch_are_read_with_one_question() {
     store.fail_after(2);
     let paths: Vec<_> = (0..25).map(|n| records().record(n.to_string())).collect();
     let mut session = engine.session(caller, &Attempts::default()).await;
-    session.foresee(paths.clone()).await.unwrap();
+    session.prefetch(paths.clone()).await.unwrap();
     for path in &paths {
         put(&mut session, path, r#"{"n":1}"#).await;
     }
@@ -146,7 +146,7 @@ async fn what_was_read_in_advance_must_still_be_so() {
     let house = House::with_collection(Settings::default()).await;
     let path = records().record("r");
     let mut early = house.session("alice").await;
-    early.foresee(vec![path.clone(), records().record("s")]).await.unwrap();
+    early.prefetch(vec![path.clone(), records().record("s")]).await.unwrap();
     let mut other = house.session("alice").await;
     put(&mut other, &path, r#"{"n":1}"#).await;
     other.commit().await.unwrap();

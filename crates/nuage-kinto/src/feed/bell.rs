@@ -89,7 +89,7 @@ impl Bell {
         &self,
         seen: Option<Seq>,
     ) -> Result<(Seq, Option<HashSet<String>>), StoreError> {
-        let ask = nuage_model::Ask {
+        let ask = nuage_model::SnapshotRequest {
             collection: CollectionPath::accounts(),
             members: Vec::new(),
             groups_max: 0,

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use nuage_engine::{Entry, FeedPage};
-use nuage_model::{Sum, push_json_string};
+use nuage_model::{Checksum, push_json_string};
 
 use crate::object::{Ending, splice};
 
@@ -110,7 +110,7 @@ impl Shape {
 pub(crate) struct End {
     pub(crate) more: bool,
     pub(crate) token: String,
-    pub(crate) sum: Option<Sum>,
+    pub(crate) sum: Option<Checksum>,
 }
 
 impl End {
@@ -144,8 +144,8 @@ fn push_token(text: &mut String, token: &str) {
     push_json_string(text, token);
 }
 
-fn push_sum(text: &mut String, sum: Option<Sum>) {
-    if let Some(Sum { live, digest }) = sum {
+fn push_sum(text: &mut String, sum: Option<Checksum>) {
+    if let Some(Checksum { live, digest }) = sum {
         let _ = write!(text, ",\"digest\":{{\"count\":{live},\"sum\":{digest}}}");
     }
 }

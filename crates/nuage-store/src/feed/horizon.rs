@@ -15,7 +15,7 @@ use crate::schema::{Index, Range};
 ///
 /// A position is no less than the time at which it was given. Where positions are ahead of the
 /// clock, it was noted when the head was where.
-pub(crate) async fn overdue<R: Reads>(
+pub(crate) async fn compaction_target<R: Reads>(
     reads: &R,
     path: &CollectionPath,
     before: Timestamp,

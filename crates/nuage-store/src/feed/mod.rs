@@ -18,7 +18,7 @@ use nuage_model::{CollectionPath, Principal, Record, RecordId, StoreError};
 use crate::cells::{self, Cells, Source};
 use crate::reads::{Columns, Reads};
 
-pub(crate) use horizon::overdue;
+pub(crate) use horizon::compaction_target;
 pub(crate) use moment::{Hold, Moment};
 pub(crate) use opening::open;
 pub(crate) use signatures::{counted, principals_of, sum};

@@ -3,8 +3,8 @@
 use std::future::Future;
 
 use nuage_model::{
-    CollectionPath, Counted, Pending, Principal, Record, RecordId, Residents, Seq, Signature,
-    Snapshot, StoreError, Sum, Timestamp, Trace, Whose,
+    Checksum, CollectionPath, FeedRow, Pending, Principal, ReaderFilter, Record, RecordId,
+    ResidentsQuery, Seq, Signature, SignatureCount, Snapshot, StoreError, Timestamp,
 };
 
 use crate::feed;
@@ -57,10 +57,10 @@ macro_rules! ask {
 impl<H: Hold> Snapshot for Moment<H> {
     fn signatures<'a>(
         &'a mut self,
-        whose: Whose<'a>,
+        whose: ReaderFilter<'a>,
         after: Option<Signature>,
         limit: usize,
-    ) -> Pending<'a, Result<Vec<Counted>, StoreError>> {
+    ) -> Pending<'a, Result<Vec<SignatureCount>, StoreError>> {
         ask!(self, counted(whose, after, limit))
     }
 
@@ -73,12 +73,12 @@ impl<H: Hold> Snapshot for Moment<H> {
 
     fn residents<'a>(
         &'a mut self,
-        residents: &'a Residents,
-    ) -> Pending<'a, Result<Vec<Trace>, StoreError>> {
+        residents: &'a ResidentsQuery,
+    ) -> Pending<'a, Result<Vec<FeedRow>, StoreError>> {
         ask!(self, residents(residents))
     }
 
-    fn tail(&mut self, after: Seq, limit: usize) -> Pending<'_, Result<Vec<Trace>, StoreError>> {
+    fn tail(&mut self, after: Seq, limit: usize) -> Pending<'_, Result<Vec<FeedRow>, StoreError>> {
         ask!(self, tail(after, limit))
     }
 
@@ -88,7 +88,7 @@ impl<H: Hold> Snapshot for Moment<H> {
         ended: &'a [Signature],
         after: Seq,
         limit: usize,
-    ) -> Pending<'a, Result<Vec<Trace>, StoreError>> {
+    ) -> Pending<'a, Result<Vec<FeedRow>, StoreError>> {
         ask!(self, tail_of(live, ended, after, limit))
     }
 
@@ -100,7 +100,7 @@ impl<H: Hold> Snapshot for Moment<H> {
         ask!(self, records(ids, bytes_max))
     }
 
-    fn sum<'a>(&'a mut self, whose: Whose<'a>) -> Pending<'a, Result<Sum, StoreError>> {
+    fn sum<'a>(&'a mut self, whose: ReaderFilter<'a>) -> Pending<'a, Result<Checksum, StoreError>> {
         ask!(self, sum(whose))
     }
 
@@ -112,12 +112,12 @@ impl<H: Hold> Snapshot for Moment<H> {
         ask!(self, view(person, name))
     }
 
-    fn overdue(
+    fn compaction_target(
         &mut self,
         before: Timestamp,
         keep: u64,
         limit: usize,
     ) -> Pending<'_, Result<Option<Seq>, StoreError>> {
-        ask!(self, overdue(before, keep, limit))
+        ask!(self, compaction_target(before, keep, limit))
     }
 }

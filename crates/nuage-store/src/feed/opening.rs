@@ -5,16 +5,20 @@ use std::collections::BTreeSet;
 use futures_util::future::try_join4;
 use nuage_model::copy::{Cell, STORE};
 use nuage_model::{
-    Ask, Bodies, CollectionPath, GroupPath, Opening, Record, Seq, Standing, StoreError,
+    Bodies, CollectionPath, CollectionStats, GroupPath, Record, Seq, SnapshotHeader,
+    SnapshotRequest, StoreError,
 };
 
 use crate::cells;
 use crate::reads::{Columns, Depth, Reads};
 use crate::records::{self, sequence};
-use crate::rules::{Old, Sequence};
+use crate::rules::{CollectionRow, StoredRow};
 
 /// Begins a moment, and reads what is asked first.
-pub(crate) async fn open<R: Reads>(reads: &R, ask: &Ask) -> Result<Opening, R::Fault> {
+pub(crate) async fn open<R: Reads>(
+    reads: &R,
+    ask: &SnapshotRequest,
+) -> Result<SnapshotHeader, R::Fault> {
     let first = try_join4(
         reads.note(STORE),
         sequence(reads, &ask.collection),
@@ -26,17 +30,17 @@ pub(crate) async fn open<R: Reads>(reads: &R, ask: &Ask) -> Result<Opening, R::F
     let epoch =
         epoch.ok_or_else(|| StoreError::Corrupt("the data has lost its name".to_owned()))?;
     let groups = placed(reads, groups).await?;
-    let entered = |found: Option<(Record, Old)>| match found {
+    let entered = |found: Option<(Record, StoredRow)>| match found {
         Some((record, row)) => (Some(record), row.entered),
         None => (None, Seq(0)),
     };
     let (records, entered) = records.into_iter().map(entered).unzip();
     let standing = sequence.and_then(|sequence| standing(&sequence));
-    Ok(Opening { epoch, standing, groups, records, entered })
+    Ok(SnapshotHeader { epoch, standing, groups, records, entered })
 }
 
-fn standing(sequence: &Sequence) -> Option<Standing> {
-    Some(Standing {
+fn standing(sequence: &CollectionRow) -> Option<CollectionStats> {
+    Some(CollectionStats {
         incarnation: sequence.incarnation,
         head: sequence.head()?,
         horizon: sequence.gc_seq,
@@ -58,7 +62,8 @@ async fn placed<R: Reads>(
         cells::record(&groups.record(group.group.clone()))
     };
     let keys: Vec<Vec<Cell>> = groups.iter().map(path).collect();
-    let rows = reads.get(&keys, Columns::TRACE, usize::MAX, Old::of_columns).await?.into_iter();
+    let rows =
+        reads.get(&keys, Columns::TRACE, usize::MAX, StoredRow::of_columns).await?.into_iter();
     let seqs = rows.map(|row| row.filter(|row| !row.dead).map_or(Seq(0), |row| row.seq));
     Ok(groups.into_iter().zip(seqs).collect())
 }

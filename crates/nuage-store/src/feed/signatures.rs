@@ -2,7 +2,8 @@
 
 use nuage_model::copy::{Cell, Table};
 use nuage_model::{
-    CollectionPath, Counted, DIGEST_MODULUS, Principal, Signature, StoreError, Sum, Whose,
+    Checksum, CollectionPath, DIGEST_MODULUS, Principal, ReaderFilter, Signature, SignatureCount,
+    StoreError,
 };
 
 use crate::cells::{self, Cells, Source};
@@ -22,10 +23,10 @@ const NAMED: Columns = Columns::of(Table::SignaturePrincipals, 3, 4);
 pub(crate) async fn counted<R: Reads>(
     reads: &R,
     path: &CollectionPath,
-    whose: Whose<'_>,
+    whose: ReaderFilter<'_>,
     after: Option<Signature>,
     limit: usize,
-) -> Result<Vec<Counted>, R::Fault> {
+) -> Result<Vec<SignatureCount>, R::Fault> {
     let (each, _) = each(reads, path, whose, after, limit).await?;
     Ok(each.into_iter().map(|(counted, _)| counted).collect())
 }
@@ -34,9 +35,9 @@ pub(crate) async fn counted<R: Reads>(
 pub(crate) async fn sum<R: Reads>(
     reads: &R,
     path: &CollectionPath,
-    whose: Whose<'_>,
-) -> Result<Sum, R::Fault> {
-    let mut sum = Sum::default();
+    whose: ReaderFilter<'_>,
+) -> Result<Checksum, R::Fault> {
+    let mut sum = Checksum::default();
     let mut after = None;
     loop {
         let (each, is_all) = each(reads, path, whose, after, CHUNK).await?;
@@ -55,11 +56,11 @@ pub(crate) async fn sum<R: Reads>(
 async fn each<R: Reads>(
     reads: &R,
     path: &CollectionPath,
-    whose: Whose<'_>,
+    whose: ReaderFilter<'_>,
     after: Option<Signature>,
     limit: usize,
-) -> Result<(Vec<(Counted, u64)>, bool), R::Fault> {
-    let Whose::Of(principals) = whose else {
+) -> Result<(Vec<(SignatureCount, u64)>, bool), R::Fault> {
+    let ReaderFilter::Of(principals) = whose else {
         let range = Range::of(Index::Key(Table::Signatures), cells::collection(path));
         let range = range.after(behind(after));
         let scan = Scan { columns: COLUMNS, ..Scan::of(vec![range], limit) };
@@ -71,7 +72,8 @@ async fn each<R: Reads>(
     let keys: Vec<Vec<Cell>> = all.iter().map(|one| cells::signature_of(path, *one)).collect();
     let rows = reads.get(&keys, COLUMNS, usize::MAX, count).await?.into_iter();
     let each = all.into_iter().zip(rows);
-    let each = each.map(|(signature, row)| row.unwrap_or((Counted { signature, live: 0 }, 0)));
+    let each =
+        each.map(|(signature, row)| row.unwrap_or((SignatureCount { signature, live: 0 }, 0)));
     Ok((each.collect(), found.is_all))
 }
 
@@ -132,10 +134,10 @@ fn behind(after: Option<Signature>) -> Vec<Cell> {
     after.map(cells::signature).into_iter().collect()
 }
 
-fn count(row: &dyn Source) -> Result<(Counted, u64), StoreError> {
+fn count(row: &dyn Source) -> Result<(SignatureCount, u64), StoreError> {
     let mut cells = Cells::from(COLUMNS, row, 2);
     // Counters are never less than zero.
     let signature = Signature(cells.bytes()?);
     let live = u64::try_from(cells.whole()?).unwrap_or(0);
-    Ok((Counted { signature, live }, u64::try_from(cells.whole()?).unwrap_or(0)))
+    Ok((SignatureCount { signature, live }, u64::try_from(cells.whole()?).unwrap_or(0)))
 }

@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join;
 use nuage_model::copy::{Cell, Table};
-use nuage_model::{CollectionPath, Fate, RecordId, Residents, Seq, Signature, StoreError, Trace};
+use nuage_model::{
+    CollectionPath, FeedRow, RecordId, ResidentsQuery, RowEnd, Seq, Signature, StoreError,
+};
 
 use crate::cells::{self, Source};
 use crate::reads::{Columns, Condition, Found, Reads, Scan, Together};
-use crate::rules::{Ended, Old};
+use crate::rules::{Ended, StoredRow};
 use crate::schema::{Index, Range};
 
 /// Since when a record has its signature, and whether it is dead.
@@ -24,7 +26,7 @@ pub(crate) async fn tail<R: Reads>(
     path: &CollectionPath,
     after: Seq,
     limit: usize,
-) -> Result<Vec<Trace>, R::Fault> {
+) -> Result<Vec<FeedRow>, R::Fault> {
     let along = async |after: Seq, rows: usize| {
         let range =
             |index| Range::of(index, cells::collection(path)).after(vec![Cell::Whole(after.0)]);
@@ -50,7 +52,7 @@ pub(crate) async fn tail_of<R: Reads>(
     ended: &[Signature],
     after: Seq,
     limit: usize,
-) -> Result<Vec<Trace>, R::Fault> {
+) -> Result<Vec<FeedRow>, R::Fault> {
     // Most signatures are in both lists, and each is looked into once.
     let of_live: BTreeSet<&Signature> = live.iter().collect();
     let of_ended: BTreeSet<&Signature> = ended.iter().collect();
@@ -69,9 +71,9 @@ pub(crate) async fn tail_of<R: Reads>(
         let gone = merged(Index::GoneSignature, &of_ended, Columns::GONE);
         try_join(reads.scan(records, record), reads.scan(gone, past)).await
     };
-    let wants = |trace: &Trace| match trace.fate {
-        Fate::Live => of_live.contains(&trace.signature),
-        Fate::Deleted | Fate::Left(_) => of_ended.contains(&trace.signature),
+    let wants = |trace: &FeedRow| match trace.fate {
+        RowEnd::Live => of_live.contains(&trace.signature),
+        RowEnd::Deleted | RowEnd::Left(_) => of_ended.contains(&trace.signature),
     };
     let mut traces = Traces::new(after, limit);
     while traces.goes_on() {
@@ -85,9 +87,9 @@ pub(crate) async fn tail_of<R: Reads>(
 pub(crate) async fn residents<R: Reads>(
     reads: &R,
     path: &CollectionPath,
-    residents: &Residents,
-) -> Result<Vec<Trace>, R::Fault> {
-    let Residents { signatures, after, up_to, entered_up_to, limit } = residents;
+    residents: &ResidentsQuery,
+) -> Result<Vec<FeedRow>, R::Fault> {
+    let ResidentsQuery { signatures, after, up_to, entered_up_to, limit } = residents;
     let after = std::iter::once(after.0).chain(std::iter::repeat(0));
     let range = |(one, after): (&Signature, i64)| {
         let all = Range::of(Index::RecordsSignature, cells::signature_of(path, *one));
@@ -108,7 +110,7 @@ pub(crate) async fn residents<R: Reads>(
 struct Traces {
     after: Seq,
     limit: usize,
-    kept: BTreeMap<(Seq, bool, RecordId), Trace>,
+    kept: BTreeMap<(Seq, bool, RecordId), FeedRow>,
     is_all: bool,
     /// How much more than is wanted is read in one go.
     more: usize,
@@ -129,10 +131,15 @@ impl Traces {
     }
 
     // Keeps what is wanted of rows after the position, as far as all of them are known.
-    fn take(&mut self, records: Found<Trace>, gone: Found<Trace>, wants: impl Fn(&Trace) -> bool) {
+    fn take(
+        &mut self,
+        records: Found<FeedRow>,
+        gone: Found<FeedRow>,
+        wants: impl Fn(&FeedRow) -> bool,
+    ) {
         let (own, left) = (records.rows, gone.rows);
         // Several may have ended at the last position of those that came.
-        let known = |traces: &[Trace], is_all: bool, back: i64| match (traces.last(), is_all) {
+        let known = |traces: &[FeedRow], is_all: bool, back: i64| match (traces.last(), is_all) {
             (_, true) | (None, _) => Seq(i64::MAX),
             (Some(last), false) => Seq(last.seq.0.saturating_sub(back)),
         };
@@ -140,7 +147,7 @@ impl Traces {
         self.is_all = records.is_all && gone.is_all;
         for trace in own.into_iter().chain(left) {
             if trace.seq <= up_to && wants(&trace) {
-                let is_own = !matches!(trace.fate, Fate::Left(_));
+                let is_own = !matches!(trace.fate, RowEnd::Left(_));
                 self.kept.insert((trace.seq, is_own, trace.id.clone()), trace);
             }
         }
@@ -153,8 +160,8 @@ impl Traces {
         }
     }
 
-    fn finish(self) -> Vec<Trace> {
-        let mut traces: Vec<Trace> = self.kept.into_values().collect();
+    fn finish(self) -> Vec<FeedRow> {
+        let mut traces: Vec<FeedRow> = self.kept.into_values().collect();
         if let Some(last) = traces.get(self.limit - 1).map(|last| last.seq) {
             traces.retain(|trace| trace.seq <= last);
         }
@@ -166,29 +173,29 @@ impl Traces {
 async fn present<R: Reads>(
     reads: &R,
     path: &CollectionPath,
-    mut traces: Vec<Trace>,
-) -> Result<Vec<Trace>, R::Fault> {
-    let left = |trace: &&mut Trace| matches!(trace.fate, Fate::Left(_));
+    mut traces: Vec<FeedRow>,
+) -> Result<Vec<FeedRow>, R::Fault> {
+    let left = |trace: &&mut FeedRow| matches!(trace.fate, RowEnd::Left(_));
     let ids: Vec<RecordId> = traces.iter_mut().filter(left).map(|trace| trace.id.clone()).collect();
     let keys: Vec<Vec<Cell>> = ids.into_iter().map(|id| cells::record(&path.record(id))).collect();
     if keys.is_empty() {
         return Ok(traces);
     }
-    let rows = reads.get(&keys, Columns::TRACE, usize::MAX, Old::of_columns).await?;
+    let rows = reads.get(&keys, Columns::TRACE, usize::MAX, StoredRow::of_columns).await?;
     for (trace, row) in traces.iter_mut().filter(left).zip(rows) {
-        trace.fate = Fate::Left(row.filter(|row| !row.dead).map(|row| row.signature));
+        trace.fate = RowEnd::Left(row.filter(|row| !row.dead).map(|row| row.signature));
     }
     Ok(traces)
 }
 
-fn record(row: &dyn Source) -> Result<Trace, StoreError> {
-    let old = Old::of_columns(row)?;
-    let fate = if old.dead { Fate::Deleted } else { Fate::Live };
-    let id = Old::id_in_columns(row)?;
-    Ok(Trace { id, seq: old.seq, signature: old.signature, entered: old.entered, fate })
+fn record(row: &dyn Source) -> Result<FeedRow, StoreError> {
+    let old = StoredRow::of_columns(row)?;
+    let fate = if old.dead { RowEnd::Deleted } else { RowEnd::Live };
+    let id = StoredRow::id_in_columns(row)?;
+    Ok(FeedRow { id, seq: old.seq, signature: old.signature, entered: old.entered, fate })
 }
 
-fn past(row: &dyn Source) -> Result<Trace, StoreError> {
+fn past(row: &dyn Source) -> Result<FeedRow, StoreError> {
     let Ended { seq, id, signature, entered } = Ended::of_columns(row)?;
-    Ok(Trace { id, seq, signature, entered, fate: Fate::Left(None) })
+    Ok(FeedRow { id, seq, signature, entered, fate: RowEnd::Left(None) })
 }

@@ -6,7 +6,7 @@ use foldhash::HashMap;
 use nuage_model::{Field, Permissions, Principal, Query, Record, Scope, Signature, States, View};
 
 use crate::list::shape::{Shape, Times};
-use crate::rules::Sequence;
+use crate::rules::CollectionRow;
 
 /// Rows of a walk that cost as much as one look into the index of signatures.
 const ROWS_PER_PROBE: i64 = 1;
@@ -15,7 +15,7 @@ const PROBES_MAX: i64 = 16_384;
 
 /// How to go through a collection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Way {
+pub(crate) enum AccessPath {
     /// To the records that the query names.
     Ids,
     /// Along the positions of each signature.
@@ -30,20 +30,20 @@ pub(crate) enum Way {
 pub(crate) type Signatures = HashMap<Signature, i64>;
 
 /// A query to a collection that is there.
-pub(crate) struct Asked<'a> {
+pub(crate) struct PlannedQuery<'a> {
     pub(crate) query: &'a Query,
-    pub(crate) sequence: &'a Sequence,
+    pub(crate) sequence: &'a CollectionRow,
     pub(crate) shape: Shape<'a>,
     /// Those that the scope lets see, where it does not let see all.
     pub(crate) signatures: Option<Signatures>,
     holders: Option<(&'static str, HashSet<&'a str>)>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> PlannedQuery<'a> {
     /// `signatures` are those of the principals that the scope names, if it names any.
     pub(crate) fn new(
         query: &'a Query,
-        sequence: &'a Sequence,
+        sequence: &'a CollectionRow,
         signatures: Option<Signatures>,
     ) -> Self {
         let holders = match &query.scope {
@@ -56,7 +56,7 @@ impl<'a> Asked<'a> {
     }
 
     /// Whether nothing can match.
-    pub(crate) fn is_vain(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         let rows = match self.query.states {
             States::Live => self.sequence.live,
             States::Both => self.sequence.rows(),
@@ -67,18 +67,18 @@ impl<'a> Asked<'a> {
     }
 
     /// The way that passes the fewest rows.
-    pub(crate) fn way(&self) -> Way {
+    pub(crate) fn way(&self) -> AccessPath {
         if self.shape.ids.is_some() {
-            return Way::Ids;
+            return AccessPath::Ids;
         }
         if self.sequence.chosen > 0 {
-            return Way::Times;
+            return AccessPath::Times;
         }
         let probes = self.probes();
         let are_cheap = probes <= PROBES_MAX && self.rows_between() > ROWS_PER_PROBE * probes;
         match &self.signatures {
-            Some(_) if are_cheap => Way::Signatures,
-            _ => Way::Positions,
+            Some(_) if are_cheap => AccessPath::Signatures,
+            _ => AccessPath::Positions,
         }
     }
 
@@ -162,13 +162,19 @@ mod tests {
             scope: Scope::Readers(vec![Principal::from("alice")]),
             ..Query::all(CollectionPath::new("b", "c"), 10)
         };
-        let sequence = Sequence { live: 10_000_000, ..Sequence::begin(Seq(1 << 50)) };
-        for (count, way) in
-            [(1, Way::Signatures), (16_384, Way::Signatures), (16_385, Way::Positions)]
-        {
+        let sequence = CollectionRow { live: 10_000_000, ..CollectionRow::begin(Seq(1 << 50)) };
+        for (count, way) in [
+            (1, AccessPath::Signatures),
+            (16_384, AccessPath::Signatures),
+            (16_385, AccessPath::Positions),
+        ] {
             let one = |n: u128| (Signature(n.to_be_bytes()), 1);
             let signatures = (0..count).map(one).collect();
-            assert_eq!(Asked::new(&query, &sequence, Some(signatures)).way(), way, "{count}");
+            assert_eq!(
+                PlannedQuery::new(&query, &sequence, Some(signatures)).way(),
+                way,
+                "{count}"
+            );
         }
     }
 }

@@ -9,7 +9,7 @@ mod page;
 mod read;
 mod shape;
 
-pub(crate) use asked::{Asked, Signatures, Way};
-pub(crate) use page::{Best, InOrder};
+pub(crate) use asked::{AccessPath, PlannedQuery, Signatures};
+pub(crate) use page::{InOrder, TopN};
 pub(crate) use read::{count, is_counted, list, looks_quick};
 pub(crate) use shape::{Shape, Times};

@@ -40,7 +40,7 @@ impl InOrder {
 
 /// The first records in the order of a query, of a walk that goes in any order. Keeps up to
 /// twice what is asked for, then sorts and cuts.
-pub(crate) struct Best<'q> {
+pub(crate) struct TopN<'q> {
     query: &'q Query,
     kept: Vec<(Position, Record)>,
     bytes: usize,
@@ -50,7 +50,7 @@ pub(crate) struct Best<'q> {
     end: Option<Position>,
 }
 
-impl<'q> Best<'q> {
+impl<'q> TopN<'q> {
     pub(crate) fn new(query: &'q Query) -> Self {
         Self { query, kept: Vec::new(), bytes: 0, more: false, end: None }
     }

@@ -12,10 +12,10 @@ use nuage_model::{
 };
 
 use crate::cells::{self, Cells, Source, record_of};
-use crate::list::{Asked, Best, InOrder, Shape, Signatures, Times, Way};
+use crate::list::{AccessPath, InOrder, PlannedQuery, Shape, Signatures, Times, TopN};
 use crate::reads::{Columns, Condition, Found, Reads, Scan, Together};
 use crate::records::sequence;
-use crate::rules::{Old, Sequence};
+use crate::rules::{CollectionRow, StoredRow};
 use crate::schema::{Index, Range};
 
 /// Records of a page that is read along with the row of its collection, where that is far away.
@@ -70,13 +70,13 @@ pub(crate) async fn list<R: Reads>(
 ) -> Result<Option<Page>, R::Fault> {
     let collection = &query.collection;
     let empty =
-        |sequence: &Sequence| Page { head: sequence.head(), records: Vec::new(), more: false };
+        |sequence: &CollectionRow| Page { head: sequence.head(), records: Vec::new(), more: false };
     let Known { sequence, mut signatures, are_all, ahead } = match R::IS_FAR {
         true => reads.begin(known(reads, query)).await?,
         false => {
             // A poll that finds nothing new ends here.
             let found = reads.begin(sequence(reads, collection)).await?;
-            if let Some(sequence) = found.as_ref().filter(|one| is_vain(query, one)) {
+            if let Some(sequence) = found.as_ref().filter(|one| is_empty(query, one)) {
                 return Ok(Some(empty(sequence)));
             }
             let is_small = query.limit <= PAGE_SMALL;
@@ -97,7 +97,7 @@ pub(crate) async fn list<R: Reads>(
     let Some(sequence) = sequence else {
         return Ok(Some(Page { head: None, records: Vec::new(), more: false }));
     };
-    if is_vain(query, &sequence) {
+    if is_empty(query, &sequence) {
         return Ok(Some(empty(&sequence)));
     }
     if !are_all {
@@ -110,8 +110,8 @@ pub(crate) async fn list<R: Reads>(
         }
         signatures = self::signatures(reads, query, usize::MAX).await?.0;
     }
-    let asked = Asked::new(query, &sequence, signatures);
-    if asked.is_vain() {
+    let asked = PlannedQuery::new(query, &sequence, signatures);
+    if asked.is_empty() {
         return Ok(Some(empty(&sequence)));
     }
     let way = asked.way();
@@ -119,14 +119,14 @@ pub(crate) async fn list<R: Reads>(
         return Ok(None);
     }
     let columns = if asked.wants_bodies() { Columns::RECORD } else { Columns::SLIM };
-    let is_in_order = asked.shape.by_time.is_some() && way != Way::Ids;
+    let is_in_order = asked.shape.by_time.is_some() && way != AccessPath::Ids;
     let rows = match is_in_order && asked.is_exact() {
         true => query.limit.saturating_add(1),
         false => CHUNK_ROWS,
     };
     let mut walk = Walk::new(reads, &asked, columns, rows);
     walk.bytes = if is_in_order { query.limit_bytes } else { nuage_model::PAGE_BYTES };
-    walk.ahead = ahead.filter(|_| way == Way::Positions);
+    walk.ahead = ahead.filter(|_| way == AccessPath::Positions);
     let mut budget = Budget::of(pace);
     let (records, more) = if is_in_order {
         let mut kept = InOrder::new(query.limit, query.limit_bytes);
@@ -137,7 +137,7 @@ pub(crate) async fn list<R: Reads>(
         .await?;
         kept.finish()
     } else {
-        let mut kept = Best::new(query);
+        let mut kept = TopN::new(query);
         walk.run(&mut |record| {
             budget.spend(&record)?;
             if asked.shows(&record) {
@@ -153,7 +153,7 @@ pub(crate) async fn list<R: Reads>(
 
 /// What is known of a list before any record is looked at.
 struct Known {
-    sequence: Option<Sequence>,
+    sequence: Option<CollectionRow>,
     signatures: Option<Signatures>,
     /// Whether these are all of them.
     are_all: bool,
@@ -172,8 +172,8 @@ async fn known<R: Reads>(reads: &R, query: &Query) -> Result<Known, R::Fault> {
 }
 
 // Whether nothing can match, whoever asks.
-fn is_vain(query: &Query, sequence: &Sequence) -> bool {
-    Asked::new(query, sequence, None).is_vain()
+fn is_empty(query: &Query, sequence: &CollectionRow) -> bool {
+    PlannedQuery::new(query, sequence, None).is_empty()
 }
 
 /// How many match, and the head of the collection; none if it is not quick but has to be.
@@ -204,14 +204,14 @@ pub(crate) async fn count<R: Reads>(
         }
         other => other,
     };
-    let asked = Asked::new(query, &sequence, signatures);
-    if asked.is_vain() {
+    let asked = PlannedQuery::new(query, &sequence, signatures);
+    if asked.is_empty() {
         return Ok(Some((head, 0)));
     }
     if let Some(counted) = asked.counted() {
         return Ok(Some((head, counted)));
     }
-    let is_short = asked.way() == Way::Ids || asked.rows_between() <= QUICK_ROWS;
+    let is_short = asked.way() == AccessPath::Ids || asked.rows_between() <= QUICK_ROWS;
     if pace == Pace::Quick && (asked.shape.filters_bodies || !is_short) {
         return Ok(None);
     }
@@ -254,8 +254,8 @@ fn is_plain(shape: &Shape<'_>) -> bool {
 }
 
 /// Whether a page is found in a moment.
-fn is_quick(asked: &Asked<'_>, way: Way) -> bool {
-    if way == Way::Ids {
+fn is_quick(asked: &PlannedQuery<'_>, way: AccessPath) -> bool {
+    if way == AccessPath::Ids {
         let reads_bodies = asked.shape.filters_bodies || !asked.sorts_by_name();
         return !reads_bodies;
     }
@@ -268,12 +268,12 @@ fn is_quick(asked: &Asked<'_>, way: Way) -> bool {
     }
     let sees_all = asked.signatures.is_none();
     match way {
-        Way::Ids => {}
-        Way::Signatures => passed_over += asked.probes(),
-        Way::Positions if sees_all => {}
-        Way::Positions => passed_over += asked.rows_between(),
-        Way::Times if sees_all => passed_over += asked.sequence.chosen,
-        Way::Times => passed_over += asked.sequence.rows(),
+        AccessPath::Ids => {}
+        AccessPath::Signatures => passed_over += asked.probes(),
+        AccessPath::Positions if sees_all => {}
+        AccessPath::Positions => passed_over += asked.rows_between(),
+        AccessPath::Times if sees_all => passed_over += asked.sequence.chosen,
+        AccessPath::Times => passed_over += asked.sequence.rows(),
     }
     if asked.reads_permissions() {
         passed_over += asked.sequence.rows();
@@ -398,7 +398,7 @@ impl Breath {
 /// A walk through a collection.
 struct Walk<'w, R> {
     reads: &'w R,
-    asked: &'w Asked<'w>,
+    asked: &'w PlannedQuery<'w>,
     columns: Columns,
     /// Rows that are read in one go.
     rows: usize,
@@ -409,15 +409,15 @@ struct Walk<'w, R> {
 }
 
 impl<'w, R: Reads> Walk<'w, R> {
-    fn new(reads: &'w R, asked: &'w Asked<'w>, columns: Columns, rows: usize) -> Self {
+    fn new(reads: &'w R, asked: &'w PlannedQuery<'w>, columns: Columns, rows: usize) -> Self {
         Self { reads, asked, columns, rows, bytes: nuage_model::PAGE_BYTES, ahead: None }
     }
 
     async fn run(&mut self, visit: &mut Visit<'_>) -> Result<(), R::Fault> {
         match self.asked.way() {
-            Way::Ids => self.by_ids(visit).await,
-            Way::Signatures => self.along_one_order(visit).await,
-            Way::Positions | Way::Times => self.along_times(visit).await,
+            AccessPath::Ids => self.by_ids(visit).await,
+            AccessPath::Signatures => self.along_one_order(visit).await,
+            AccessPath::Positions | AccessPath::Times => self.along_times(visit).await,
         }
     }
 
@@ -469,7 +469,7 @@ impl<'w, R: Reads> Walk<'w, R> {
     async fn along_times(&mut self, visit: &mut Visit<'_>) -> Result<(), R::Fault> {
         let path = &self.asked.query.collection;
         let (mut times, direction) = (self.asked.shape.times, self.direction());
-        let has_chosen = self.asked.way() == Way::Times;
+        let has_chosen = self.asked.way() == AccessPath::Times;
         let mut ahead = self.ahead.take();
         let mut breath = Breath::default();
         loop {
@@ -592,14 +592,14 @@ impl Merged {
 async fn try_rows<R: Reads>(
     reads: &R,
     query: &Query,
-    sequence: &Sequence,
+    sequence: &CollectionRow,
     mut lookups: usize,
     pace: Pace,
 ) -> Result<Option<(Vec<Record>, bool)>, R::Fault> {
-    let asked = Asked::new(query, sequence, None);
+    let asked = PlannedQuery::new(query, sequence, None);
     let Scope::Readers(who) = &query.scope else { return Ok(None) };
     let who: BTreeSet<&str> = who.iter().map(Principal::as_str).collect();
-    if asked.is_vain() || !asked.can_be_tried() {
+    if asked.is_empty() || !asked.can_be_tried() {
         return Ok(None);
     }
     let direction = asked.shape.by_time.unwrap_or(Direction::Ascending);
@@ -616,8 +616,8 @@ async fn try_rows<R: Reads>(
             scan.conditions.push(Condition::Unset(DEAD));
         }
         let each = |row: &dyn Source| {
-            let old = Old::of_columns(row)?;
-            Ok((Old::id_in_columns(row)?, old.seq, old.signature))
+            let old = StoredRow::of_columns(row)?;
+            Ok((StoredRow::id_in_columns(row)?, old.seq, old.signature))
         };
         let found = reads.scan(scan, each).await?;
         lookups = lookups.saturating_sub(found.rows.len());

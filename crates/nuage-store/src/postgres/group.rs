@@ -16,15 +16,15 @@ use nuage_model::{ApplyError, Batch, CollectionPath, Guard, Kind, Put, StoreErro
 
 use crate::cells;
 use crate::postgres::errors::Fault;
-use crate::postgres::guess::{self, Seen, Sequences};
+use crate::postgres::guess::{self, CollectionRows, RowCache};
 use crate::postgres::hints::Hints;
 use crate::postgres::lane::{Answer, Task};
 use crate::postgres::lineage::Lineage;
 use crate::postgres::pool::Pool;
 use crate::postgres::write_set::{Effects, Known, Named, WriteSet};
 use crate::postgres::{read, write};
-use crate::rules::{Ledger, Old, Plan, Sequence, Transaction};
-use crate::schema::Stage;
+use crate::rules::{CollectionCache, CollectionRow, Plan, StoredRow, Transaction};
+use crate::schema::Generation;
 
 /// How often a transaction is begun anew because others were in the way.
 const ATTEMPTS_MAX: u32 = 10;
@@ -46,10 +46,10 @@ const THERE: &str = "
 pub(super) struct Writer {
     pool: Arc<Pool>,
     hints: Arc<Hints>,
-    seen: Arc<Seen>,
+    seen: Arc<RowCache>,
     begin: String,
     lineage: Arc<Lineage>,
-    sequences: Sequences,
+    sequences: CollectionRows,
     known: Known,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Tools {
     /// Where their connections come from.
     pub(super) pool: Arc<Pool>,
     pub(super) hints: Arc<Hints>,
-    pub(super) seen: Arc<Seen>,
+    pub(super) seen: Arc<RowCache>,
     /// How transactions begin.
     pub(super) begin: &'static str,
     pub(super) lineage: Arc<Lineage>,
@@ -69,7 +69,7 @@ pub(super) struct Tools {
 struct Decided {
     answers: Vec<Answer>,
     effects: Effects,
-    learned: Vec<(Named, Stage)>,
+    learned: Vec<(Named, Generation)>,
 }
 
 /// Why a group was not applied, as far as is known.
@@ -103,7 +103,7 @@ impl Writer {
     pub(super) fn new(tools: &Tools, lock: Duration) -> Self {
         let Tools { pool, hints, seen, begin, lineage } = tools.clone();
         let begin = format!("{begin}; SET LOCAL lock_timeout = {}", lock.as_millis());
-        let (sequences, known) = (Sequences::default(), Known::default());
+        let (sequences, known) = (CollectionRows::default(), Known::default());
         Self { pool, hints, seen, begin, lineage, sequences, known }
     }
 
@@ -216,7 +216,7 @@ impl Writer {
                 if fits.map_err(at_commit)? {
                     return Ok(self.done(tasks, decided));
                 }
-                self.sequences.doubt(&plan);
+                self.sequences.backoff(&plan);
             }
         }
         let guards: Vec<&Guard> = batches().flat_map(|batch| &batch.guards).collect();
@@ -239,21 +239,22 @@ impl Writer {
         }
         // What was written was made from such rows.
         let sequences = effects.of(Table::Collections).filter_map(|(_, row)| row);
-        let sequences = sequences
-            .filter_map(|row| Some((Sequence::path_of(row).ok()?, Sequence::of_row(row).ok()?)));
-        let sequences: Vec<(CollectionPath, Sequence)> = sequences.collect();
+        let sequences = sequences.filter_map(|row| {
+            Some((CollectionRow::path_of(row).ok()?, CollectionRow::of_row(row).ok()?))
+        });
+        let sequences: Vec<(CollectionPath, CollectionRow)> = sequences.collect();
         self.hints.tell(rights, sequences.iter().map(|(path, _)| path));
         self.sequences.learn(sequences);
         let records = effects.of(Table::Records);
         self.seen.learn(records.filter_map(|(key, row)| {
-            Some((cells::path_of(key).ok()?, row.map(Old::of_row).transpose().ok()?))
+            Some((cells::path_of(key).ok()?, row.map(StoredRow::of_row).transpose().ok()?))
         }));
         answers
     }
 }
 
 fn decide(rows: WriteSet<'_>, tasks: &[Task]) -> Result<Decided, Fault> {
-    let mut ledger = Ledger::default();
+    let mut ledger = CollectionCache::default();
     let mut transaction = Transaction::new(rows, &mut ledger);
     let mut answers = Vec::with_capacity(tasks.len());
     for Task { batch, .. } in tasks {

@@ -19,26 +19,26 @@ use crate::postgres::errors::Fault;
 use crate::postgres::statements::{self, Statements};
 use crate::postgres::write::Steps;
 use crate::postgres::write_set::{Effects, Known, WriteSet};
-use crate::rules::{Old, Plan, Sequence};
+use crate::rules::{CollectionRow, Plan, StoredRow};
 use crate::schema::slim;
 
-/// Seen that are remembered; beyond, all are forgotten.
+/// Rows that are remembered; beyond, all are forgotten.
 const ROWS_MAX: usize = 65_536;
 /// Collections that are remembered, likewise.
 const SEQUENCES_MAX: usize = 4_096;
 /// For how many groups nothing is guessed of a collection that another process writes to.
-const DOUBT: u32 = 32;
+const BACKOFF: u32 = 32;
 
 /// Rows of `records` as this process last saw them, without their texts.
 #[derive(Default)]
-pub(super) struct Seen {
-    rows: Mutex<HashMap<RecordPath, Option<Old>>>,
+pub(super) struct RowCache {
+    rows: Mutex<HashMap<RecordPath, Option<StoredRow>>>,
     flushes: AtomicU64,
 }
 
-impl Seen {
+impl RowCache {
     /// Remembers what was read or written.
-    pub(super) fn learn(&self, rows: impl IntoIterator<Item = (RecordPath, Option<Old>)>) {
+    pub(super) fn learn(&self, rows: impl IntoIterator<Item = (RecordPath, Option<StoredRow>)>) {
         let mut known = self.lock();
         if known.len() > ROWS_MAX {
             known.clear();
@@ -57,36 +57,36 @@ impl Seen {
         self.flushes.load(Ordering::Acquire)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<RecordPath, Option<Old>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RecordPath, Option<StoredRow>>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Seen of `collections` as a lane last saw them.
+/// Rows of `collections` as a lane last saw them.
 #[derive(Default)]
-pub(super) struct Sequences {
-    known: HashMap<CollectionPath, Sequence>,
-    doubts: HashMap<CollectionPath, u32>,
+pub(super) struct CollectionRows {
+    known: HashMap<CollectionPath, CollectionRow>,
+    backoffs: HashMap<CollectionPath, u32>,
 }
 
-impl Sequences {
+impl CollectionRows {
     /// Remembers what was read or written.
     pub(super) fn learn(
         &mut self,
-        sequences: impl IntoIterator<Item = (CollectionPath, Sequence)>,
+        sequences: impl IntoIterator<Item = (CollectionPath, CollectionRow)>,
     ) {
         if self.known.len() > SEQUENCES_MAX {
             self.known.clear();
-            self.doubts.clear();
+            self.backoffs.clear();
         }
         self.known.extend(sequences);
     }
 
     /// Takes note that a guess was wrong.
-    pub(super) fn doubt(&mut self, plan: &Plan) {
+    pub(super) fn backoff(&mut self, plan: &Plan) {
         for path in plan.collections.keys() {
             self.known.remove(path);
-            self.doubts.insert(path.clone(), DOUBT);
+            self.backoffs.insert(path.clone(), BACKOFF);
         }
     }
 
@@ -95,13 +95,13 @@ impl Sequences {
         *self = Self::default();
     }
 
-    fn get(&mut self, path: &CollectionPath) -> Option<&Sequence> {
-        if let Some(doubt) = self.doubts.get_mut(path) {
-            *doubt -= 1;
-            if *doubt > 0 {
+    fn get(&mut self, path: &CollectionPath) -> Option<&CollectionRow> {
+        if let Some(backoff) = self.backoffs.get_mut(path) {
+            *backoff -= 1;
+            if *backoff > 0 {
                 return None;
             }
-            self.doubts.remove(path);
+            self.backoffs.remove(path);
         }
         self.known.get(path).filter(|sequence| !sequence.dropped)
     }
@@ -146,8 +146,8 @@ const TABLES: [Table; 2] = [Table::Records, Table::Collections];
 pub(super) fn guess<'a, 'k>(
     plan: &Plan,
     batches: impl Iterator<Item = &'a Batch>,
-    rows: &Seen,
-    sequences: &mut Sequences,
+    rows: &RowCache,
+    sequences: &mut CollectionRows,
     known: &'k Known,
 ) -> Option<(Guess, WriteSet<'k>)> {
     let is_plain = !plan.all
@@ -204,8 +204,8 @@ pub(super) fn guess<'a, 'k>(
     Some((guess, found))
 }
 
-fn live(seq: Seq) -> Old {
-    Old { seq, chosen: None, signature: Signature([0; 16]), entered: Seq(0), dead: false }
+fn live(seq: Seq) -> StoredRow {
+    StoredRow { seq, chosen: None, signature: Signature([0; 16]), entered: Seq(0), dead: false }
 }
 
 /// Writes the effects and commits, unless the guess is wrong: then nothing is written. One round

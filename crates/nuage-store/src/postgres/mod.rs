@@ -44,9 +44,9 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use nuage_model::copy::{Dump, Progress, Step};
 use nuage_model::{
-    Admin, ApplyError, Ask, Batch, Bodies, BucketId, CollectionPath, Finding, GroupPath, Head,
-    Kind, Listener, Opening, Outcome, Pace, Page, Pending, Principal, Query, Record, RecordPath,
-    Snapshot, Store, StoreError, Tally, Total, Whose,
+    Admin, ApplyError, Batch, Bodies, BucketId, CollectionPath, Finding, GroupPath, Head, Kind,
+    Listener, Outcome, Pace, Page, Pending, Principal, Query, ReaderFilter, Record, RecordPath,
+    Snapshot, SnapshotHeader, SnapshotRequest, Store, StoreError, Tally, Total,
 };
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -58,7 +58,7 @@ use crate::places;
 use crate::postgres::aside::Aside;
 pub(crate) use crate::postgres::connect::Target;
 use crate::postgres::group::Tools;
-use crate::postgres::guess::Seen;
+use crate::postgres::guess::RowCache;
 use crate::postgres::hints::Hints;
 use crate::postgres::lane::{Answer, Job, Lane, Task};
 use crate::postgres::lineage::Lineage;
@@ -99,7 +99,7 @@ pub(crate) struct PostgresStore {
     writers: Arc<Pool>,
     begin: &'static str,
     hints: Arc<Hints>,
-    seen: Arc<Seen>,
+    seen: Arc<RowCache>,
     lineage: Arc<Lineage>,
     pulse: Pulse,
     closed: AtomicBool,
@@ -119,7 +119,7 @@ impl PostgresStore {
             tokio::spawn(Pool::give_back(Arc::downgrade(pool)));
         }
         let hints = Arc::new(Hints::new(options.trust_ms));
-        let seen = Arc::new(Seen::default());
+        let seen = Arc::new(RowCache::default());
         let begin = match options.synchronous {
             Synchronous::Full if is_lax => BEGIN_STRICT,
             Synchronous::Full => BEGIN_FULL,
@@ -269,8 +269,8 @@ impl Store for PostgresStore {
 
     fn snapshot<'a>(
         &'a self,
-        ask: &'a Ask,
-    ) -> Pending<'a, Result<(Opening, Box<dyn Snapshot + 'a>), StoreError>> {
+        ask: &'a SnapshotRequest,
+    ) -> Pending<'a, Result<(SnapshotHeader, Box<dyn Snapshot + 'a>), StoreError>> {
         Box::pin(async move {
             let within = Duration::from_millis(self.list_ms);
             let (opening, moment) = moment::snapshot(&self.pool, ask, within).await?;
@@ -292,16 +292,16 @@ impl Store for PostgresStore {
 
     fn collections<'a>(
         &'a self,
-        whose: Whose<'a>,
+        whose: ReaderFilter<'a>,
         after: Option<&'a CollectionPath>,
         limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
         Box::pin(async move {
             Ok(match whose {
-                Whose::All => {
+                ReaderFilter::All => {
                     read!(self.pool, ANSWER, |reader| places::collections(reader, after, limit))?.1
                 }
-                Whose::Of(principals) => {
+                ReaderFilter::Of(principals) => {
                     let found = read!(self.pool, ANSWER, |reader| places::collections_of(
                         reader, principals, after, limit
                     ));

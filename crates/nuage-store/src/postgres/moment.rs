@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use nuage_model::{Ask, Opening, StoreError};
+use nuage_model::{SnapshotHeader, SnapshotRequest, StoreError};
 use tokio::sync::SemaphorePermit;
 
 use crate::feed::{self, Hold, Moment};
@@ -14,9 +14,9 @@ use crate::postgres::reader::{Reader, read};
 /// A moment that begins now.
 pub(super) async fn snapshot<'a>(
     pool: &'a Pool,
-    ask: &Ask,
+    ask: &SnapshotRequest,
     within: Duration,
-) -> Result<(Opening, Moment<Held<'a>>), Fault> {
+) -> Result<(SnapshotHeader, Moment<Held<'a>>), Fault> {
     let slot = pool.slot(within).await?;
     let (reader, opening) = read!(pool, within, |reader| feed::open(reader, ask))?;
     let held = Held { reader: Some(reader), _slot: slot, within };

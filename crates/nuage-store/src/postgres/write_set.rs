@@ -11,7 +11,7 @@ use nuage_model::StoreError;
 use nuage_model::copy::{Cell, Row, Table};
 
 use crate::postgres::errors::Fault;
-use crate::schema::{Index, Prune, Range, Rows, Stage, Was, counters, passed_on, slim};
+use crate::schema::{Generation, Index, Prune, Range, Rows, Was, counters, passed_on, slim};
 
 /// A table and a key.
 pub(super) type Named = (Table, Vec<Cell>);
@@ -43,7 +43,7 @@ const KNOWN_MAX: usize = 16_384;
 pub(super) struct Known {
     moves: [u64; 2],
     /// By the keys of their collections.
-    rows: HashMap<Vec<Cell>, (Stage, HashSet<Named>)>,
+    rows: HashMap<Vec<Cell>, (Generation, HashSet<Named>)>,
     count: usize,
 }
 
@@ -56,7 +56,7 @@ impl Known {
     }
 
     /// Remembers rows that were written. Of collections that began nothing else is there.
-    pub(super) fn learn(&mut self, learned: Vec<(Named, Stage)>, begun: &[Vec<Cell>]) {
+    pub(super) fn learn(&mut self, learned: Vec<(Named, Generation)>, begun: &[Vec<Cell>]) {
         for collection in begun {
             self.rows.remove(collection);
         }
@@ -72,7 +72,7 @@ impl Known {
         }
     }
 
-    fn has(&self, named: &Named, stage: Stage) -> bool {
+    fn has(&self, named: &Named, stage: Generation) -> bool {
         let known = self.rows.get(collection_of(&named.1));
         known.is_some_and(|(known, rows)| *known == stage && rows.contains(named))
     }
@@ -120,7 +120,7 @@ pub(super) struct WriteSet<'k> {
     notes: BTreeMap<String, String>,
     ranges: Vec<(Range, Vec<Row>)>,
     effects: Effects,
-    learned: Vec<(Named, Stage)>,
+    learned: Vec<(Named, Generation)>,
 }
 
 impl<'k> WriteSet<'k> {
@@ -152,7 +152,7 @@ impl<'k> WriteSet<'k> {
     }
 
     /// What is to be written, and which rows will be known then to be there.
-    pub(super) fn into_effects(mut self) -> (Effects, Vec<(Named, Stage)>) {
+    pub(super) fn into_effects(mut self) -> (Effects, Vec<(Named, Generation)>) {
         let written = self.effects.of(Table::Collections);
         let begins = |(key, row): (&[Cell], Option<&Row>)| {
             let was = self.incarnation(key);
@@ -313,7 +313,7 @@ impl Rows for WriteSet<'_> {
         Ok(())
     }
 
-    fn surely_has(&mut self, table: Table, key: &[Cell], stage: Stage) -> Result<bool, Fault> {
+    fn surely_has(&mut self, table: Table, key: &[Cell], stage: Generation) -> Result<bool, Fault> {
         let named = (table, key.to_vec());
         let present = Cell::Bytes(stage.incarnation.to_vec());
         let is_known =

@@ -9,7 +9,7 @@ use nuage_model::copy::Table;
 use nuage_model::{BucketId, CollectionPath, RecordId, Seq, Signature, Timestamp};
 
 use crate::cells;
-use crate::rules::{Old, Transaction};
+use crate::rules::{StoredRow, Transaction};
 use crate::schema::{Index, Prune, Range, Rows, Was};
 
 /// The oldest ended residencies of a collection, as many as one write joins or forgets: a fraction
@@ -78,7 +78,7 @@ impl<T: Rows> Transaction<'_, T> {
         let (mut tombstones, mut chosen) = (0, 0);
         let mut unused = BTreeSet::new();
         for row in self.tables.range(&dead)? {
-            let old = Old::of_row(&row)?;
+            let old = StoredRow::of_row(&row)?;
             self.tables.delete(Table::Records, row.key(Table::Records))?;
             tombstones += 1;
             chosen += i64::from(old.chosen.is_some());

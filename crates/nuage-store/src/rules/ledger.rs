@@ -2,7 +2,7 @@
 //! signatures they know. Counted here, written back once for each group of batches.
 //!
 //! It is right as long as nobody else writes; whoever sees a foreign write or rolls back must
-//! [`Ledger::forget`].
+//! [`CollectionCache::forget`].
 
 use foldhash::{HashMap, HashSet};
 
@@ -13,8 +13,8 @@ use nuage_model::{
 use nuage_model::copy::{Cell, Row, Table};
 
 use crate::cells;
-use crate::rules::Sequence;
-use crate::schema::{Rows, Stage, Was};
+use crate::rules::CollectionRow;
+use crate::schema::{Generation, Rows, Was};
 
 /// Collections kept between two groups.
 const ENTRIES_MAX: usize = 4_096;
@@ -23,7 +23,7 @@ const SIGNATURES_MAX: usize = 1_024;
 
 /// The collections the writer knows.
 #[derive(Default)]
-pub(crate) struct Ledger {
+pub(crate) struct CollectionCache {
     entries: HashMap<CollectionPath, Entry>,
     touched: Vec<CollectionPath>,
     dropped_buckets: Vec<BucketId>,
@@ -34,24 +34,24 @@ pub(crate) struct Ledger {
 #[derive(Default)]
 pub(crate) struct Entry {
     /// Its row; `None` if there is none.
-    pub(crate) sequence: Option<Sequence>,
+    pub(crate) sequence: Option<CollectionRow>,
     /// The row is in the tables, if not as it is here.
     is_stored: bool,
     dirty: bool,
     signatures: HashSet<Signature>,
-    residents: HashMap<Signature, Residents>,
+    residents: HashMap<Signature, SignatureDelta>,
 }
 
 /// What comes to the live records that have a signature.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(crate) struct Residents {
+pub(crate) struct SignatureDelta {
     /// So many more.
     pub(crate) live: i64,
     /// Added to the sum of their digests, modulo 2^48.
     pub(crate) digest: u64,
 }
 
-impl Residents {
+impl SignatureDelta {
     /// Both together.
     pub(crate) fn add(&mut self, more: Self) {
         self.live += more.live;
@@ -80,13 +80,13 @@ pub(crate) struct Changes {
 impl Entry {
     /// A live record has this signature from now on, and shows this time.
     pub(crate) fn enter(&mut self, signature: Signature, id: &RecordId, shown: Timestamp) {
-        let more = Residents { live: 1, digest: digest(id, shown) };
+        let more = SignatureDelta { live: 1, digest: digest(id, shown) };
         self.residents.entry(signature).or_default().add(more);
     }
 
     /// A live record had this signature until now, and showed this time.
     pub(crate) fn leave(&mut self, signature: Signature, id: &RecordId, shown: Timestamp) {
-        let less = Residents { live: -1, digest: DIGEST_MODULUS - digest(id, shown) };
+        let less = SignatureDelta { live: -1, digest: DIGEST_MODULUS - digest(id, shown) };
         self.residents.entry(signature).or_default().add(less);
     }
 
@@ -97,7 +97,7 @@ impl Entry {
     }
 }
 
-impl Ledger {
+impl CollectionCache {
     /// What is known of a collection; reads its row if need be.
     pub(crate) fn entry<T: Rows>(
         &mut self,
@@ -106,7 +106,7 @@ impl Ledger {
     ) -> Result<&mut Entry, T::Fault> {
         if !self.entries.contains_key(path) {
             let row = tables.get(Table::Collections, &cells::collection(path))?;
-            let sequence = row.as_ref().map(|row| Sequence::of_row(row)).transpose()?;
+            let sequence = row.as_ref().map(|row| CollectionRow::of_row(row)).transpose()?;
             let is_stored = sequence.is_some();
             self.entries.insert(path.clone(), Entry { sequence, is_stored, ..Entry::default() });
         }
@@ -144,16 +144,16 @@ impl Ledger {
         }
         entry.signatures.insert(signature);
         let key = cells::signature_of(path, signature);
-        let stage = entry
-            .sequence
-            .as_ref()
-            .map(|sequence| Stage { incarnation: sequence.incarnation, gc_seq: sequence.gc_seq.0 });
+        let stage = entry.sequence.as_ref().map(|sequence| Generation {
+            incarnation: sequence.incarnation,
+            gc_seq: sequence.gc_seq.0,
+        });
         if let Some(stage) = stage
             && tables.surely_has(Table::Signatures, &key, stage)?
         {
             return Ok(());
         }
-        tables.add(Table::Signatures, Residents::default().to_row(key))?;
+        tables.add(Table::Signatures, SignatureDelta::default().to_row(key))?;
         for principal in readers.principals() {
             let principal = || cells::text(principal.as_str());
             let [bucket, name] = [path.bucket.as_str().into(), path.stored_name()].map(cells::text);
@@ -178,7 +178,7 @@ impl Ledger {
                 entry.is_stored = true;
             }
             for (signature, more) in entry.residents.drain() {
-                if more != Residents::default() {
+                if more != SignatureDelta::default() {
                     let row = more.to_row(cells::signature_of(path, signature));
                     tables.add(Table::Signatures, row)?;
                 }
@@ -204,7 +204,7 @@ impl Ledger {
         let entries = &self.entries;
         let head = |path: CollectionPath| {
             let sequence = entries.get(&path).and_then(|entry| entry.sequence.as_ref());
-            let head = sequence.and_then(Sequence::head);
+            let head = sequence.and_then(CollectionRow::head);
             (path, head)
         };
         let changes = Changes {

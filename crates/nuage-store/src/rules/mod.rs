@@ -25,10 +25,10 @@ use crate::cells;
 use crate::schema::{Index, Prune, Range, Rows, Was};
 
 pub(crate) use horizon::{Ended, Mark};
-pub(crate) use ledger::{Changes, Ledger};
-pub(crate) use place::Place;
+pub(crate) use ledger::{Changes, CollectionCache};
+pub(crate) use place::AssignedPosition;
 pub(crate) use plan::{Plan, is_wide};
-pub(crate) use sequence::Sequence;
+pub(crate) use sequence::CollectionRow;
 
 /// The place of the column that says when a view was used last.
 const VIEW_USED: usize = 4;
@@ -37,7 +37,7 @@ const NOTED_MS: i64 = 86_400_000;
 
 /// What a write finds in the place of its record: its row without the texts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Old {
+pub(crate) struct StoredRow {
     pub(crate) seq: Seq,
     pub(crate) chosen: Option<Timestamp>,
     pub(crate) signature: Signature,
@@ -45,7 +45,7 @@ pub(crate) struct Old {
     pub(crate) dead: bool,
 }
 
-impl Old {
+impl StoredRow {
     fn shown(&self) -> Timestamp {
         self.chosen.unwrap_or(self.seq.into())
     }
@@ -54,9 +54,9 @@ impl Old {
 /// A transaction that batches are applied in.
 pub(crate) struct Transaction<'a, T: Rows> {
     tables: T,
-    ledger: &'a mut Ledger,
+    ledger: &'a mut CollectionCache,
     /// What the guards of the batch found, until it is written over.
-    guarded: HashMap<RecordPath, Option<Old>>,
+    guarded: HashMap<RecordPath, Option<StoredRow>>,
 }
 
 /// What a put brings, the numbers in its body filled in.
@@ -68,7 +68,7 @@ struct Content<'a> {
 
 impl<'a, T: Rows> Transaction<'a, T> {
     /// A transaction in which nothing was applied yet.
-    pub(crate) fn new(tables: T, ledger: &'a mut Ledger) -> Self {
+    pub(crate) fn new(tables: T, ledger: &'a mut CollectionCache) -> Self {
         Self { tables, ledger, guarded: HashMap::default() }
     }
 
@@ -203,12 +203,12 @@ impl<'a, T: Rows> Transaction<'a, T> {
         }
     }
 
-    fn read(&mut self, path: &RecordPath) -> Result<Option<Old>, T::Fault> {
+    fn read(&mut self, path: &RecordPath) -> Result<Option<StoredRow>, T::Fault> {
         let row = self.tables.get(Table::Records, &cells::record(path))?;
-        Ok(row.as_ref().map(Old::of_row).transpose()?)
+        Ok(row.as_ref().map(StoredRow::of_row).transpose()?)
     }
 
-    fn old(&mut self, path: &RecordPath) -> Result<Option<Old>, T::Fault> {
+    fn old(&mut self, path: &RecordPath) -> Result<Option<StoredRow>, T::Fault> {
         match self.guarded.remove(path) {
             Some(old) => Ok(old),
             None => self.read(path),
@@ -218,8 +218,8 @@ impl<'a, T: Rows> Transaction<'a, T> {
     fn put(
         &mut self,
         path: &RecordPath,
-        old: Option<Old>,
-        place: Place,
+        old: Option<StoredRow>,
+        place: AssignedPosition,
         content: &Content<'_>,
     ) -> Result<(), T::Fault> {
         let signature = content.readers.signature();
@@ -242,7 +242,8 @@ impl<'a, T: Rows> Transaction<'a, T> {
             }
             _ => {}
         }
-        let new = Old { seq: place.seq, chosen: place.chosen, signature, entered, dead: false };
+        let new =
+            StoredRow { seq: place.seq, chosen: place.chosen, signature, entered, dead: false };
         self.write_record(path, old.as_ref(), new, [content.permissions, content.body])?;
         self.count_put(path, old.as_ref(), place, content.readers)?;
         self.forget_signatures(&path.collection, unused)
@@ -251,8 +252,8 @@ impl<'a, T: Rows> Transaction<'a, T> {
     fn write_record(
         &mut self,
         path: &RecordPath,
-        old: Option<&Old>,
-        new: Old,
+        old: Option<&StoredRow>,
+        new: StoredRow,
         texts: [&str; 2],
     ) -> Result<(), T::Fault> {
         let was = if old.is_some() { Was::Present } else { Was::Absent };
@@ -261,7 +262,7 @@ impl<'a, T: Rows> Transaction<'a, T> {
         self.tables.put(Table::Records, row, was)
     }
 
-    fn depart(&mut self, path: &RecordPath, left: Seq, old: &Old) -> Result<(), T::Fault> {
+    fn depart(&mut self, path: &RecordPath, left: Seq, old: &StoredRow) -> Result<(), T::Fault> {
         let (signature, entered) = (old.signature, old.entered);
         let ended = Ended { seq: left, id: path.id.clone(), signature, entered };
         self.tables.put(Table::Gone, ended.to_row(&path.collection), Was::Absent)?;
@@ -273,8 +274,8 @@ impl<'a, T: Rows> Transaction<'a, T> {
     fn count_put(
         &mut self,
         path: &RecordPath,
-        old: Option<&Old>,
-        place: Place,
+        old: Option<&StoredRow>,
+        place: AssignedPosition,
         readers: &Readers,
     ) -> Result<(), T::Fault> {
         let signature = readers.signature();
@@ -295,8 +296,13 @@ impl<'a, T: Rows> Transaction<'a, T> {
         Ok(())
     }
 
-    fn bury(&mut self, path: &RecordPath, old: &Old, place: Place) -> Result<(), T::Fault> {
-        let dead = Old { seq: place.seq, chosen: place.chosen, dead: true, ..*old };
+    fn bury(
+        &mut self,
+        path: &RecordPath,
+        old: &StoredRow,
+        place: AssignedPosition,
+    ) -> Result<(), T::Fault> {
+        let dead = StoredRow { seq: place.seq, chosen: place.chosen, dead: true, ..*old };
         self.write_record(path, Some(old), dead, ["{}"; 2])?;
         let entry = self.ledger.change(&mut self.tables, &path.collection)?;
         entry.leave(old.signature, &path.id, old.shown());
@@ -308,12 +314,16 @@ impl<'a, T: Rows> Transaction<'a, T> {
     }
 
     // Nobody here ever had the record: its residency, among nobody, began before all positions.
-    fn put_tombstone(&mut self, path: &RecordPath, place: Place) -> Result<(), T::Fault> {
+    fn put_tombstone(
+        &mut self,
+        path: &RecordPath,
+        place: AssignedPosition,
+    ) -> Result<(), T::Fault> {
         let nobody = Readers::new(BTreeSet::new());
         self.ledger.register(&mut self.tables, &path.collection, &nobody)?;
         let signature = nobody.signature();
         let (seq, chosen) = (place.seq, place.chosen);
-        let new = Old { seq, chosen, signature, entered: Seq(0), dead: true };
+        let new = StoredRow { seq, chosen, signature, entered: Seq(0), dead: true };
         self.write_record(path, None, new, ["{}"; 2])?;
         let entry = self.ledger.change(&mut self.tables, &path.collection)?;
         let sequence = entry.sequence.as_mut().expect("placing a tombstone made the row");
@@ -322,7 +332,7 @@ impl<'a, T: Rows> Transaction<'a, T> {
         Ok(())
     }
 
-    fn erase(&mut self, path: &RecordPath, old: &Old) -> Result<(), T::Fault> {
+    fn erase(&mut self, path: &RecordPath, old: &StoredRow) -> Result<(), T::Fault> {
         self.tables.delete(Table::Records, &cells::record(path))?;
         let entry = self.ledger.change(&mut self.tables, &path.collection)?;
         if !old.dead {
@@ -356,7 +366,7 @@ impl<'a, T: Rows> Transaction<'a, T> {
 
     fn head_outcome(&mut self, path: &CollectionPath) -> Result<Outcome, T::Fault> {
         let entry = self.ledger.entry(&mut self.tables, path)?;
-        let head = entry.sequence.as_ref().and_then(Sequence::head);
+        let head = entry.sequence.as_ref().and_then(CollectionRow::head);
         Ok(head.map_or(Outcome::default(), |h| Outcome { seq: h.seq, timestamp: h.timestamp }))
     }
 
@@ -377,9 +387,9 @@ impl<'a, T: Rows> Transaction<'a, T> {
         let prefix = [cells::text(bucket.as_str())];
         let collections = Range::of(Index::Key(Table::Collections), prefix.to_vec());
         for row in self.tables.range(&collections)? {
-            let mut sequence = Sequence::of_row(&row)?;
+            let mut sequence = CollectionRow::of_row(&row)?;
             sequence.drop_all();
-            let row = sequence.to_row(&Sequence::path_of(&row)?);
+            let row = sequence.to_row(&CollectionRow::path_of(&row)?);
             self.tables.put(Table::Collections, row, Was::Present)?;
         }
         self.tables.drop_under(&prefix)?;

@@ -6,7 +6,7 @@
 use nuage_model::{CollectionPath, Outcome, Placement, RecordPath, Seq, StoreError, Timestamp};
 
 use crate::cells;
-use crate::rules::{Old, Sequence, Transaction};
+use crate::rules::{CollectionRow, StoredRow, Transaction};
 use crate::schema::{Index, Range, Rows};
 
 /// How many times after a taken one are tried before a write simply goes next.
@@ -16,12 +16,12 @@ const POSITION_MAX: i64 = (1 << 53) - 1;
 
 /// A position, with the time shown where that differs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Place {
+pub(crate) struct AssignedPosition {
     pub(crate) seq: Seq,
     pub(crate) chosen: Option<Timestamp>,
 }
 
-impl Place {
+impl AssignedPosition {
     /// The time shown.
     pub(crate) fn shown(self) -> Timestamp {
         self.chosen.unwrap_or(self.seq.into())
@@ -40,22 +40,22 @@ impl<T: Rows> Transaction<'_, T> {
         path: &RecordPath,
         placement: Placement,
         now: Timestamp,
-    ) -> Result<Place, T::Fault> {
+    ) -> Result<AssignedPosition, T::Fault> {
         let last = self.last(&path.collection)?;
         let place = match placement {
-            Placement::Next => Place { seq: last.next(now), chosen: None },
+            Placement::Next => AssignedPosition { seq: last.next(now), chosen: None },
             // What is too far ahead is no choice: the answer tells the time that was given.
             Placement::At(time) | Placement::Ahead(time) if time > last.latest_choice(now) => {
-                Place { seq: last.next(now), chosen: None }
+                AssignedPosition { seq: last.next(now), chosen: None }
             }
             Placement::At(time) | Placement::Ahead(time) if time.0 > last.0 => {
-                Place { seq: Seq(time.0), chosen: None }
+                AssignedPosition { seq: Seq(time.0), chosen: None }
             }
-            Placement::Ahead(_) => Place { seq: last.next(now), chosen: None },
+            Placement::Ahead(_) => AssignedPosition { seq: last.next(now), chosen: None },
             Placement::At(time) => {
                 let shown = self.touch(&path.collection, now)?;
                 let chosen = self.free_time(path, time, shown)?;
-                Place { seq: self.last(&path.collection)?.next(now), chosen }
+                AssignedPosition { seq: self.last(&path.collection)?.next(now), chosen }
             }
             Placement::Exact { seq, chosen } => self.exact(path, last, seq, chosen)?,
         };
@@ -66,7 +66,8 @@ impl<T: Rows> Transaction<'_, T> {
                 sequence.timestamp = sequence.timestamp.max(place.shown());
             }
             none => {
-                let begun = Sequence { timestamp: place.shown(), ..Sequence::begin(place.seq) };
+                let begun =
+                    CollectionRow { timestamp: place.shown(), ..CollectionRow::begin(place.seq) };
                 *none = Some(begun);
             }
         }
@@ -85,7 +86,7 @@ impl<T: Rows> Transaction<'_, T> {
             return Ok(sequence.timestamp);
         }
         let entry = self.ledger.change(&mut self.tables, path)?;
-        let begun = entry.sequence.insert(Sequence::begin(last.next(now)));
+        let begun = entry.sequence.insert(CollectionRow::begin(last.next(now)));
         Ok(begun.timestamp)
     }
 
@@ -120,8 +121,8 @@ impl<T: Rows> Transaction<'_, T> {
         for shown in shown(&path.collection, time, time) {
             let is_by_position = shown.index == Index::RecordsSeq;
             for row in self.tables.range(&shown)? {
-                let is_shown = !is_by_position || Old::of_row(&row)?.chosen.is_none();
-                if is_shown && Old::id_of(&row)? != path.id {
+                let is_shown = !is_by_position || StoredRow::of_row(&row)?.chosen.is_none();
+                if is_shown && StoredRow::id_of(&row)? != path.id {
                     return Ok(true);
                 }
             }
@@ -135,7 +136,7 @@ impl<T: Rows> Transaction<'_, T> {
         last: Seq,
         seq: Seq,
         chosen: Option<Timestamp>,
-    ) -> Result<Place, T::Fault> {
+    ) -> Result<AssignedPosition, T::Fault> {
         let chosen = chosen.filter(|time| time.0 != seq.0);
         let fits = seq > last
             && seq.0 <= POSITION_MAX
@@ -145,7 +146,7 @@ impl<T: Rows> Transaction<'_, T> {
             let why = format!("{path} cannot be placed at {seq}: its collection is at {last}");
             return Err(StoreError::Unsupported(why).into());
         }
-        Ok(Place { seq, chosen })
+        Ok(AssignedPosition { seq, chosen })
     }
 }
 

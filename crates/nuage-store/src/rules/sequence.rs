@@ -4,7 +4,7 @@ use nuage_model::{Head, Seq, Timestamp};
 
 /// One row of `collections`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Sequence {
+pub(crate) struct CollectionRow {
     /// The first position, by which incarnations of one name differ.
     pub(crate) incarnation: [u8; 8],
     /// Position of the last change.
@@ -25,7 +25,7 @@ pub(crate) struct Sequence {
     pub(crate) dropped: bool,
 }
 
-impl Sequence {
+impl CollectionRow {
     /// A collection that begins at this position.
     pub(crate) fn begin(seq: Seq) -> Self {
         Self {

@@ -37,9 +37,9 @@ use std::time::Duration;
 
 use nuage_model::copy::{Dump, Progress, Step};
 use nuage_model::{
-    Admin, ApplyError, Ask, Batch, Bodies, CollectionPath, Finding, GroupPath, Head, Kind,
-    Listener, Opening, Outcome, Pace, Page, Pending, Principal, Query, Record, RecordPath,
-    Snapshot, Store, StoreError, Tally, Total, Whose,
+    Admin, ApplyError, Batch, Bodies, CollectionPath, Finding, GroupPath, Head, Kind, Listener,
+    Outcome, Pace, Page, Pending, Principal, Query, ReaderFilter, Record, RecordPath, Snapshot,
+    SnapshotHeader, SnapshotRequest, Store, StoreError, Tally, Total,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -323,8 +323,8 @@ impl Store for SqliteStore {
 
     fn snapshot<'a>(
         &'a self,
-        ask: &'a Ask,
-    ) -> Pending<'a, Result<(Opening, Box<dyn Snapshot + 'a>), StoreError>> {
+        ask: &'a SnapshotRequest,
+    ) -> Pending<'a, Result<(SnapshotHeader, Box<dyn Snapshot + 'a>), StoreError>> {
         Box::pin(async move {
             let slot = self.shared.slot(&self.shared.feed_slots).await?;
             let list_ms = self.shared.list_ms;
@@ -345,20 +345,20 @@ impl Store for SqliteStore {
 
     fn collections<'a>(
         &'a self,
-        whose: Whose<'a>,
+        whose: ReaderFilter<'a>,
         after: Option<&'a CollectionPath>,
         limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
         Box::pin(async move {
             let after = after.cloned();
             match whose {
-                Whose::All => {
+                ReaderFilter::All => {
                     self.patiently(async move |look: &Look<'_>| {
                         places::collections(look, after.as_ref(), limit).await
                     })
                     .await
                 }
-                Whose::Of(principals) => {
+                ReaderFilter::Of(principals) => {
                     let principals = principals.to_vec();
                     self.patiently(async move |look: &Look<'_>| {
                         places::collections_of(look, &principals, after.as_ref(), limit).await

@@ -8,7 +8,7 @@ use nuage_model::copy::{Cell, Column, Form, Row, Table};
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use crate::schema::{
-    Index, Only, Prune, Range, Rows, Stage, Was, counters, named, slim, under_collection,
+    Generation, Index, Only, Prune, Range, Rows, Was, counters, named, slim, under_collection,
 };
 use crate::sqlite::cells::{self, Sql, names};
 use crate::sqlite::errors::Fault;
@@ -374,7 +374,7 @@ impl Rows for Open<'_> {
         Ok(())
     }
 
-    fn surely_has(&mut self, table: Table, key: &[Cell], _: Stage) -> Result<bool, Fault> {
+    fn surely_has(&mut self, table: Table, key: &[Cell], _: Generation) -> Result<bool, Fault> {
         Ok(self.get(table, key)?.is_some())
     }
 }

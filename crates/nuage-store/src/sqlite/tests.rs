@@ -10,8 +10,8 @@ use std::time::Duration;
 use nuage_model::copy::Table;
 use nuage_model::{
     Admin, ApplyError, Batch, Body, CollectionPath, Direction, Field, Filter, Guard, Head, Pace,
-    Placement, Principal, Put, Query, Readers, RecordPath, Scope, Seq, Slot, Sort, Store,
-    StoreError, Test, Timestamp, Whose, Write,
+    Placement, Principal, Put, Query, ReaderFilter, Readers, RecordPath, Scope, Seq, Slot, Sort,
+    Store, StoreError, Test, Timestamp, Write,
 };
 use rusqlite::Connection;
 use serde_json::Value;
@@ -419,7 +419,7 @@ async fn collections_are_looked_for_beside_the_calling_thread() {
     }
     store.apply(batch).await.unwrap();
     let reader = store.shared.patient.get().unwrap();
-    let mut found = store.collections(Whose::Of(&who), None, 10);
+    let mut found = store.collections(ReaderFilter::Of(&who), None, 10);
     assert!(tokio::time::timeout(Duration::ZERO, &mut found).await.is_err());
     drop(reader);
     assert_eq!(found.await.unwrap(), [CollectionPath::accounts()]);

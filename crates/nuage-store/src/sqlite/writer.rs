@@ -17,7 +17,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tokio::sync::oneshot;
 
-use crate::rules::{Ledger, Transaction};
+use crate::rules::{CollectionCache, Transaction};
 use crate::sqlite::checkpoint::Checkpoints;
 use crate::sqlite::damage::Damage;
 use crate::sqlite::dropped::{self, SLICE_ROWS};
@@ -84,7 +84,7 @@ pub(super) struct Writer {
     room: Room,
     mark: Mark,
     data_version: Option<i64>,
-    ledger: Ledger,
+    ledger: CollectionCache,
     /// Whether the last transaction came to its commit.
     is_committing: bool,
     told: Told,
@@ -126,7 +126,7 @@ impl Writer {
             room,
             mark,
             data_version,
-            ledger: Ledger::default(),
+            ledger: CollectionCache::default(),
             is_committing: false,
             told,
             removing: Some(Instant::now()),

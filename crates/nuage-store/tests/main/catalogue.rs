@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use nuage_model::{
-    Ask, Bodies, BucketId, CollectionPath, GroupPath, Placement, Principal, Query, RecordId,
-    RecordPath, Residents, Seq, Signature, Store, Timestamp, Whose, Write,
+    Bodies, BucketId, CollectionPath, GroupPath, Placement, Principal, Query, ReaderFilter,
+    RecordId, RecordPath, ResidentsQuery, Seq, Signature, SnapshotRequest, Store, Timestamp, Write,
 };
 use nuage_store::{Address, Options};
 use nuage_testkit::backend::block_on;
@@ -160,7 +160,7 @@ async fn exercise(store: &Arc<dyn Store>) {
         apply(store, vec![Write::SetMembers { group: group.clone(), members }]).await;
     }
     assert_eq!(store.groups_of(std::slice::from_ref(&member)).await.unwrap(), [group]);
-    store.collections(Whose::Of(&[member]), None, usize::MAX).await.unwrap();
+    store.collections(ReaderFilter::Of(&[member]), None, usize::MAX).await.unwrap();
     assert_eq!(store.get(&paths, Bodies::All).await.unwrap().len(), paths.len());
     store.head(&paths[0].collection).await.unwrap();
     store.list(&Query::all(paths[0].collection.clone(), 2)).await.unwrap();
@@ -195,20 +195,24 @@ async fn read_feeds(store: &Arc<dyn Store>, collection: &CollectionPath) {
         Write::ForgetViews { bucket: bucket.clone(), before: Timestamp(0) },
     ];
     apply(store, writes).await;
-    let asked =
-        Ask { collection: collection.clone(), members: vec![], groups_max: 0, paths: vec![] };
+    let asked = SnapshotRequest {
+        collection: collection.clone(),
+        members: vec![],
+        groups_max: 0,
+        paths: vec![],
+    };
     let (_, mut moment) = store.snapshot(&asked).await.unwrap();
     assert_eq!(moment.view(&person, [1; 16]).await.unwrap(), Some(vec![]));
     drop(moment);
     assert_eq!(store.heads(std::slice::from_ref(collection)).await.unwrap().len(), 1);
     let members = vec![person.clone()];
     let paths = vec![collection.record("r"), RecordPath::bucket(bucket)];
-    let ask = Ask { collection: collection.clone(), members, groups_max: 10, paths };
+    let ask = SnapshotRequest { collection: collection.clone(), members, groups_max: 10, paths };
     let (opening, mut moment) = store.snapshot(&ask).await.unwrap();
     assert_eq!(opening.groups.len(), 1);
     let persons = [person];
     let mut all = Vec::new();
-    for whose in [Whose::All, Whose::Of(&persons)] {
+    for whose in [ReaderFilter::All, ReaderFilter::Of(&persons)] {
         moment.sum(whose).await.unwrap();
         all.extend(moment.signatures(whose, None, 10).await.unwrap());
     }
@@ -217,13 +221,13 @@ async fn read_feeds(store: &Arc<dyn Store>, collection: &CollectionPath) {
     let tail = moment.tail(Seq(0), 10).await.unwrap();
     assert_eq!(moment.tail_of(&signatures, &signatures, Seq(0), 10).await.unwrap(), tail);
     let (after, limit) = (Seq(0), 10);
-    let residents = Residents { signatures, after, up_to: None, entered_up_to: None, limit };
+    let residents = ResidentsQuery { signatures, after, up_to: None, entered_up_to: None, limit };
     let ids: Vec<RecordId> =
         moment.residents(&residents).await.unwrap().into_iter().map(|trace| trace.id).collect();
     assert_eq!(moment.records(&ids, 1_000).await.unwrap().len(), ids.len());
     drop(moment);
     let (_, mut moment) = store.snapshot(&asked).await.unwrap();
-    let up_to = moment.overdue(Timestamp(i64::MAX), 0, 10).await.unwrap().unwrap();
+    let up_to = moment.compaction_target(Timestamp(i64::MAX), 0, 10).await.unwrap().unwrap();
     drop(moment);
     apply(store, vec![Write::Compact { collection: collection.clone(), up_to }]).await;
     let (name, text) = ("chore".to_owned(), "holder".to_owned());

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nuage_model::{Ask, Batch, CollectionPath, RecordPath, Store, Timestamp};
+use nuage_model::{Batch, CollectionPath, RecordPath, SnapshotRequest, Store, Timestamp};
 use nuage_store::{Address, Options};
 use nuage_testkit::postgres::{Cluster, Database, Durability, Stop};
 
@@ -38,7 +38,7 @@ async fn write(store: &Arc<dyn Store>, path: &RecordPath) {
 /// Looks at a collection as a feed does, as soon as that is possible.
 async fn epoch(store: &Arc<dyn Store>, collection: &str) -> String {
     let collection = CollectionPath::new("b", collection);
-    let ask = Ask { collection, members: Vec::new(), groups_max: 1, paths: Vec::new() };
+    let ask = SnapshotRequest { collection, members: Vec::new(), groups_max: 1, paths: Vec::new() };
     let begun = Instant::now();
     loop {
         let error = match store.snapshot(&ask).await {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nuage_model::{
     Bodies, Body, CollectionPath, Direction, Field, Filter, GroupPath, Kind, Pace, Principal, Put,
-    Query, Record, RecordPath, Scope, Sort, States, Store, Tally, Test, View, Whose, Write,
+    Query, ReaderFilter, Record, RecordPath, Scope, Sort, States, Store, Tally, Test, View, Write,
 };
 use serde_json::Value;
 
@@ -283,7 +283,10 @@ pub(super) async fn collections_are_found_by_their_readers(store: Arc<dyn Store>
     ];
     apply(&store, NOW, writes).await;
     let found = async |who: &[&str]| {
-        store.collections(Whose::Of(&principals(who)), None, usize::MAX).await.expect("it reads")
+        store
+            .collections(ReaderFilter::Of(&principals(who)), None, usize::MAX)
+            .await
+            .expect("it reads")
     };
     assert_eq!(found(&["alice"]).await, [posts, books.clone()]);
     assert_eq!(found(&["bob"]).await, [CollectionPath::buckets(), books]);
@@ -314,7 +317,7 @@ pub(super) async fn collections_are_listed_in_order_and_tallied(store: Arc<dyn S
     ];
     let mut found: Vec<CollectionPath> = Vec::new();
     loop {
-        let page = store.collections(Whose::All, found.last(), 2).await.expect("it reads");
+        let page = store.collections(ReaderFilter::All, found.last(), 2).await.expect("it reads");
         if page.is_empty() {
             break;
         }
@@ -385,7 +388,7 @@ pub(super) async fn names_with_a_character_0_are_of_nothing(store: Arc<dyn Store
     let who = principals(&["alice\0", "alice"]);
     assert_eq!(
         store
-            .collections(Whose::Of(&who), None, usize::MAX)
+            .collections(ReaderFilter::Of(&who), None, usize::MAX)
             .await
             .expect("it can be asked for")
             .len(),
@@ -393,7 +396,7 @@ pub(super) async fn names_with_a_character_0_are_of_nothing(store: Arc<dyn Store
     );
     assert_eq!(
         store
-            .collections(Whose::Of(&who[..1]), None, usize::MAX)
+            .collections(ReaderFilter::Of(&who[..1]), None, usize::MAX)
             .await
             .expect("it can be asked for"),
         []

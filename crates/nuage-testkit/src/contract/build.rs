@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nuage_model::{
-    ApplyError, Ask, Batch, Bodies, Body, BucketId, CollectionPath, Guard, Head, Outcome, Page,
-    Permissions, Placement, Principal, Put, Query, Readers, Record, RecordPath, Seq, Store,
-    Timestamp, Write,
+    ApplyError, Batch, Bodies, Body, BucketId, CollectionPath, Guard, Head, Outcome, Page,
+    Permissions, Placement, Principal, Put, Query, Readers, Record, RecordPath, Seq,
+    SnapshotRequest, Store, Timestamp, Write,
 };
 
 /// The time at which the cases begin.
@@ -31,7 +31,7 @@ pub(crate) async fn view_of(
     name: [u8; 16],
 ) -> Option<Vec<Principal>> {
     let collection = CollectionPath::new(bucket.clone(), "posts");
-    let ask = Ask { collection, members: Vec::new(), groups_max: 0, paths: Vec::new() };
+    let ask = SnapshotRequest { collection, members: Vec::new(), groups_max: 0, paths: Vec::new() };
     let (_, mut moment) = store.snapshot(&ask).await.expect("moments can be read");
     moment.view(person, name).await.expect("views can be read")
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::random::new_epoch;
 use nuage_model::copy::Table;
 use nuage_model::{
-    Ask, BucketId, CollectionPath, DIGEST_MODULUS, Fate, Outcome, Principal, Query, RecordPath,
-    Seq, Signature, Standing, Store, Sum, Timestamp, Trace, Whose, Write, digest,
+    BucketId, Checksum, CollectionPath, CollectionStats, DIGEST_MODULUS, FeedRow, Outcome,
+    Principal, Query, ReaderFilter, RecordPath, RowEnd, Seq, Signature, SnapshotRequest, Store,
+    Timestamp, Write, digest,
 };
 
 use super::build::{
@@ -19,20 +20,21 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// A collection at one moment.
 struct Seen {
-    standing: Standing,
+    standing: CollectionStats,
     /// Live records by signature, with who is in it.
     signatures: BTreeMap<Signature, (u64, Vec<Principal>)>,
-    tail: Vec<Trace>,
+    tail: Vec<FeedRow>,
 }
 
 async fn seen(store: &Arc<dyn Store>, collection: &CollectionPath) -> Seen {
     let collection = collection.clone();
-    let ask = Ask { collection, members: Vec::new(), groups_max: 10, paths: Vec::new() };
+    let ask =
+        SnapshotRequest { collection, members: Vec::new(), groups_max: 10, paths: Vec::new() };
     let (opening, mut moment) = store.snapshot(&ask).await.expect("moments can be read");
-    let counted = moment.signatures(Whose::All, None, 100).await.expect("it reads");
+    let counted = moment.signatures(ReaderFilter::All, None, 100).await.expect("it reads");
     let names: Vec<Signature> = counted.iter().map(|one| one.signature).collect();
     let named = moment.principals_of(&names).await.expect("it reads");
-    let with = |(one, named): (&nuage_model::Counted, _)| (one.signature, (one.live, named));
+    let with = |(one, named): (&nuage_model::SignatureCount, _)| (one.signature, (one.live, named));
     Seen {
         standing: opening.standing.expect("it was written to"),
         signatures: counted.iter().zip(named).map(with).collect(),
@@ -55,11 +57,12 @@ async fn assert_summed(store: &Arc<dyn Store>, collection: &CollectionPath) {
     let page = list(store, &query).await;
     let digests = page.records.iter().map(|record| digest(&record.id, record.timestamp()));
     let sum = digests.fold(0, |sum, one| (sum + one) % DIGEST_MODULUS);
-    let expected = Sum { live: page.records.len() as u64, digest: sum };
+    let expected = Checksum { live: page.records.len() as u64, digest: sum };
     let collection = collection.clone();
-    let ask = Ask { collection, members: Vec::new(), groups_max: 10, paths: Vec::new() };
+    let ask =
+        SnapshotRequest { collection, members: Vec::new(), groups_max: 10, paths: Vec::new() };
     let (_, mut moment) = store.snapshot(&ask).await.expect("moments can be read");
-    assert_eq!(moment.sum(Whose::All).await.expect("it reads"), expected);
+    assert_eq!(moment.sum(ReaderFilter::All).await.expect("it reads"), expected);
 }
 
 pub(super) async fn the_horizon_takes_what_lies_behind_it(store: Arc<dyn Store>) {
@@ -131,7 +134,7 @@ pub(super) async fn what_was_forgotten_begins_anew(store: Arc<dyn Store>) {
         let both = BTreeMap::from([(signature(&["alice", "bob"]), both)]);
         assert_eq!(found.signatures, both, "round {round}");
         let [live] = &found.tail[..] else { panic!("{:?}", found.tail) };
-        assert_eq!((live.fate, live.entered), (Fate::Live, live.seq), "round {round}");
+        assert_eq!((live.fate, live.entered), (RowEnd::Live, live.seq), "round {round}");
         apply(&store, NOW, vec![delete(&a)]).await;
         compact(&store, &posts, i64::MAX).await;
         let found = seen(&store, &posts).await;

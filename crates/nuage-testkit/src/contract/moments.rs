@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::random::new_epoch;
 use nuage_model::copy::Table;
 use nuage_model::{
-    Ask, Bodies, BucketId, CollectionPath, DIGEST_MODULUS, Fate, GroupPath, Opening, Placement,
-    Principal, RecordPath, Seq, Snapshot, Store, StoreError, Sum, Timestamp, Whose, Write, digest,
+    Bodies, BucketId, Checksum, CollectionPath, DIGEST_MODULUS, GroupPath, Placement, Principal,
+    ReaderFilter, RecordPath, RowEnd, Seq, Snapshot, SnapshotHeader, SnapshotRequest, Store,
+    StoreError, Timestamp, Write, digest,
 };
 
 use super::build::{
@@ -15,15 +16,23 @@ use super::build::{
 };
 
 /// What these cases ask for, unless they say otherwise.
-fn ask(collection: &CollectionPath) -> Ask {
-    Ask { collection: collection.clone(), members: Vec::new(), groups_max: 100, paths: Vec::new() }
+fn ask(collection: &CollectionPath) -> SnapshotRequest {
+    SnapshotRequest {
+        collection: collection.clone(),
+        members: Vec::new(),
+        groups_max: 100,
+        paths: Vec::new(),
+    }
 }
 
-async fn open<'a>(store: &'a Arc<dyn Store>, ask: &'a Ask) -> (Opening, Box<dyn Snapshot + 'a>) {
+async fn open<'a>(
+    store: &'a Arc<dyn Store>,
+    ask: &'a SnapshotRequest,
+) -> (SnapshotHeader, Box<dyn Snapshot + 'a>) {
     store.snapshot(ask).await.expect("moments can be read")
 }
 
-async fn opening(store: &Arc<dyn Store>, ask: &Ask) -> Opening {
+async fn opening(store: &Arc<dyn Store>, ask: &SnapshotRequest) -> SnapshotHeader {
     open(store, ask).await.0
 }
 
@@ -40,7 +49,8 @@ pub(super) async fn a_moment_says_where_its_collection_stands(store: Arc<dyn Sto
         delete(&b),
     ];
     apply(&store, NOW, writes).await;
-    let asked = Ask { paths: vec![b.clone(), posts.record("unknown"), a.clone()], ..asked };
+    let asked =
+        SnapshotRequest { paths: vec![b.clone(), posts.record("unknown"), a.clone()], ..asked };
     let found = opening(&store, &asked).await;
     let standing = found.standing.expect("it was written to");
     assert_eq!(Some(standing.head), head(&store, &posts).await);
@@ -76,17 +86,17 @@ pub(super) async fn a_collection_of_the_same_name_is_another_incarnation(store: 
         let tail = moment.tail(Seq(0), 100).await.expect("it reads");
         assert_eq!(tail.len(), 2, "what was before is gone: {tail:?}");
         let whose = principals(&[reader]);
-        let mine = moment.signatures(Whose::Of(&whose), None, 9).await.expect("it reads");
+        let mine = moment.signatures(ReaderFilter::Of(&whose), None, 9).await.expect("it reads");
         assert_eq!(mine.len(), 2);
-        let theirs = moment.signatures(Whose::All, None, 9).await.expect("it reads");
+        let theirs = moment.signatures(ReaderFilter::All, None, 9).await.expect("it reads");
         assert_eq!(theirs.len(), 2);
         drop(moment);
         apply(&store, NOW, vec![Write::DropCollection { collection: posts.clone() }]).await;
         let (opening, mut moment) = open(&store, &asked).await;
         assert_eq!(opening.standing, None);
         assert_eq!(moment.tail(Seq(0), 100).await.expect("it reads"), []);
-        assert_eq!(moment.signatures(Whose::All, None, 9).await.expect("it reads"), []);
-        assert_eq!(moment.sum(Whose::All).await.expect("it reads"), Default::default());
+        assert_eq!(moment.signatures(ReaderFilter::All, None, 9).await.expect("it reads"), []);
+        assert_eq!(moment.sum(ReaderFilter::All).await.expect("it reads"), Default::default());
     }
     incarnations.sort();
     incarnations.dedup();
@@ -130,9 +140,9 @@ pub(super) async fn a_moment_stays_as_it_was(store: Arc<dyn Store>) {
         apply(&store, NOW + 10, vec![write]).await;
         let tail = moment.tail(Seq(0), 100).await.expect("it reads");
         let seen: Vec<_> = tail.iter().map(|trace| (trace.id.as_str(), trace.fate)).collect();
-        assert_eq!(seen, [("a", Fate::Live), ("b", Fate::Live)]);
+        assert_eq!(seen, [("a", RowEnd::Live), ("b", RowEnd::Live)]);
         let alice = principals(&["alice"]);
-        let sum = moment.sum(Whose::Of(&alice)).await.expect("it reads");
+        let sum = moment.sum(ReaderFilter::Of(&alice)).await.expect("it reads");
         assert_eq!(sum.live, 1);
         let ids = [a.id.clone(), b.id.clone(), "c".into()];
         let records = moment.records(&ids, 1_000).await.expect("it reads");
@@ -181,16 +191,16 @@ pub(super) async fn many_signatures_are_read_and_summed(store: Arc<dyn Store>) {
     let asked = ask(&posts);
     let (_, mut moment) = open(&store, &asked).await;
     let who = principals(&["x", "alice", "p7", "p8"]);
-    let mine = moment.signatures(Whose::Of(&who), None, MANY + 1).await.expect("it reads");
+    let mine = moment.signatures(ReaderFilter::Of(&who), None, MANY + 1).await.expect("it reads");
     assert_eq!(mine.len(), MANY, "also those without live records");
     assert_eq!(mine.iter().map(|counted| counted.live).sum::<u64>(), MANY as u64 - 2);
-    let theirs = moment.signatures(Whose::All, None, MANY + 1).await.expect("it reads");
+    let theirs = moment.signatures(ReaderFilter::All, None, MANY + 1).await.expect("it reads");
     assert_eq!(theirs, mine);
     let expected = outcomes.iter().enumerate().skip(2).fold(0, |sum, (n, outcome)| {
         (sum + digest(&record(n).id, outcome.timestamp)) % DIGEST_MODULUS
     });
-    let expected = Sum { live: MANY as u64 - 2, digest: expected };
-    for whose in [Whose::All, Whose::Of(&who)] {
+    let expected = Checksum { live: MANY as u64 - 2, digest: expected };
+    for whose in [ReaderFilter::All, ReaderFilter::Of(&who)] {
         assert_eq!(moment.sum(whose).await.expect("it reads"), expected, "{whose:?}");
     }
     let signatures: Vec<_> = mine.iter().map(|counted| counted.signature).collect();
@@ -219,7 +229,7 @@ fn set(bucket: &str, group: &str, who: &[&str]) -> [Write; 2] {
 
 async fn closure(store: &Arc<dyn Store>, who: &[&str], groups_max: usize) -> Vec<(String, Seq)> {
     let posts = CollectionPath::new("blog", "posts");
-    let asked = Ask { members: principals(who), groups_max, ..ask(&posts) };
+    let asked = SnapshotRequest { members: principals(who), groups_max, ..ask(&posts) };
     let groups = opening(store, &asked).await.groups;
     assert!(groups.is_sorted());
     let named = groups.iter().map(|(path, seq)| (path.principal().as_str().to_owned(), *seq));
@@ -348,17 +358,17 @@ pub(super) async fn views_are_kept_by_bucket_person_and_name(store: Arc<dyn Stor
 
 pub(super) async fn what_is_overdue_is_the_oldest(store: Arc<dyn Store>) {
     let posts = founded(&store, "blog", "posts").await;
-    let overdue = async |before: i64, keep: u64, limit: usize| {
+    let compaction_target = async |before: i64, keep: u64, limit: usize| {
         let asked = ask(&posts);
         let (_, mut moment) = open(&store, &asked).await;
-        let answer = moment.overdue(Timestamp(NOW + before), keep, limit).await;
+        let answer = moment.compaction_target(Timestamp(NOW + before), keep, limit).await;
         answer.expect("it can be asked for").map(|seq| seq.0 - NOW)
     };
-    assert_eq!(overdue(100, 0, 100).await, None, "there is no collection");
+    assert_eq!(compaction_target(100, 0, 100).await, None, "there is no collection");
     let record = |n: usize| posts.record(n.to_string());
     let mut writes: Vec<Write> = (0..8).map(|n| put(&record(n), "{}")).collect();
     apply(&store, NOW, writes).await;
-    assert_eq!(overdue(100, 0, 100).await, None, "nothing ended");
+    assert_eq!(compaction_target(100, 0, 100).await, None, "nothing ended");
     // Ended residencies at 10, 12 and 14, tombstones at 11, 13 and 15, and 16 is live.
     writes = vec![
         put_for(&record(0), "read", &["alice"]),
@@ -391,21 +401,21 @@ pub(super) async fn what_is_overdue_is_the_oldest(store: Arc<dyn Store>) {
         (12, 3, 1, Some(10)),
         (99, 0, 0, None),
     ] {
-        let answer = overdue(before, keep, limit).await;
+        let answer = compaction_target(before, keep, limit).await;
         assert_eq!(answer, expected, "before {before}, keep {keep}, limit {limit}");
     }
     apply(&store, NOW, vec![Write::DropCollection { collection: posts.clone() }]).await;
-    assert_eq!(overdue(99, 0, 100).await, None);
+    assert_eq!(compaction_target(99, 0, 100).await, None);
 }
 
 pub(super) async fn positions_ahead_of_the_clock_grow_old(store: Arc<dyn Store>) {
     const FAR: i64 = (1 << 53) - 1_000;
     const KEPT: i64 = 1_600;
     let posts = founded(&store, "blog", "posts").await;
-    let overdue = async |before: i64| {
+    let compaction_target = async |before: i64| {
         let asked = ask(&posts);
         let (_, mut moment) = open(&store, &asked).await;
-        let answer = moment.overdue(Timestamp(NOW + before), 100, 100).await;
+        let answer = moment.compaction_target(Timestamp(NOW + before), 100, 100).await;
         answer.expect("it can be asked for").map(|seq| seq.0)
     };
     let mark = async |now: i64| {
@@ -418,23 +428,23 @@ pub(super) async fn positions_ahead_of_the_clock_grow_old(store: Arc<dyn Store>)
     let far = posts.record("far");
     let placement = Placement::Exact { seq: Seq(FAR), chosen: None };
     apply(&store, NOW, vec![put_at(&far, "{}", placement), delete(&far)]).await;
-    assert_eq!(overdue(1_000_000).await, None, "it is not known when that was");
+    assert_eq!(compaction_target(1_000_000).await, None, "it is not known when that was");
     assert_eq!(mark(10).await, outcome(FAR + 1, FAR + 1));
-    assert_eq!(overdue(9).await, None);
-    assert_eq!(overdue(10).await, Some(FAR + 1));
+    assert_eq!(compaction_target(9).await, None);
+    assert_eq!(compaction_target(10).await, Some(FAR + 1));
     // What follows is younger.
     apply(&store, NOW + 20, vec![put(&far, "{}"), delete(&far)]).await;
-    assert_eq!(overdue(1_000_000).await, Some(FAR + 1));
+    assert_eq!(compaction_target(1_000_000).await, Some(FAR + 1));
     mark(500).await;
-    assert_eq!(overdue(499).await, Some(FAR + 1));
-    assert_eq!(overdue(500).await, Some(FAR + 3));
+    assert_eq!(compaction_target(499).await, Some(FAR + 1));
+    assert_eq!(compaction_target(500).await, Some(FAR + 3));
     // A clock that is a day ahead for a while notes nothing that lasts.
     apply(&store, NOW + 600, vec![put(&far, "{}"), delete(&far)]).await;
     mark(86_400_000).await;
-    assert_eq!(overdue(86_400_000).await, Some(FAR + 5));
+    assert_eq!(compaction_target(86_400_000).await, Some(FAR + 5));
     mark(700).await;
-    assert_eq!(overdue(699).await, Some(FAR + 3));
-    assert_eq!(overdue(86_399_000).await, Some(FAR + 5));
+    assert_eq!(compaction_target(699).await, Some(FAR + 3));
+    assert_eq!(compaction_target(86_399_000).await, Some(FAR + 5));
     // There are never many.
     for n in 0..200 {
         apply(&store, NOW + 1_000 + 10 * n, vec![put(&far, "{}"), delete(&far)]).await;
@@ -445,7 +455,7 @@ pub(super) async fn positions_ahead_of_the_clock_grow_old(store: Arc<dyn Store>)
     assert!((2..=18).contains(&noted), "{noted} notes");
     assert_eq!(store.admin().check().await.expect("it can be checked"), []);
     apply(&store, NOW, vec![Write::DropCollection { collection: posts.clone() }]).await;
-    assert_eq!(overdue(1_000_000).await, None);
+    assert_eq!(compaction_target(1_000_000).await, None);
     assert_eq!(store.admin().check().await.expect("it can be checked"), []);
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::random::new_epoch;
 use nuage_model::{
-    ApplyError, CollectionPath, GroupPath, Query, RecordPath, Scope, Store, StoreError, Whose,
-    Write,
+    ApplyError, CollectionPath, GroupPath, Query, ReaderFilter, RecordPath, Scope, Store,
+    StoreError, Write,
 };
 
 use super::build::{
@@ -132,7 +132,7 @@ pub(super) async fn flush_removes_everything(store: Arc<dyn Store>) {
     assert_eq!(get(&store, &RecordPath::account("alice")).await, None);
     assert!(get(&store, &RecordPath::account("bob")).await.is_some());
     assert!(store.groups_of(&principals(&["alice"])).await.expect("it reads").is_empty());
-    let collections = store.collections(Whose::All, None, 10).await.expect("it reads");
+    let collections = store.collections(ReaderFilter::All, None, 10).await.expect("it reads");
     assert_eq!(collections, [CollectionPath::accounts()]);
 }
 
@@ -155,7 +155,7 @@ async fn expect_unlisted(store: &Arc<dyn Store>, principal: &str) {
     let whom = principals(&[principal]);
     let gone = async {
         while !store
-            .collections(Whose::Of(&whom), None, usize::MAX)
+            .collections(ReaderFilter::Of(&whom), None, usize::MAX)
             .await
             .expect("it reads")
             .is_empty()

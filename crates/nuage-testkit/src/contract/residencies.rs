@@ -7,8 +7,8 @@ mod kept;
 use std::sync::Arc;
 
 use nuage_model::{
-    Ask, Bodies, CollectionPath, Placement, Principal, Put, Readers, Record, RecordId, Residents,
-    Seq, Signature, Snapshot, Store, Whose, Write,
+    Bodies, CollectionPath, Placement, Principal, Put, ReaderFilter, Readers, Record, RecordId,
+    ResidentsQuery, Seq, Signature, Snapshot, SnapshotRequest, Store, Write,
 };
 
 use super::build::{NOW, apply, at, founded, principals};
@@ -29,8 +29,12 @@ pub async fn moments_agree_with_the_model(store: Arc<dyn Store>, seed: u64) {
     let mut random = Random::new(seed);
     let posts = founded(&store, "blog", "posts").await;
     let ids = (0..IDS).map(|n| posts.record(format!("r{n}")));
-    let ask =
-        Ask { collection: posts.clone(), members: Vec::new(), groups_max: 1, paths: ids.collect() };
+    let ask = SnapshotRequest {
+        collection: posts.clone(),
+        members: Vec::new(),
+        groups_max: 1,
+        paths: ids.collect(),
+    };
     let mut kept = Kept::default();
     let mut held: Option<Held<'_>> = None;
     let mut now = NOW;
@@ -121,7 +125,7 @@ async fn question(moment: &mut dyn Snapshot, kept: &Kept, random: &mut Random, c
             let after = if random.chance(50) { Seq(0) } else { after };
             let (up_to, entered_up_to) = (some(random), some(random));
             let signatures = signatures(kept, random);
-            let asked = Residents { signatures, after, up_to, entered_up_to, limit };
+            let asked = ResidentsQuery { signatures, after, up_to, entered_up_to, limit };
             let found = moment.residents(&asked).await.expect("it reads");
             assert_eq!(found, kept.residents(&asked), "{asked:?}, {context}");
         }
@@ -129,7 +133,7 @@ async fn question(moment: &mut dyn Snapshot, kept: &Kept, random: &mut Random, c
         5 => bodies(moment, kept, random, context).await,
         _ => {
             let who = people(random);
-            let whose = if random.chance(30) { Whose::All } else { Whose::Of(&who) };
+            let whose = if random.chance(30) { ReaderFilter::All } else { ReaderFilter::Of(&who) };
             let sum = moment.sum(whose).await.expect("it reads");
             assert_eq!(sum, kept.sum(whose), "{whose:?}, {context}");
         }
@@ -145,11 +149,11 @@ async fn known_signatures(
     context: &str,
 ) {
     let who = people(random);
-    let whose = if random.chance(30) { Whose::All } else { Whose::Of(&who) };
+    let whose = if random.chance(30) { ReaderFilter::All } else { ReaderFilter::Of(&who) };
     let context = format!("{whose:?} by {limit}, {context}");
     let mut found = Vec::new();
     loop {
-        let after = found.last().map(|counted: &nuage_model::Counted| counted.signature);
+        let after = found.last().map(|counted: &nuage_model::SignatureCount| counted.signature);
         let page = moment.signatures(whose, after, limit).await.expect("it reads");
         assert!(page.len() <= limit, "{context}");
         let is_last = page.len() < limit;

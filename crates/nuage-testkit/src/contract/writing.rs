@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use nuage_model::{
-    ApplyError, Batch, Bodies, Body, CollectionPath, Guard, Placement, Put, RULES, RecordPath, Seq,
-    Signature, Slot, State, Store, StoreError, Timestamp, Whose, Write,
+    ApplyError, Batch, Bodies, Body, CollectionPath, Guard, Placement, Put, RULES, ReaderFilter,
+    RecordPath, Seq, Signature, Slot, State, Store, StoreError, Timestamp, Write,
 };
 
 use super::build::{
@@ -241,7 +241,7 @@ pub(super) async fn applications_may_use_the_names_of_what_is_built_in(store: Ar
         assert_eq!(found.body(), format!("{{\"n\":{n}}}"), "{path}");
         assert_eq!(head(&store, path).await.map(|head| head.live), Some(1), "{path}");
     }
-    let found = store.collections(Whose::All, None, 100).await.expect("it reads");
+    let found = store.collections(ReaderFilter::All, None, 100).await.expect("it reads");
     assert!(all.iter().all(|path| found.contains(path)), "{found:?}");
     assert_eq!(store.admin().check().await.expect("it can be checked"), []);
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use nuage_model::copy::{Ground, KEPT, Progress, STORE, Step};
-use nuage_model::{Store, StoreError, Whose};
+use nuage_model::{ReaderFilter, Store, StoreError};
 use uuid::Uuid;
 
 use crate::config::{Files, Place, Settings};
@@ -137,7 +137,7 @@ pub(crate) async fn secrets(settings: &Settings, store: &dyn Store) -> Result<Se
         }
         beside => beside?,
     };
-    let is_empty = store.collections(Whose::All, None, 1).await?.is_empty();
+    let is_empty = store.collections(ReaderFilter::All, None, 1).await?.is_empty();
     expect_known(settings, &known, &beside, is_empty)?;
     let mut values = [const { String::new() }; 3];
     let mut chosen = ByName::new();

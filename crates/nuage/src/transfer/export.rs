@@ -12,8 +12,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use indicatif::ProgressBar;
 use nuage_model::copy::Table;
 use nuage_model::{
-    Bodies, CollectionPath, Direction, Field, Query, Record, RecordId, Seq, Sort, States, Store,
-    View, Whose,
+    Bodies, CollectionPath, Direction, Field, Query, ReaderFilter, Record, RecordId, Seq, Sort,
+    States, Store, View,
 };
 use nuage_store::copy::{CopyError, Copying, Resume, Watch};
 
@@ -160,7 +160,7 @@ pub(crate) async fn export(
     lines.target.write_all(wire::secrets_line(&data::kept(store).await?).as_bytes())?;
     let mut after: Option<CollectionPath> = None;
     loop {
-        let paths = store.collections(Whose::All, after.as_ref(), COLLECTIONS).await?;
+        let paths = store.collections(ReaderFilter::All, after.as_ref(), COLLECTIONS).await?;
         for path in &paths {
             lines.write_collection(store, path).await?;
         }

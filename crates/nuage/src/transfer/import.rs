@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use nuage_engine::readers;
 use nuage_model::{
     ApplyError, Batch, CollectionPath, GroupPath, Kind, Permissions, Placement, Principal, Put,
-    Query, Readers, RecordPath, Seq, States, Store, StoreError, Timestamp, Whose, Write,
+    Query, ReaderFilter, Readers, RecordPath, Seq, States, Store, StoreError, Timestamp, Write,
 };
 
 use crate::backup::Draft;
@@ -130,7 +130,9 @@ async fn bring(secrets: &ByName, store: &dyn Store, shown: &str, choice: Choice)
     if data::name_otherwise(&data::kept(store).await?, secrets) {
         match choice {
             Choice::Ours => return Ok(()),
-            Choice::TheirsIfEmpty if store.collections(Whose::All, None, 1).await?.is_empty() => {
+            Choice::TheirsIfEmpty
+                if store.collections(ReaderFilter::All, None, 1).await?.is_empty() =>
+            {
                 return Ok(data::replace_secrets(secrets, store).await?);
             }
             _ => bail!(

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use nuage_engine::readers;
 use nuage_model::{
-    Batch, CollectionPath, GroupPath, Permissions, Placement, Principal, Put, Readers, RecordPath,
-    Store, Timestamp, Whose, Write,
+    Batch, CollectionPath, GroupPath, Permissions, Placement, Principal, Put, ReaderFilter,
+    Readers, RecordPath, Store, Timestamp, Write,
 };
 
 use crate::transfer::export::export;
@@ -96,7 +96,7 @@ async fn what_is_exported_and_imported_is_exported_again_the_same() {
     assert_eq!(copy.admin().check().await.unwrap(), Vec::new());
     let groups = copy.groups_of(&[Principal::from("account:bob")]).await.unwrap();
     assert_eq!(groups.len(), 1);
-    for path in copy.collections(Whose::All, None, 100).await.unwrap() {
+    for path in copy.collections(ReaderFilter::All, None, 100).await.unwrap() {
         let heads = (original.head(&path).await.unwrap(), copy.head(&path).await.unwrap());
         assert_eq!(heads.0, heads.1, "{path}");
     }
@@ -124,7 +124,7 @@ async fn a_wrong_line_is_named_and_changes_nothing() {
             .unwrap_err();
         let sentence = format!("{error:#}");
         assert!(sentence.contains(expected), "{sentence:?} does not say {expected:?}");
-        assert_eq!(copy.collections(Whose::All, None, 10).await.unwrap(), Vec::new());
+        assert_eq!(copy.collections(ReaderFilter::All, None, 10).await.unwrap(), Vec::new());
     }
 }
 
@@ -134,7 +134,7 @@ async fn collections_that_were_looked_at_are_not_imported_into() {
     let original = open(folder.path(), "a.db").await;
     fill(original.as_ref()).await;
     let text = text_of(original.as_ref()).await;
-    let last = original.collections(Whose::All, None, 100).await.unwrap().pop().unwrap();
+    let last = original.collections(ReaderFilter::All, None, 100).await.unwrap().pop().unwrap();
     let copy = open(folder.path(), "b.db").await;
     let touch = |now| Batch::new(Timestamp(now), vec![Write::Touch { collection: last.clone() }]);
     copy.apply(touch(i64::from(u32::MAX) << 10)).await.unwrap();

@@ -15,12 +15,12 @@ use crate::Interest;
 
 /// What wakes one subscription. Rung once or often comes to the same.
 #[derive(Default)]
-pub(super) struct Bell {
+pub(super) struct Waker {
     rung: AtomicBool,
     notify: Notify,
 }
 
-impl Bell {
+impl Waker {
     /// Wakes; false if it rang already.
     fn ring(&self) -> bool {
         let first = !self.rung.swap(true, Ordering::SeqCst);
@@ -67,7 +67,7 @@ pub(super) struct Index {
 }
 
 struct Entry {
-    bell: Arc<Bell>,
+    bell: Arc<Waker>,
     /// Whether an interest was told.
     is_told: bool,
     is_whole: bool,
@@ -76,7 +76,7 @@ struct Entry {
 
 impl Index {
     /// Adds one that everything concerns, until its interest is told.
-    pub(super) fn add(&mut self, bell: Arc<Bell>) -> Key {
+    pub(super) fn add(&mut self, bell: Arc<Waker>) -> Key {
         let entry = Entry { bell, is_told: false, is_whole: true, principals: Box::default() };
         let key = match self.free.pop() {
             Some(key) => {
@@ -165,7 +165,7 @@ impl Index {
     }
 
     /// Wakes those who count as a group of this bucket.
-    pub(super) fn ring_groups_of(&self, bucket: &BucketId) -> u64 {
+    pub(super) fn wake_groups_of(&self, bucket: &BucketId) -> u64 {
         if !self.group_buckets.contains_key(bucket) {
             return 0;
         }

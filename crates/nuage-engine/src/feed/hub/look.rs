@@ -18,8 +18,8 @@ use nuage_model::{
 use tokio::time::Instant;
 
 use crate::feed::hub::Shared;
-use crate::feed::hub::errands::{ask, changed_records};
-use crate::feed::hub::news::Piece;
+use crate::feed::hub::news::Event;
+use crate::feed::hub::scans::{ask, changed_records};
 use crate::write::members_of;
 
 /// Heads that are asked for in one question.
@@ -126,14 +126,14 @@ async fn moved(shared: &Arc<Shared>, collection: &CollectionPath, after: Option<
         (Kind::Bucket, None) => shared.ring_everybody(),
         (Kind::Group, Some(groups)) if groups.len() <= GROUPS_MAX => {
             match concerned(shared, bucket, groups).await {
-                Ok(principals) => shared.note(&Piece::Members(principals)),
+                Ok(principals) => shared.note(&Event::Members(principals)),
                 Err(_) => shared.ring_members_in(bucket),
             }
         }
         (Kind::Group, _) => shared.ring_members_in(bucket),
         (_, Some(collections)) => {
             for name in collections {
-                shared.ring_collection(&CollectionPath::new(bucket.clone(), name.as_str()));
+                shared.wake_collection(&CollectionPath::new(bucket.clone(), name.as_str()));
             }
         }
         (_, None) => shared.ring_bucket(bucket),

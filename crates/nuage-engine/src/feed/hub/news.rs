@@ -4,10 +4,10 @@ use foldhash::HashSet;
 use nuage_model::{Batch, BucketId, CollectionPath, Kind, Principal, Put, Write};
 
 /// What a batch does that may concern watchers.
-pub(crate) struct News(Option<Vec<Piece>>);
+pub(crate) struct News(Option<Vec<Event>>);
 
 /// What one write does.
-pub(super) enum Piece {
+pub(super) enum Event {
     /// Records of this collection changed.
     Moved(CollectionPath),
     /// Who may see this collection, or whether it is there.
@@ -30,39 +30,39 @@ impl News {
 
     /// Of a batch that is to be applied.
     pub(super) fn of(batch: &Batch) -> Self {
-        let mut pieces = Vec::new();
+        let mut events = Vec::new();
         for write in &batch.writes {
             match write {
                 // Nothing is left that could tell whom it concerns.
                 Write::Erase { path } if path.kind() == Kind::Record => {
-                    pieces.push(Piece::Collection(path.collection.clone()));
+                    events.push(Event::Collection(path.collection.clone()));
                 }
                 Write::Put(Put { path, .. })
                 | Write::Delete { path, .. }
                 | Write::Erase { path } => match path.kind() {
-                    Kind::Record => match pieces.last() {
-                        Some(Piece::Moved(last)) if *last == path.collection => {}
-                        _ => pieces.push(Piece::Moved(path.collection.clone())),
+                    Kind::Record => match events.last() {
+                        Some(Event::Moved(last)) if *last == path.collection => {}
+                        _ => events.push(Event::Moved(path.collection.clone())),
                     },
-                    Kind::Bucket => pieces.push(Piece::Bucket(path.id.as_str().into())),
+                    Kind::Bucket => events.push(Event::Bucket(path.id.as_str().into())),
                     Kind::Collection => {
-                        pieces.extend(path.collection_below().map(Piece::Collection));
+                        events.extend(path.collection_below().map(Event::Collection));
                     }
                     Kind::Group | Kind::Account | Kind::History => {}
                 },
                 Write::DropCollection { collection } => {
-                    pieces.push(Piece::Collection(collection.clone()));
+                    events.push(Event::Collection(collection.clone()));
                 }
                 Write::DropBucket { bucket } => {
-                    pieces.push(Piece::Bucket(bucket.clone()));
-                    pieces.push(Piece::Groups(bucket.clone()));
+                    events.push(Event::Bucket(bucket.clone()));
+                    events.push(Event::Groups(bucket.clone()));
                 }
                 Write::SetMembers { group, members } => {
                     let mut concerned: HashSet<Principal> = members.iter().cloned().collect();
                     concerned.insert(group.principal());
-                    pieces.push(Piece::Members(concerned));
+                    events.push(Event::Members(concerned));
                 }
-                Write::Renew { .. } | Write::Flush { .. } => pieces.push(Piece::Everything),
+                Write::Renew { .. } | Write::Flush { .. } => events.push(Event::Everything),
                 Write::Touch { .. }
                 | Write::Compact { .. }
                 | Write::Mark { .. }
@@ -71,11 +71,11 @@ impl News {
                 | Write::Note { .. } => {}
             }
         }
-        Self(Some(pieces))
+        Self(Some(events))
     }
 
-    /// Piece by piece, unless it is not known.
-    pub(super) fn pieces(self) -> Option<Vec<Piece>> {
+    /// Event by event, unless it is not known.
+    pub(super) fn events(self) -> Option<Vec<Event>> {
         self.0
     }
 }

@@ -6,7 +6,7 @@ use foldhash::HashSet;
 use nuage_model::{BucketId, CollectionPath, Principal, Seq};
 
 use crate::Interest;
-use crate::feed::hub::index::{Bell, Index, Key};
+use crate::feed::hub::index::{Index, Key, Waker};
 
 /// A collection that somebody watches.
 pub(super) struct Watch {
@@ -22,7 +22,7 @@ struct Inner {
     /// How often somebody was woken by the index, or nobody: whoever was not in it then, or for
     /// something else, must look by itself.
     rings: u64,
-    errand: Errand,
+    scan: Scan,
 }
 
 /// Up to where a collection was looked at.
@@ -30,19 +30,19 @@ struct Inner {
 pub(super) struct Moment {
     pub(super) seq: Seq,
     /// Of which life of the store and of the collection; unknown at first.
-    pub(super) life: Option<Life>,
+    pub(super) life: Option<CollectionVersion>,
 }
 
 /// Positions of one life have nothing to do with those of another one.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Life {
+pub(super) struct CollectionVersion {
     pub(super) epoch: String,
     pub(super) incarnation: Option<[u8; 8]>,
 }
 
 /// Whom changes concern.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Whom {
+pub(super) enum Audience {
     /// Nobody.
     Nobody,
     /// Whoever counts as one of these, or sees the whole collection.
@@ -53,7 +53,7 @@ pub(super) enum Whom {
 
 /// Whether somebody looks at a collection that moved.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum Errand {
+enum Scan {
     #[default]
     None,
     Queued,
@@ -71,7 +71,7 @@ impl Watch {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn add(&self, bell: Arc<Bell>) -> Key {
+    pub(super) fn add(&self, bell: Arc<Waker>) -> Key {
         self.lock().index.add(bell)
     }
 
@@ -106,16 +106,16 @@ impl Watch {
     }
 
     /// Wakes whom the changes up to this moment concern.
-    pub(super) fn ring_changes(&self, whom: &Whom, up_to: Moment) -> u64 {
+    pub(super) fn ring_changes(&self, whom: &Audience, up_to: Moment) -> u64 {
         let mut inner = self.lock();
         inner.rings += 1;
         inner.seen = Some(up_to);
         match whom {
-            Whom::Nobody => 0,
-            Whom::Holders(principals) => {
+            Audience::Nobody => 0,
+            Audience::Holders(principals) => {
                 inner.index.ring_whole() + inner.index.ring_holders(principals)
             }
-            Whom::Everybody => inner.index.ring_all(),
+            Audience::Everybody => inner.index.ring_all(),
         }
     }
 
@@ -133,10 +133,10 @@ impl Watch {
     }
 
     /// Wakes who counts as a group of this bucket.
-    pub(super) fn ring_groups_of(&self, bucket: &BucketId) -> u64 {
+    pub(super) fn wake_groups_of(&self, bucket: &BucketId) -> u64 {
         let mut inner = self.lock();
         inner.rings += 1;
-        inner.index.ring_nameless() + inner.index.ring_groups_of(bucket)
+        inner.index.ring_nameless() + inner.index.wake_groups_of(bucket)
     }
 
     /// The buckets of the groups that watchers count as.
@@ -152,36 +152,36 @@ impl Watch {
         }
     }
 
-    /// Notes that it moved; true if it must be queued for an errand.
+    /// Notes that it moved; true if it must be queued for a scan.
     pub(super) fn moved(&self) -> bool {
         let mut inner = self.lock();
-        match inner.errand {
-            Errand::None => {
-                inner.errand = Errand::Queued;
+        match inner.scan {
+            Scan::None => {
+                inner.scan = Scan::Queued;
                 true
             }
-            Errand::Running => {
-                inner.errand = Errand::RunningLate;
+            Scan::Running => {
+                inner.scan = Scan::RunningLate;
                 false
             }
-            Errand::Queued | Errand::RunningLate => false,
+            Scan::Queued | Scan::RunningLate => false,
         }
     }
 
     #[cfg(test)]
     pub(super) fn has_errand(&self) -> bool {
-        self.lock().errand != Errand::None
+        self.lock().scan != Scan::None
     }
 
     pub(super) fn begin_errand(&self) {
-        self.lock().errand = Errand::Running;
+        self.lock().scan = Scan::Running;
     }
 
     /// True if it moved since, and must be queued again.
     pub(super) fn end_errand(&self) -> bool {
         let mut inner = self.lock();
-        let late = inner.errand == Errand::RunningLate;
-        inner.errand = if late { Errand::Queued } else { Errand::None };
+        let late = inner.scan == Scan::RunningLate;
+        inner.scan = if late { Scan::Queued } else { Scan::None };
         late
     }
 }

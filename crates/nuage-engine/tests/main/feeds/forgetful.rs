@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use nuage_model::{
-    Admin, ApplyError, Ask, Batch, Bodies, CollectionPath, Counted, Fate, GroupPath, Head,
-    Listener, Opening, Outcome, Pace, Page, Pending, Principal, Put, Query, Record, RecordId,
-    RecordPath, Residents, Seq, Signature, Snapshot, Store, StoreError, Sum, Timestamp, Total,
-    Trace, Whose, Write,
+    Admin, ApplyError, Batch, Bodies, Checksum, CollectionPath, FeedRow, GroupPath, Head, Listener,
+    Outcome, Pace, Page, Pending, Principal, Put, Query, ReaderFilter, Record, RecordId,
+    RecordPath, ResidentsQuery, RowEnd, Seq, Signature, SignatureCount, Snapshot, SnapshotHeader,
+    SnapshotRequest, Store, StoreError, Timestamp, Total, Write,
 };
 
 /// The rule that is broken.
@@ -84,21 +84,23 @@ struct Moment<'a> {
 }
 
 impl Moment<'_> {
-    fn entered(&self, trace: &mut Trace) {
+    fn entered(&self, trace: &mut FeedRow) {
         if self.store.lapse != Lapse::RevivedKeepsResidency {
             return;
         }
         let path = self.collection.record(trace.id.clone());
         let memory = self.store.memory.lock().unwrap();
         let entered = match trace.fate {
-            Fate::Live | Fate::Deleted => memory.present.get(&path).map(|(_, entered, _)| *entered),
-            Fate::Left(_) => memory.ended.get(&(path, trace.seq)).copied(),
+            RowEnd::Live | RowEnd::Deleted => {
+                memory.present.get(&path).map(|(_, entered, _)| *entered)
+            }
+            RowEnd::Left(_) => memory.ended.get(&(path, trace.seq)).copied(),
         };
         trace.entered = entered.unwrap_or(trace.entered);
     }
 
-    fn spoil(&self, mut traces: Vec<Trace>, limit: usize) -> Vec<Trace> {
-        let has_left = |trace: &Trace| matches!(trace.fate, Fate::Left(_));
+    fn spoil(&self, mut traces: Vec<FeedRow>, limit: usize) -> Vec<FeedRow> {
+        let has_left = |trace: &FeedRow| matches!(trace.fate, RowEnd::Left(_));
         match self.store.lapse {
             Lapse::OneDeparturePerId => {
                 let mut last: BTreeMap<RecordId, Seq> = BTreeMap::new();
@@ -110,7 +112,7 @@ impl Moment<'_> {
             }
             Lapse::RevivedKeepsResidency => {
                 let memory = self.store.memory.lock().unwrap();
-                let undone = |trace: &Trace| {
+                let undone = |trace: &FeedRow| {
                     let path = self.collection.record(trace.id.clone());
                     memory.undone.contains(&(path, trace.seq))
                 };
@@ -128,10 +130,10 @@ impl Moment<'_> {
 impl Snapshot for Moment<'_> {
     fn signatures<'a>(
         &'a mut self,
-        whose: Whose<'a>,
+        whose: ReaderFilter<'a>,
         after: Option<Signature>,
         limit: usize,
-    ) -> Pending<'a, Result<Vec<Counted>, StoreError>> {
+    ) -> Pending<'a, Result<Vec<SignatureCount>, StoreError>> {
         self.inner.signatures(whose, after, limit)
     }
 
@@ -144,10 +146,10 @@ impl Snapshot for Moment<'_> {
 
     fn residents<'a>(
         &'a mut self,
-        residents: &'a Residents,
-    ) -> Pending<'a, Result<Vec<Trace>, StoreError>> {
+        residents: &'a ResidentsQuery,
+    ) -> Pending<'a, Result<Vec<FeedRow>, StoreError>> {
         Box::pin(async move {
-            let asked = Residents { entered_up_to: None, limit: ALL, ..residents.clone() };
+            let asked = ResidentsQuery { entered_up_to: None, limit: ALL, ..residents.clone() };
             let mut traces = self.inner.residents(&asked).await?;
             traces.iter_mut().for_each(|trace| self.entered(trace));
             if let Some(up_to) = residents.entered_up_to {
@@ -158,7 +160,7 @@ impl Snapshot for Moment<'_> {
         })
     }
 
-    fn tail(&mut self, after: Seq, limit: usize) -> Pending<'_, Result<Vec<Trace>, StoreError>> {
+    fn tail(&mut self, after: Seq, limit: usize) -> Pending<'_, Result<Vec<FeedRow>, StoreError>> {
         Box::pin(async move {
             let traces = self.inner.tail(after, ALL).await?;
             Ok(self.spoil(traces, limit))
@@ -171,13 +173,13 @@ impl Snapshot for Moment<'_> {
         ended: &'a [Signature],
         after: Seq,
         limit: usize,
-    ) -> Pending<'a, Result<Vec<Trace>, StoreError>> {
+    ) -> Pending<'a, Result<Vec<FeedRow>, StoreError>> {
         Box::pin(async move {
             let mut traces = self.inner.tail(after, ALL).await?;
             traces = self.spoil(traces, ALL);
             traces.retain(|trace| match trace.fate {
-                Fate::Live => live.contains(&trace.signature),
-                Fate::Deleted | Fate::Left(_) => ended.contains(&trace.signature),
+                RowEnd::Live => live.contains(&trace.signature),
+                RowEnd::Deleted | RowEnd::Left(_) => ended.contains(&trace.signature),
             });
             Ok(self.spoil(traces, limit))
         })
@@ -191,7 +193,7 @@ impl Snapshot for Moment<'_> {
         self.inner.records(ids, bytes_max)
     }
 
-    fn sum<'a>(&'a mut self, whose: Whose<'a>) -> Pending<'a, Result<Sum, StoreError>> {
+    fn sum<'a>(&'a mut self, whose: ReaderFilter<'a>) -> Pending<'a, Result<Checksum, StoreError>> {
         self.inner.sum(whose)
     }
 
@@ -203,21 +205,21 @@ impl Snapshot for Moment<'_> {
         self.inner.view(person, name)
     }
 
-    fn overdue(
+    fn compaction_target(
         &mut self,
         before: Timestamp,
         keep: u64,
         limit: usize,
     ) -> Pending<'_, Result<Option<Seq>, StoreError>> {
-        self.inner.overdue(before, keep, limit)
+        self.inner.compaction_target(before, keep, limit)
     }
 }
 
 impl Store for Forgetful {
     fn snapshot<'a>(
         &'a self,
-        ask: &'a Ask,
-    ) -> Pending<'a, Result<(Opening, Box<dyn Snapshot + 'a>), StoreError>> {
+        ask: &'a SnapshotRequest,
+    ) -> Pending<'a, Result<(SnapshotHeader, Box<dyn Snapshot + 'a>), StoreError>> {
         Box::pin(async move {
             let (opening, inner) = self.inner.snapshot(ask).await?;
             let collection = ask.collection.clone();
@@ -274,7 +276,7 @@ impl Store for Forgetful {
 
     fn collections<'a>(
         &'a self,
-        whose: Whose<'a>,
+        whose: ReaderFilter<'a>,
         after: Option<&'a CollectionPath>,
         limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {

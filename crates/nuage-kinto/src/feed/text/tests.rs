@@ -21,7 +21,7 @@ fn a_page(entries: Vec<Entry>) -> FeedPage {
         more: true,
         continues: false,
         head: Seq(9),
-        sum: Some(Sum { live: 2, digest: 77 }),
+        sum: Some(Checksum { live: 2, digest: 77 }),
         interest: Interest { whole: true, principals: Arc::new(HashSet::new()) },
     }
 }
@@ -63,7 +63,8 @@ fn an_event_is_a_line_whatever_the_body_was_written_on() {
 
 #[test]
 fn ends_of_pages_carry_the_token() {
-    let end = End { more: false, token: "t".to_owned(), sum: Some(Sum { live: 1, digest: 5 }) };
+    let end =
+        End { more: false, token: "t".to_owned(), sum: Some(Checksum { live: 1, digest: 5 }) };
     let mut text = String::new();
     Shape::Events.push_end(&mut text, &end);
     let data = r#"{"token":"t","digest":{"count":1,"sum":5}}"#;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use nuage_model::copy::Table;
 use nuage_model::{
-    Ask, Batch, Bodies, Body, CollectionPath, Hint, Placement, Put, Readers, RecordPath, Seq,
-    Store, StoreError, Timestamp, Write,
+    Batch, Bodies, Body, CollectionPath, Hint, Placement, Put, Readers, RecordPath, Seq,
+    SnapshotRequest, Store, StoreError, Timestamp, Write,
 };
 
 use crate::reads::Scan;
@@ -40,8 +40,8 @@ fn put(path: &RecordPath) -> Batch {
     Batch::new(Timestamp(1_000), vec![write])
 }
 
-fn ask() -> Ask {
-    Ask {
+fn ask() -> SnapshotRequest {
+    SnapshotRequest {
         collection: CollectionPath::accounts(),
         members: Vec::new(),
         groups_max: 10,

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nuage_model::{
-    Counted, DIGEST_MODULUS, Fate, Outcome, Principal, Put, Readers, Record, RecordId, Residents,
-    Seq, Signature, Sum, Timestamp, Trace, Whose, Write, digest,
+    Checksum, DIGEST_MODULUS, FeedRow, Outcome, Principal, Put, ReaderFilter, Readers, Record,
+    RecordId, ResidentsQuery, RowEnd, Seq, Signature, SignatureCount, Timestamp, Write, digest,
 };
 
 use crate::random::Random;
@@ -148,32 +148,32 @@ impl Kept {
         wants: impl Fn(Signature, bool) -> bool,
         after: Seq,
         limit: usize,
-    ) -> Vec<Trace> {
-        let left = self.gone.iter().map(|ended| Trace {
+    ) -> Vec<FeedRow> {
+        let left = self.gone.iter().map(|ended| FeedRow {
             id: ended.id.clone(),
             seq: ended.seq,
             signature: ended.signature,
             entered: ended.entered,
-            fate: Fate::Left(self.present(&ended.id).map(|row| row.signature)),
+            fate: RowEnd::Left(self.present(&ended.id).map(|row| row.signature)),
         });
         let rows = self.rows.iter().map(|(id, row)| row.trace(id));
-        let mut all: Vec<Trace> = left
+        let mut all: Vec<FeedRow> = left
             .chain(rows)
             .filter(|trace| trace.seq > after)
-            .filter(|trace| wants(trace.signature, trace.fate == Fate::Live))
+            .filter(|trace| wants(trace.signature, trace.fate == RowEnd::Live))
             .collect();
         all.sort_by_key(|trace| {
-            (trace.seq, !matches!(trace.fate, Fate::Left(_)), trace.id.clone())
+            (trace.seq, !matches!(trace.fate, RowEnd::Left(_)), trace.id.clone())
         });
         let last = all.get(limit - 1).map_or(Seq(i64::MAX), |trace| trace.seq);
         all.retain(|trace| trace.seq <= last);
         all
     }
 
-    pub(super) fn residents(&self, asked: &Residents) -> Vec<Trace> {
+    pub(super) fn residents(&self, asked: &ResidentsQuery) -> Vec<FeedRow> {
         let mut all = Vec::new();
         for (n, signature) in asked.signatures.iter().enumerate() {
-            let mut of_one: Vec<Trace> = self
+            let mut of_one: Vec<FeedRow> = self
                 .rows
                 .iter()
                 .filter(|(_, row)| row.is_live && row.signature == *signature)
@@ -200,8 +200,8 @@ impl Kept {
         live.into_iter().take(count).cloned().collect()
     }
 
-    pub(super) fn sum(&self, whose: Whose<'_>) -> Sum {
-        let mut sum = Sum::default();
+    pub(super) fn sum(&self, whose: ReaderFilter<'_>) -> Checksum {
+        let mut sum = Checksum::default();
         for (id, row) in self.rows.iter().filter(|(_, row)| row.is_live) {
             if self.has(row.signature, whose) {
                 sum.live += 1;
@@ -213,7 +213,12 @@ impl Kept {
 
     /// Every signature that some residency has must be told, and no other but those that were
     /// there once.
-    pub(super) fn assert_counted(&self, whose: Whose<'_>, found: &[Counted], context: &str) {
+    pub(super) fn assert_counted(
+        &self,
+        whose: ReaderFilter<'_>,
+        found: &[SignatureCount],
+        context: &str,
+    ) {
         for counted in found {
             let signature = counted.signature;
             assert!(self.readers.contains_key(&signature), "{signature:?} never was, {context}");
@@ -245,11 +250,11 @@ impl Kept {
         self.rows.values().map(|row| row.signature).chain(gone)
     }
 
-    fn has(&self, signature: Signature, whose: Whose<'_>) -> bool {
+    fn has(&self, signature: Signature, whose: ReaderFilter<'_>) -> bool {
         let members = &self.readers[&signature];
         match whose {
-            Whose::All => true,
-            Whose::Of(who) => who.iter().any(|one| members.contains(one)),
+            ReaderFilter::All => true,
+            ReaderFilter::Of(who) => who.iter().any(|one| members.contains(one)),
         }
     }
 
@@ -259,13 +264,13 @@ impl Kept {
 }
 
 impl Row {
-    fn trace(&self, id: &RecordId) -> Trace {
-        Trace {
+    fn trace(&self, id: &RecordId) -> FeedRow {
+        FeedRow {
             id: id.clone(),
             seq: self.seq,
             signature: self.signature,
             entered: self.entered,
-            fate: if self.is_live { Fate::Live } else { Fate::Deleted },
+            fate: if self.is_live { RowEnd::Live } else { RowEnd::Deleted },
         }
     }
 }

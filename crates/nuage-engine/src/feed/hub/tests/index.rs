@@ -7,14 +7,14 @@ use nuage_model::{BucketId, Principal};
 use nuage_testkit::random::Random;
 
 use crate::Interest;
-use crate::feed::hub::index::{Bell, Index, Key};
+use crate::feed::hub::index::{Index, Key, Waker};
 
 const STEPS: usize = 4_000;
 
 /// What the index should know of one.
 struct Known {
     key: Key,
-    bell: Arc<Bell>,
+    bell: Arc<Waker>,
     interest: Option<Interest>,
 }
 
@@ -48,7 +48,7 @@ fn those_are_woken_whom_a_search_finds() {
     for step in 0..STEPS {
         match random.below(10) {
             0 | 1 => {
-                let bell = Arc::new(Bell::default());
+                let bell = Arc::new(Waker::default());
                 known.push(Known { key: index.add(Arc::clone(&bell)), bell, interest: None });
             }
             2 if !known.is_empty() => {
@@ -87,7 +87,7 @@ fn those_are_woken_whom_a_search_finds() {
                     0 => index.ring_whole(),
                     1 => index.ring_nameless(),
                     2 => index.ring_holders(&[principal.into()].into_iter().collect()),
-                    _ => index.ring_groups_of(&BucketId::from(bucket)),
+                    _ => index.wake_groups_of(&BucketId::from(bucket)),
                 };
                 assert_eq!(rung, expected.len() as u64, "step {step} of seed {seed}");
                 for known in &known {

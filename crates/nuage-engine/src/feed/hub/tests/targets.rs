@@ -60,7 +60,7 @@ async fn a_write_wakes_those_whom_it_concerns() {
         for readers in writes {
             yard.write(vec![put(&records(), &format!("r{number}"), readers)]).await;
         }
-        until("the last errand", || yard.is_idle()).await;
+        until("the last scan", || yard.is_idle()).await;
         assert_eq!(count(&mut watchers), expected, "{writes:?}");
         assert_eq!(yard.hub.statistics().wakeups - before, expected as u64, "{writes:?}");
     }
@@ -139,11 +139,11 @@ async fn a_burst_of_writes_is_one_wake_up() {
         write.await.unwrap();
     }
     woken(&mut ann).await;
-    until("the last errand", || yard.is_idle()).await;
+    until("the last scan", || yard.is_idle()).await;
     let after = yard.hub.statistics();
     assert_eq!(after.wakeups - before.wakeups, 1, "it did not look again yet");
-    let errands = after.errands - before.errands;
-    assert!(errands < WRITES as u64 / 2, "{errands} errands for {WRITES} writes");
+    let scans = after.scans - before.scans;
+    assert!(scans < WRITES as u64 / 2, "{scans} scans for {WRITES} writes");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,6 @@
 //! Looks at collections that moved, to find whom that concerns.
 //!
-//! One errand at a time for each collection; whatever is written meanwhile is looked at together
+//! One scan at a time for each collection; whatever is written meanwhile is looked at together
 //! by the next one.
 
 use std::sync::Arc;
@@ -8,32 +8,33 @@ use std::time::Duration;
 
 use foldhash::{HashSet, HashSetExt};
 use nuage_model::{
-    Ask, CollectionPath, Opening, Principal, RecordId, Seq, Signature, Snapshot, StoreError, Trace,
+    CollectionPath, FeedRow, Principal, RecordId, Seq, Signature, Snapshot, SnapshotHeader,
+    SnapshotRequest, StoreError,
 };
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::feed::hub::Shared;
-use crate::feed::hub::watch::{Life, Moment, Watch, Whom};
+use crate::feed::hub::watch::{Audience, CollectionVersion, Moment, Watch};
 
 /// Errands that ask the store at the same time.
 pub(super) const ERRANDS_MAX: usize = 8;
-/// Time between the beginnings of two errands for one collection.
+/// Time between the beginnings of two scans for one collection.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Traces that are read at once.
 const PAGE: usize = 500;
-/// Traces of one errand beyond which the change is taken to concern everybody.
+/// Traces of one scan beyond which the change is taken to concern everybody.
 const TRACES_MAX: usize = 2_000;
-/// Signatures of one errand beyond which the same is done.
+/// Signatures of one scan beyond which the same is done.
 const SIGNATURES_MAX: usize = 1_000;
 
-/// Runs errands as they are asked for.
+/// Runs scans as they are asked for.
 pub(super) async fn run(shared: &Arc<Shared>) {
     let mut running = JoinSet::new();
     loop {
         while let Some(watch) = shared.next_errand() {
             watch.begin_errand();
-            running.spawn(run_one(Errand { shared: Arc::clone(shared), watch }));
+            running.spawn(run_one(Scan { shared: Arc::clone(shared), watch }));
         }
         tokio::select! {
             () = shared.errands_asked.notified() => {}
@@ -42,19 +43,19 @@ pub(super) async fn run(shared: &Arc<Shared>) {
     }
 }
 
-async fn run_one(errand: Errand) {
+async fn run_one(scan: Scan) {
     let begun = Instant::now();
-    errand.go().await;
+    scan.go().await;
     tokio::time::sleep_until(begun + PAUSE).await;
 }
 
 /// One that runs; it ends by being dropped, whatever happens.
-struct Errand {
+struct Scan {
     shared: Arc<Shared>,
     watch: Arc<Watch>,
 }
 
-impl Errand {
+impl Scan {
     async fn go(&self) {
         let Ok(_slot) = self.shared.slots.acquire().await else { return };
         if self.watch.is_deserted() {
@@ -71,7 +72,7 @@ impl Errand {
         self.shared.count_rung(rung);
     }
 
-    async fn look(&self) -> Result<(Whom, Moment), StoreError> {
+    async fn look(&self) -> Result<(Audience, Moment), StoreError> {
         let ask = ask(&self.watch.collection);
         let (opening, mut snapshot) = self.shared.store.snapshot(&ask).await?;
         let standing = opening.standing;
@@ -79,39 +80,39 @@ impl Errand {
             seq: standing.map(|standing| standing.head.seq).unwrap_or_default(),
             life: Some(life(&opening)),
         };
-        let Some(seen) = self.watch.seen() else { return Ok((Whom::Everybody, up_to)) };
+        let Some(seen) = self.watch.seen() else { return Ok((Audience::Everybody, up_to)) };
         let is_same_life = seen.life.is_none() || seen.life == up_to.life;
         if !is_same_life || up_to.seq < seen.seq {
-            return Ok((Whom::Everybody, up_to));
+            return Ok((Audience::Everybody, up_to));
         }
         if up_to.seq == seen.seq {
-            return Ok((Whom::Nobody, up_to));
+            return Ok((Audience::Nobody, up_to));
         }
         if standing.is_some_and(|standing| standing.horizon > seen.seq) {
-            return Ok((Whom::Everybody, up_to));
+            return Ok((Audience::Everybody, up_to));
         }
         let whom = self.whom(&mut *snapshot, seen.seq).await?;
         Ok((whom, up_to))
     }
 
-    async fn whom(&self, snapshot: &mut dyn Snapshot, after: Seq) -> Result<Whom, StoreError> {
-        let Some(traces) = traces(snapshot, after).await? else { return Ok(Whom::Everybody) };
+    async fn whom(&self, snapshot: &mut dyn Snapshot, after: Seq) -> Result<Audience, StoreError> {
+        let Some(traces) = traces(snapshot, after).await? else { return Ok(Audience::Everybody) };
         let signatures: HashSet<Signature> = traces.iter().map(|trace| trace.signature).collect();
         if signatures.len() > SIGNATURES_MAX {
-            return Ok(Whom::Everybody);
+            return Ok(Audience::Everybody);
         }
         let signatures: Vec<Signature> = signatures.into_iter().collect();
         let found = self.shared.signatures.principals(snapshot, &signatures).await?;
-        let Some(found) = found else { return Ok(Whom::Everybody) };
+        let Some(found) = found else { return Ok(Audience::Everybody) };
         let mut holders: HashSet<Principal> = HashSet::new();
         for principals in &found {
             holders.extend(principals.iter().cloned());
         }
-        Ok(Whom::Holders(holders))
+        Ok(Audience::Holders(holders))
     }
 }
 
-impl Drop for Errand {
+impl Drop for Scan {
     fn drop(&mut self) {
         if self.watch.end_errand() {
             self.shared.queue_errand(Arc::clone(&self.watch));
@@ -140,8 +141,8 @@ pub(super) async fn changed_records(
 async fn traces(
     snapshot: &mut dyn Snapshot,
     mut after: Seq,
-) -> Result<Option<Vec<Trace>>, StoreError> {
-    let mut traces: Vec<Trace> = Vec::new();
+) -> Result<Option<Vec<FeedRow>>, StoreError> {
+    let mut traces: Vec<FeedRow> = Vec::new();
     loop {
         let page = snapshot.tail(after, PAGE).await?;
         let is_last = page.len() < PAGE;
@@ -156,13 +157,13 @@ async fn traces(
     }
 }
 
-pub(super) fn ask(collection: &CollectionPath) -> Ask {
+pub(super) fn ask(collection: &CollectionPath) -> SnapshotRequest {
     let collection = collection.clone();
-    Ask { collection, members: Vec::new(), groups_max: 0, paths: Vec::new() }
+    SnapshotRequest { collection, members: Vec::new(), groups_max: 0, paths: Vec::new() }
 }
 
-fn life(opening: &Opening) -> Life {
-    Life {
+fn life(opening: &SnapshotHeader) -> CollectionVersion {
+    CollectionVersion {
         epoch: opening.epoch.clone(),
         incarnation: opening.standing.map(|standing| standing.incarnation),
     }
