@@ -300,6 +300,7 @@ impl Writer {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
+        self.is_committing = false;
         let tried = std::panic::catch_unwind(AssertUnwindSafe(|| work(self)));
         let fault = match tried {
             Ok(Ok(done)) => {
@@ -329,7 +330,12 @@ impl Writer {
                 self.checkpoints.reuse_log(connection);
             }
         }
-        let error = StoreError::from(fault);
+        // Where there was no room, there is none of the commit either.
+        let may_be_there = self.is_committing && !fault.is_full();
+        let error = match StoreError::from(fault) {
+            StoreError::Unavailable(why) if may_be_there => StoreError::Unknown(why),
+            error => error,
+        };
         self.note_trouble(&error);
         Err(error)
     }
@@ -358,7 +364,6 @@ impl Writer {
     }
 
     fn commit(&mut self, tasks: &[Task]) -> Result<Vec<Answer>, Fault> {
-        self.is_committing = false;
         if self.connection.is_none() {
             self.connect()?;
         }
@@ -397,12 +402,9 @@ impl Writer {
         }
         self.told.heads.hide(&changes);
         self.is_committing = true;
-        let unknown =
-            |fault: Fault| Fault::Store(StoreError::Unknown(StoreError::from(fault).to_string()));
-        let committed = connection.prepare_cached("COMMIT")?.execute([]);
-        committed.map_err(|error| unknown(error.into()))?;
+        connection.prepare_cached("COMMIT")?.execute([])?;
         // What is acknowledged must be found after a start.
-        self.identity.expect().map_err(|error| unknown(error.into()))?;
+        self.identity.expect()?;
         self.mark.note(&changes);
         self.told.heads.publish(changes);
         if tasks.iter().any(|(batch, _)| batch.as_ref().is_some_and(drops)) {
