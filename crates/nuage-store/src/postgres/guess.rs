@@ -244,6 +244,7 @@ pub(super) async fn commit(
     let expected: Vec<&(dyn ToSql + Sync)> = expected.iter().map(|one| &**one as _).collect();
     // Joined futures send in their order, without waiting for each other's answers.
     let (begun, locked, fits, written) = tokio::join!(
+        biased;
         client.batch_execute(begin),
         client.execute(&lock, &locked),
         client.query_one(&fit, &expected),

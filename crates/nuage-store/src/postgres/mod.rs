@@ -16,6 +16,7 @@ mod errors;
 mod group;
 mod guess;
 mod hints;
+mod in_order;
 mod lane;
 mod lineage;
 mod migrations;

@@ -1,7 +1,6 @@
 //! The first round trip of a transaction: it begins, locks, and reads what its batches need.
 
 use deadpool_postgres::Object;
-use futures_util::future::join_all;
 use nuage_model::copy::{Cell, Row, Table};
 use nuage_model::{CollectionPath, Guard, StoreError};
 use tokio_postgres::types::{ToSql, Type};
@@ -10,6 +9,7 @@ use tokio_postgres::{Row as PgRow, Statement};
 use crate::cells::{collection, record, text};
 use crate::postgres::cells::{self, Array, names};
 use crate::postgres::errors::Fault;
+use crate::postgres::in_order::in_order;
 use crate::postgres::statements::{self, Statements, first, is_alike};
 use crate::postgres::write_set::{Known, WriteSet};
 use crate::rules::Plan;
@@ -62,6 +62,7 @@ pub(super) async fn begin<'k>(
     let reads = asked.ready(client).await?;
     // Joined futures send in their order, without waiting for each other's answers.
     let (begun, locked_all, locked, more, held, notes, answers) = tokio::join!(
+        biased;
         client.batch_execute(begin),
         async {
             match plan.all {
@@ -105,6 +106,7 @@ pub(super) async fn begin<'k>(
     let made = missing.arrays()?;
     let made: Vec<&(dyn ToSql + Sync)> = made.iter().map(|one| &**one as _).collect();
     let (made, held, locked, answers) = tokio::join!(
+        biased;
         client.execute(&make, &made),
         run(client, &keep),
         run(client, &lock),
@@ -223,7 +225,7 @@ async fn run_all(
     client: &Object,
     reads: &[Read<'_>],
 ) -> Result<Vec<Vec<PgRow>>, tokio_postgres::Error> {
-    let answers = join_all(reads.iter().map(|read| ask(client, read))).await;
+    let answers = in_order(reads.iter().map(|read| ask(client, read))).await;
     answers.into_iter().collect()
 }
 

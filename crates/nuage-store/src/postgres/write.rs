@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 
 use deadpool_postgres::Object;
-use futures_util::future::join_all;
 use nuage_model::copy::{Cell, Column, Table};
 use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 
 use crate::postgres::cells::{self, Array};
 use crate::postgres::errors::Fault;
+use crate::postgres::in_order::in_order;
 use crate::postgres::statements::{self, Statements, first};
 use crate::postgres::write_set::Effects;
 use crate::schema::Index;
@@ -71,7 +71,7 @@ impl<'a> Steps<'a> {
                 }),
             }
         });
-        for answer in join_all(sent).await {
+        for answer in in_order(sent).await {
             answer?;
         }
         Ok(())
