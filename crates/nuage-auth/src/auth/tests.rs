@@ -140,6 +140,11 @@ struct House {
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 fn house(policies: &[(&str, PolicyKind)]) -> House {
+    house_that_waits(policies, 300)
+}
+
+// Whoever asks waits so many milliseconds for a turn to hash.
+fn house_that_waits(policies: &[(&str, PolicyKind)], password_ms: u64) -> House {
     let day_ms = Arc::new(AtomicI64::new(1_700_000_000_000));
     let now_ms = Arc::new(AtomicU64::new(0));
     let accounts = Arc::new(Accounts::default());
@@ -150,7 +155,7 @@ fn house(policies: &[(&str, PolicyKind)]) -> House {
     };
     let store: Arc<dyn Store> = Arc::clone(&accounts) as Arc<dyn Store>;
     let mut engine = nuage_engine::Settings::default();
-    engine.limits.password_ms = 30_000;
+    engine.limits.password_ms = password_ms;
     let engine = Engine::new(store, engine, world);
     let policies =
         policies.iter().map(|(name, kind)| Policy { name: (*name).to_owned(), kind: *kind });
@@ -409,7 +414,7 @@ async fn strangers_in_normal_use_count_for_nothing() {
 
 #[tokio::test]
 async fn many_at_once_hash_once() {
-    let house = Arc::new(house(&[ACCOUNT]));
+    let house = Arc::new(house_that_waits(&[ACCOUNT], 30_000));
     house.accounts.set_password("alice", 5, "right");
     let mut asked = tokio::task::JoinSet::new();
     for _ in 0..64 {
