@@ -30,7 +30,7 @@ pub struct Session {
     locks: Vec<OwnedMutexGuard<()>>,
     relied: HashMap<RecordPath, Option<Seq>>,
     /// Read in advance.
-    foreseen: HashMap<RecordPath, Option<Record>>,
+    prefetched: HashMap<RecordPath, Option<Record>>,
     writes: Vec<Write>,
     /// By collection, so that looking for those of one does not go through the others.
     staged: HashMap<CollectionPath, HashMap<RecordId, Record>>,
@@ -56,7 +56,7 @@ impl Session {
             address: None,
             locks,
             relied: HashMap::default(),
-            foreseen: HashMap::default(),
+            prefetched: HashMap::default(),
             writes: Vec::new(),
             staged: HashMap::default(),
             members: HashMap::default(),
@@ -129,7 +129,7 @@ impl Session {
     /// judged yet, so large bodies wait until they are.
     pub async fn prefetch(&mut self, paths: Vec<RecordPath>) -> Result<(), StoreError> {
         let found = self.engine.store().get(&paths, Bodies::Small).await?;
-        self.foreseen = paths.into_iter().zip(found).collect();
+        self.prefetched = paths.into_iter().zip(found).collect();
         Ok(())
     }
 
@@ -142,8 +142,9 @@ impl Session {
         if let Some(known) = self.own(path) {
             return Ok(known);
         }
-        let foreseen = self.foreseen.get(path);
-        if let Some(found) = foreseen.filter(|found| bodies == Bodies::Small || !lacks_body(found))
+        let prefetched = self.prefetched.get(path);
+        if let Some(found) =
+            prefetched.filter(|found| bodies == Bodies::Small || !lacks_body(found))
         {
             return Ok(found.clone());
         }
@@ -345,8 +346,9 @@ fn lacks_body(found: &Option<Record>) -> bool {
 // What a write shows to its own unit of work, as far as the client decides it.
 fn chosen_by(placement: Placement) -> Option<Timestamp> {
     match placement {
-        Placement::Next => None,
-        Placement::At(timestamp) | Placement::Ahead(timestamp) => Some(timestamp),
+        // Wherever this goes, the head goes along.
+        Placement::Next | Placement::Ahead(_) => None,
+        Placement::At(timestamp) => Some(timestamp),
         Placement::Exact { seq, chosen } => Some(chosen.unwrap_or(seq.into())),
     }
 }

@@ -136,7 +136,8 @@ impl Session {
 
     /// Deletes the records of one page of a list that the caller may change, with all that is
     /// below them: of all lists of a unit of work no more than 10,000, or 1,000 buckets,
-    /// collections and groups, and at least one of each. What comes back are the tombstones, and whether others follow after the last.
+    /// collections and groups, and at least one of each. What comes back are the tombstones, and
+    /// whether others follow after the last.
     pub async fn delete_list(
         &mut self,
         list: &OpenedList,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nuage_model::copy::{Cell, Table};
-use nuage_model::{CollectionPath, GroupPath, Kind, Principal, Tally};
+use nuage_model::{CollectionPath, GroupPath, Kind, Principal, ReaderFilter, Tally};
 
 use crate::cells::{self, Cells, Source};
 use crate::reads::{Columns, Depth, Of, Reads, Scan, Together};
@@ -125,8 +125,20 @@ async fn some_of<R: Reads, T: Ord + Send>(
     Ok(kept)
 }
 
-/// The collections that may hold records for one of these principals, in order.
-pub(crate) async fn collections_of<R: Reads>(
+/// The collections that hold something, or may hold records for one of these principals, in order.
+pub(crate) async fn collections<R: Reads>(
+    reads: &R,
+    whose: ReaderFilter<'_>,
+    after: Option<&CollectionPath>,
+    limit: usize,
+) -> Result<Vec<CollectionPath>, R::Fault> {
+    match whose {
+        ReaderFilter::All => all_collections(reads, after, limit).await,
+        ReaderFilter::Of(principals) => collections_of(reads, principals, after, limit).await,
+    }
+}
+
+async fn collections_of<R: Reads>(
     reads: &R,
     principals: &[Principal],
     after: Option<&CollectionPath>,
@@ -145,8 +157,7 @@ pub(crate) async fn collections_of<R: Reads>(
     Ok(reads.scan(scan, CollectionRow::path_of).await?.rows)
 }
 
-/// The collections that hold something, in order.
-pub(crate) async fn collections<R: Reads>(
+async fn all_collections<R: Reads>(
     reads: &R,
     after: Option<&CollectionPath>,
     limit: usize,

@@ -52,14 +52,14 @@ struct Shared {
     subscriptions: AtomicUsize,
     registry: Mutex<Registry>,
     scans: Mutex<VecDeque<Arc<Watch>>>,
-    errands_asked: Notify,
+    scans_asked: Notify,
     slots: Semaphore,
     look_asked: Notify,
     deserted: Notify,
     signatures: Signatures,
     randomness: RandomState,
-    rung: AtomicU64,
-    errands_run: AtomicU64,
+    is_woken: AtomicU64,
+    scans_run: AtomicU64,
     looks: AtomicU64,
 }
 
@@ -90,9 +90,9 @@ pub(crate) struct Subscription {
     shared: Arc<Shared>,
     watch: Arc<Watch>,
     key: Key,
-    bell: Arc<Waker>,
+    waker: Arc<Waker>,
     /// How often others had been woken when the last page was begun.
-    rings: u64,
+    wakes: u64,
     patience: Instant,
 }
 
@@ -105,14 +105,14 @@ impl Hub {
             subscriptions: AtomicUsize::new(0),
             registry: Mutex::default(),
             scans: Mutex::default(),
-            errands_asked: Notify::new(),
+            scans_asked: Notify::new(),
             slots: Semaphore::new(ERRANDS_MAX),
             look_asked: Notify::new(),
             deserted: Notify::new(),
             signatures: Signatures::default(),
             randomness: RandomState::new(),
-            rung: AtomicU64::new(0),
-            errands_run: AtomicU64::new(0),
+            is_woken: AtomicU64::new(0),
+            scans_run: AtomicU64::new(0),
             looks: AtomicU64::new(0),
         }))
     }
@@ -129,17 +129,17 @@ impl Hub {
 
     /// Waits for changes of a collection; all of them, until told what is of interest.
     pub(crate) fn subscribe(&self, collection: &CollectionPath) -> Subscription {
-        let bell = Arc::new(Waker::default());
+        let waker = Arc::new(Waker::default());
         let mut registry = self.0.registry();
         self.0.subscriptions.fetch_add(1, Ordering::SeqCst);
         let watch = registry.watches.entry(collection.clone());
         let watch = watch.or_insert_with(|| Arc::new(Watch::new(collection.clone())));
-        let (watch, key) = (Arc::clone(watch), watch.add(Arc::clone(&bell)));
+        let (watch, key) = (Arc::clone(watch), watch.add(Arc::clone(&waker)));
         drop(registry);
         let shared = Arc::clone(&self.0);
         let patience = Instant::now() + PATIENCE;
-        let rings = watch.rings();
-        let subscription = Subscription { shared, watch, key, bell, rings, patience };
+        let wakes = watch.wakes();
+        let subscription = Subscription { shared, watch, key, waker, wakes, patience };
         subscription.shared.tend();
         subscription
     }
@@ -166,8 +166,8 @@ impl Hub {
         FeedStatistics {
             collections: self.0.registry().watches.len(),
             subscriptions: self.0.subscriptions.load(Ordering::SeqCst),
-            wakeups: self.0.rung.load(Ordering::Relaxed),
-            scans: self.0.errands_run.load(Ordering::Relaxed),
+            wakeups: self.0.is_woken.load(Ordering::Relaxed),
+            scans: self.0.scans_run.load(Ordering::Relaxed),
             looks: self.0.looks.load(Ordering::Relaxed),
         }
     }
@@ -176,9 +176,9 @@ impl Hub {
 impl Subscription {
     /// A page is about to be read: it shows all that anybody was woken for before.
     pub(crate) fn begin_page(&mut self) {
-        self.bell.silence();
-        self.rings = self.watch.rings();
-        let spread = self.shared.randomness.hash_one((self.key, self.rings)) % 1_000;
+        self.waker.rest();
+        self.wakes = self.watch.wakes();
+        let spread = self.shared.randomness.hash_one((self.key, self.wakes)) % 1_000;
         self.patience = Instant::now() + PATIENCE - PATIENCE / 2_000 * spread as u32;
     }
 
@@ -187,7 +187,7 @@ impl Subscription {
     pub(crate) async fn woken(&mut self) {
         self.shared.tend();
         tokio::select! {
-            () = self.bell.rung() => {}
+            () = self.waker.woken() => {}
             () = tokio::time::sleep_until(self.patience) => {}
         }
     }
@@ -195,8 +195,8 @@ impl Subscription {
     /// Narrows what it is woken for, as told by the page that was begun last, which shows the
     /// collection up to this position.
     pub(crate) fn set_interest(&mut self, interest: &Interest, head: Seq) {
-        let rung = self.watch.set_interest(self.key, interest, self.rings, head);
-        self.shared.count_rung(rung);
+        let is_woken = self.watch.set_interest(self.key, interest, self.wakes, head);
+        self.shared.count_rung(is_woken);
     }
 }
 
@@ -222,12 +222,12 @@ impl Shared {
         self.subscriptions.load(Ordering::SeqCst) > 0
     }
 
-    fn count_rung(&self, rung: u64) {
-        self.rung.fetch_add(rung, Ordering::Relaxed);
+    fn count_rung(&self, is_woken: u64) {
+        self.is_woken.fetch_add(is_woken, Ordering::Relaxed);
     }
 
-    fn count_errand(&self) {
-        self.errands_run.fetch_add(1, Ordering::Relaxed);
+    fn count_scan(&self) {
+        self.scans_run.fetch_add(1, Ordering::Relaxed);
     }
 
     fn count_look(&self) {
@@ -278,48 +278,48 @@ impl Shared {
                 }
             }
             Event::Collection(collection) => self.wake_collection(collection),
-            Event::Bucket(bucket) => self.ring_bucket(bucket),
+            Event::Bucket(bucket) => self.wake_bucket(bucket),
             Event::Members(principals) => {
                 for watch in self.watches() {
-                    self.count_rung(watch.ring_members(principals));
+                    self.count_rung(watch.wake_members(principals));
                 }
             }
             Event::Groups(bucket) => self.wake_groups_of(bucket),
-            Event::Everything => self.ring_everybody(),
+            Event::Everything => self.wake_everybody(),
         }
     }
 
     /// Has a collection looked at that moved.
     fn moved(&self, watch: &Arc<Watch>) {
         if watch.moved() {
-            self.queue_errand(Arc::clone(watch));
+            self.queue_scan(Arc::clone(watch));
         }
     }
 
-    fn queue_errand(&self, watch: Arc<Watch>) {
+    fn queue_scan(&self, watch: Arc<Watch>) {
         self.scans.lock().unwrap_or_else(PoisonError::into_inner).push_back(watch);
-        self.errands_asked.notify_one();
+        self.scans_asked.notify_one();
     }
 
-    fn next_errand(&self) -> Option<Arc<Watch>> {
+    fn next_scan(&self) -> Option<Arc<Watch>> {
         self.scans.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
     fn wake_collection(&self, collection: &CollectionPath) {
         if let Some(watch) = self.watch(collection) {
-            self.count_rung(watch.ring_all());
+            self.count_rung(watch.wake_all());
         }
     }
 
-    fn ring_bucket(&self, bucket: &BucketId) {
+    fn wake_bucket(&self, bucket: &BucketId) {
         for watch in self.watches_in(bucket) {
-            self.count_rung(watch.ring_all());
+            self.count_rung(watch.wake_all());
         }
     }
 
     /// Wakes those who may be in groups of a bucket.
-    fn ring_members_in(&self, bucket: &BucketId) {
-        self.ring_bucket(bucket);
+    fn wake_members_in(&self, bucket: &BucketId) {
+        self.wake_bucket(bucket);
         self.wake_groups_of(bucket);
     }
 
@@ -329,9 +329,9 @@ impl Shared {
         }
     }
 
-    fn ring_everybody(&self) {
+    fn wake_everybody(&self) {
         for watch in self.watches() {
-            self.count_rung(watch.ring_all());
+            self.count_rung(watch.wake_all());
         }
     }
 }

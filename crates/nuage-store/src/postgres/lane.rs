@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use nuage_model::{ApplyError, Batch, CollectionPath, Outcome};
+use nuage_model::{ApplyError, Batch, CollectionPath, Outcome, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -180,7 +180,8 @@ impl Lane {
 
     async fn settle_singly(&mut self, tasks: Vec<Task>) {
         let mut failures = 0;
-        for task in tasks {
+        let mut tasks = tasks.into_iter();
+        while let Some(task) = tasks.next() {
             // One before it may have been set aside.
             let Some(task) = self.without_held(vec![task]).pop() else { continue };
             let task = [task];
@@ -198,7 +199,9 @@ impl Lane {
             failures = if has_failed { failures + 1 } else { 0 };
             task.answer(answer);
             if failures == FAILURES_MAX {
-                break; // The other senders are dropped, which reads as unavailable.
+                let why = "the writer gave up before this batch".to_owned();
+                let error = StoreError::Unavailable(why);
+                return tasks.for_each(|task| task.answer(Err(error.clone().into())));
             }
         }
     }

@@ -179,8 +179,8 @@ impl PostgresStore {
             Err(TrySendError::Closed(_)) => return Err(StoreError::Closed.into()),
         }
         answer.await.unwrap_or_else(|_| {
-            let why = "the writer gave up before this batch".to_owned();
-            Err(StoreError::Unavailable(why).into())
+            let why = "the writer ended before it answered".to_owned();
+            Err(StoreError::Unknown(why).into())
         })
     }
 
@@ -298,17 +298,9 @@ impl Store for PostgresStore {
         limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
         Box::pin(async move {
-            Ok(match whose {
-                ReaderFilter::All => {
-                    read!(self.pool, ANSWER, |reader| places::collections(reader, after, limit))?.1
-                }
-                ReaderFilter::Of(principals) => {
-                    let found = read!(self.pool, ANSWER, |reader| places::collections_of(
-                        reader, principals, after, limit
-                    ));
-                    found?.1
-                }
-            })
+            let found =
+                read!(self.pool, ANSWER, |reader| places::collections(reader, whose, after, limit));
+            Ok(found?.1)
         })
     }
 

@@ -55,25 +55,15 @@ const LOOKED_AT: &str = "UPDATE dropped SET looked_at = ?2 WHERE number = ?1";
 /// Removes so many rows at the most, in a transaction that is open already. Whether there may be
 /// others.
 pub(super) fn remove_slice(connection: &Connection, rows: usize) -> Result<bool, Fault> {
-    let next = connection.prepare_cached(NEXT)?.query_row([], |row| {
-        let names = [row.get(1)?, row.get(2)?, row.get(3)?];
-        Ok(Dropped { number: row.get(0)?, names })
-    });
-    let Some(dropped) = next.optional()? else { return Ok(false) };
     let mut left = rows;
-    for table in Table::ALL.into_iter().filter(|table| under_collection(*table) > 0) {
-        left = left.saturating_sub(match table {
-            Table::Records => dropped.remove_records(connection, left)?,
-            _ => dropped.remove_rows(connection, table, left)?,
+    while left > 0 {
+        let next = connection.prepare_cached(NEXT)?.query_row([], |row| {
+            let names = [row.get(1)?, row.get(2)?, row.get(3)?];
+            Ok(Dropped { number: row.get(0)?, names })
         });
-        if left == 0 {
-            return Ok(true);
-        }
+        let Some(dropped) = next.optional()? else { return Ok(false) };
+        left = dropped.remove(connection, left)?;
     }
-    if dropped.look_at(connection, left)? {
-        return Ok(true);
-    }
-    connection.prepare_cached(DONE)?.execute([dropped.number])?;
     Ok(true)
 }
 
@@ -84,6 +74,25 @@ struct Dropped {
 }
 
 impl Dropped {
+    // How many rows are left for others; none if there may be more of it.
+    fn remove(&self, connection: &Connection, most: usize) -> Result<usize, Fault> {
+        let mut left = most;
+        for table in Table::ALL.into_iter().filter(|table| under_collection(*table) > 0) {
+            left = left.saturating_sub(match table {
+                Table::Records => self.remove_records(connection, left)?,
+                _ => self.remove_rows(connection, table, left)?,
+            });
+            if left == 0 {
+                return Ok(0);
+            }
+        }
+        if self.look_at(connection, left)? {
+            return Ok(0);
+        }
+        connection.prepare_cached(DONE)?.execute([self.number])?;
+        Ok(left - 1)
+    }
+
     // How many; all there may be if the bytes are over.
     fn remove_records(&self, connection: &Connection, most: usize) -> Result<usize, Fault> {
         let mut found = connection.prepare_cached(RECORDS)?;
@@ -157,4 +166,26 @@ impl Dropped {
 
 fn limit(most: usize) -> i64 {
     i64::try_from(most).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Options;
+    use crate::sqlite::open;
+
+    #[test]
+    fn many_that_are_empty_go_together() {
+        let folder = tempfile::tempdir().expect("there is room");
+        let path = folder.path().join("data");
+        let connection = open::writer(&path, &Options::default()).expect("it opens");
+        let note = "
+            WITH RECURSIVE n (n) AS (SELECT 100 UNION ALL SELECT n + 1 FROM n WHERE n < 1099)
+            INSERT INTO dropped (number, bucket, collection, looked_at) SELECT n, 'b', 'c', '' FROM n";
+        connection.execute(note, []).expect("it can be noted");
+        let slices = (0..).find(|_| !remove_slice(&connection, SLICE_ROWS).expect("it removes"));
+        assert_eq!(slices, Some(1_000 / SLICE_ROWS), "each took a row of a slice");
+        let left = connection.query_row("SELECT count(*) FROM dropped", [], |row| row.get(0));
+        assert_eq!(left, Ok(0_i64));
+    }
 }

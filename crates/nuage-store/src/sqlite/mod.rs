@@ -225,8 +225,8 @@ impl SqliteStore {
             Err(TrySendError::Disconnected(_)) => return Err(StoreError::Closed.into()),
         }
         answer.await.unwrap_or_else(|_| {
-            let why = "the writer gave up before this batch".to_owned();
-            Err(StoreError::Unavailable(why).into())
+            let why = "the writer ended before it answered".to_owned();
+            Err(StoreError::Unknown(why).into())
         })
     }
 }
@@ -349,24 +349,15 @@ impl Store for SqliteStore {
         after: Option<&'a CollectionPath>,
         limit: usize,
     ) -> Pending<'a, Result<Vec<CollectionPath>, StoreError>> {
-        Box::pin(async move {
-            let after = after.cloned();
-            match whose {
-                ReaderFilter::All => {
-                    self.patiently(async move |look: &Look<'_>| {
-                        places::collections(look, after.as_ref(), limit).await
-                    })
-                    .await
-                }
-                ReaderFilter::Of(principals) => {
-                    let principals = principals.to_vec();
-                    self.patiently(async move |look: &Look<'_>| {
-                        places::collections_of(look, &principals, after.as_ref(), limit).await
-                    })
-                    .await
-                }
-            }
-        })
+        let principals = match whose {
+            ReaderFilter::All => None,
+            ReaderFilter::Of(principals) => Some(principals.to_vec()),
+        };
+        let after = after.cloned();
+        Box::pin(self.patiently(async move |look: &Look<'_>| {
+            let whose = principals.as_deref().map_or(ReaderFilter::All, ReaderFilter::Of);
+            places::collections(look, whose, after.as_ref(), limit).await
+        }))
     }
 
     fn apply(&self, batch: Batch) -> Pending<'_, Result<Vec<Outcome>, ApplyError>> {

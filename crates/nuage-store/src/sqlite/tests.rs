@@ -35,7 +35,7 @@ fn open(folder: &Path, options: &Options) -> SqliteStore {
     SqliteStore::open(&folder.join("data"), options).unwrap()
 }
 
-fn meddle(store: &SqliteStore, with: impl FnOnce(&Connection) + Send + 'static) {
+fn meddle(store: &SqliteStore, with: impl FnOnce(&mut Connection) + Send + 'static) {
     store.jobs.send(Job::Meddle(Box::new(with))).unwrap_or_else(|_| panic!("it is closed"));
 }
 
@@ -140,6 +140,30 @@ async fn what_does_not_fit_fails_alone() {
     let failed: Vec<bool> = results.await.iter().map(is_unavailable).collect();
     assert_eq!(failed, [false, false, true, false, false, false]);
     assert_sound(&store, 6).await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn what_may_have_been_written_is_told_so_and_not_written_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), &options());
+    store.apply(put(&accounts(0), small())).await.unwrap();
+    // The file goes away while the commit is under way.
+    let (file, elsewhere) = (folder.path().join("data"), folder.path().join("elsewhere"));
+    assert!(file.exists());
+    meddle(&store, move |connection| {
+        let go_away = move || {
+            std::fs::rename(&file, &elsewhere).unwrap();
+            false
+        };
+        connection.commit_hook(Some(go_away)).unwrap();
+    });
+    let results =
+        apply_together(&store, (1..=2).map(|n| put(&accounts(n), small())).collect()).await;
+    for answer in &results {
+        let is_unknown = matches!(answer, Err(ApplyError::Store(StoreError::Unknown(_))));
+        assert!(is_unknown, "{answer:?}");
+    }
     store.close().await;
 }
 

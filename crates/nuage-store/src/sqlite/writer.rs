@@ -62,7 +62,7 @@ pub(super) enum Job {
     Close(oneshot::Sender<()>),
     /// To let a test meddle.
     #[cfg(test)]
-    Meddle(Box<dyn FnOnce(&Connection) + Send>),
+    Meddle(Box<dyn FnOnce(&mut Connection) + Send>),
 }
 
 type Task = (Option<Batch>, oneshot::Sender<Answer>);
@@ -201,7 +201,7 @@ impl Writer {
                 }
                 #[cfg(test)]
                 Some(Job::Meddle(meddle)) => {
-                    meddle(self.connection.as_ref().expect("tests meddle with an open file"));
+                    meddle(self.connection.as_mut().expect("tests meddle with an open file"));
                 }
                 _ => {}
             }
@@ -218,7 +218,9 @@ impl Writer {
         }
         match tried {
             Ok(answers) => answer(tasks, answers),
-            Err(error) if tasks.len() == 1 => answer(tasks, vec![Err(error.into())]),
+            // What may have been written must not be written twice.
+            Err(error @ StoreError::Unknown(_)) => refuse(tasks, &error),
+            Err(error) if tasks.len() == 1 => refuse(tasks, &error),
             Err(_) => self.settle_singly(tasks),
         }
         self.tidy_log();
@@ -271,15 +273,21 @@ impl Writer {
         if removed.is_err() {
             self.roll_back();
         }
-        if let Some(connection) = &self.connection {
-            set_synchronous(connection, durability)?;
+        let is_durable = self
+            .connection
+            .as_ref()
+            .is_some_and(|connection| set_synchronous(connection, durability).is_ok());
+        if !is_durable {
+            // Whoever is told that something was written next must be able to rely on it.
+            self.reopen();
         }
         removed
     }
 
     fn settle_singly(&mut self, tasks: Vec<Task>) {
         let mut failures = 0;
-        for task in tasks {
+        let mut tasks = tasks.into_iter();
+        while let Some(task) = tasks.next() {
             let task = [task];
             let result = match self.attempt(|writer| writer.commit(&task)) {
                 Ok(mut answers) => answers.pop().unwrap_or(Ok(Vec::new())),
@@ -290,7 +298,8 @@ impl Writer {
             let [(_, reply)] = task;
             let _ = reply.send(result);
             if failures == FAILURES_MAX {
-                break; // The other senders are dropped, which reads as unavailable.
+                let why = "the writer gave up before this batch".to_owned();
+                return refuse(tasks, &StoreError::Unavailable(why));
             }
         }
     }
@@ -490,6 +499,12 @@ impl Writer {
                 tracing::warn!(error = %error, "the file was not closed well");
             }
         }
+    }
+}
+
+fn refuse(tasks: impl IntoIterator<Item = Task>, error: &StoreError) {
+    for (_, reply) in tasks {
+        let _ = reply.send(Err(error.clone().into()));
     }
 }
 

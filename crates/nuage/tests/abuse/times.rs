@@ -185,6 +185,16 @@ fn who_may_not_see_all_finds_no_time_that_is_taken(backend: Backend) {
         let gone = Call::delete(format!("{LIST}/{id}?last_modified={time}"));
         assert!(time_of(&writer.done(gone)) > time_of(&made));
     }
+    // Nor is it seen by a later request of the same batch.
+    let head = tag_of(&owner.done(Call::get(LIST)));
+    let requests = json!([
+        {"method": "POST", "path": LIST, "body": at(past)},
+        {"method": "GET", "path": format!("{LIST}?_since={head}")},
+    ]);
+    let answer = writer.done(Call::post("/v1/batch", &json!({ "requests": requests })));
+    let responses = answer.json()["responses"].as_array().unwrap().clone();
+    let (made, listed) = (&responses[0]["body"]["data"], &responses[1]["body"]["data"]);
+    assert_eq!(listed.as_array().unwrap(), std::slice::from_ref(made), "{answer}");
     // What others may not see is where it was.
     let ours = owner.done(Call::get(format!("{LIST}?_sort=last_modified&_limit=2")));
     let times = ours.json()["data"].as_array().unwrap().clone();

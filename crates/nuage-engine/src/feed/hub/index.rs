@@ -13,36 +13,36 @@ use tokio::sync::Notify;
 
 use crate::Interest;
 
-/// What wakes one subscription. Rung once or often comes to the same.
+/// What wakes one subscription. Once or often comes to the same.
 #[derive(Default)]
 pub(super) struct Waker {
-    rung: AtomicBool,
+    is_woken: AtomicBool,
     notify: Notify,
 }
 
 impl Waker {
-    /// Wakes; false if it rang already.
-    fn ring(&self) -> bool {
-        let first = !self.rung.swap(true, Ordering::SeqCst);
+    /// Wakes; false if it woke already.
+    fn wake(&self) -> bool {
+        let first = !self.is_woken.swap(true, Ordering::SeqCst);
         if first {
             self.notify.notify_one();
         }
         first
     }
 
-    /// Forgets that it rang.
-    pub(super) fn silence(&self) {
-        self.rung.store(false, Ordering::SeqCst);
+    /// Forgets that it woke.
+    pub(super) fn rest(&self) {
+        self.is_woken.store(false, Ordering::SeqCst);
     }
 
     #[cfg(test)]
-    pub(super) fn has_rung(&self) -> bool {
-        self.rung.load(Ordering::SeqCst)
+    pub(super) fn is_woken(&self) -> bool {
+        self.is_woken.load(Ordering::SeqCst)
     }
 
-    /// Completes once it rang.
-    pub(super) async fn rung(&self) {
-        while !self.rung.load(Ordering::SeqCst) {
+    /// Completes once it woke.
+    pub(super) async fn woken(&self) {
+        while !self.is_woken.load(Ordering::SeqCst) {
             self.notify.notified().await;
         }
     }
@@ -67,7 +67,7 @@ pub(super) struct Index {
 }
 
 struct Entry {
-    bell: Arc<Waker>,
+    waker: Arc<Waker>,
     /// Whether an interest was told.
     is_told: bool,
     is_whole: bool,
@@ -76,8 +76,8 @@ struct Entry {
 
 impl Index {
     /// Adds one that everything concerns, until its interest is told.
-    pub(super) fn add(&mut self, bell: Arc<Waker>) -> Key {
-        let entry = Entry { bell, is_told: false, is_whole: true, principals: Box::default() };
+    pub(super) fn add(&mut self, waker: Arc<Waker>) -> Key {
+        let entry = Entry { waker, is_told: false, is_whole: true, principals: Box::default() };
         let key = match self.free.pop() {
             Some(key) => {
                 self.entries[key as usize] = Some(entry);
@@ -131,36 +131,36 @@ impl Index {
     }
 
     /// Wakes all, and gives how many.
-    pub(super) fn ring_all(&self) -> u64 {
-        self.entries.iter().flatten().map(|entry| u64::from(entry.bell.ring())).sum()
+    pub(super) fn wake_all(&self) -> u64 {
+        self.entries.iter().flatten().map(|entry| u64::from(entry.waker.wake())).sum()
     }
 
     /// Wakes one.
-    pub(super) fn ring(&self, key: Key) -> u64 {
+    pub(super) fn wake(&self, key: Key) -> u64 {
         match self.entries.get(key as usize) {
-            Some(Some(entry)) => u64::from(entry.bell.ring()),
+            Some(Some(entry)) => u64::from(entry.waker.wake()),
             _ => 0,
         }
     }
 
     /// Wakes those that all changes concern.
-    pub(super) fn ring_whole(&self) -> u64 {
-        self.ring_each(&self.whole)
+    pub(super) fn wake_whole(&self) -> u64 {
+        self.wake_each(&self.whole)
     }
 
     /// Wakes those of whom it is not known as whom they count.
-    pub(super) fn ring_nameless(&self) -> u64 {
-        self.ring_each(&self.nameless)
+    pub(super) fn wake_nameless(&self) -> u64 {
+        self.wake_each(&self.nameless)
     }
 
     /// Wakes those who count as one of these.
-    pub(super) fn ring_holders(&self, principals: &foldhash::HashSet<Principal>) -> u64 {
+    pub(super) fn wake_holders(&self, principals: &foldhash::HashSet<Principal>) -> u64 {
         if principals.len() <= self.holders.len() {
             let found = principals.iter().filter_map(|principal| self.holders.get(principal));
-            found.map(|keys| self.ring_each(keys)).sum()
+            found.map(|keys| self.wake_each(keys)).sum()
         } else {
             let found = self.holders.iter().filter(|(holder, _)| principals.contains(*holder));
-            found.map(|(_, keys)| self.ring_each(keys)).sum()
+            found.map(|(_, keys)| self.wake_each(keys)).sum()
         }
     }
 
@@ -171,7 +171,7 @@ impl Index {
         }
         let is_one = |holder: &Principal| bucket_of_group(holder) == Some(bucket.as_str());
         let found = self.holders.iter().filter(|(holder, _)| is_one(holder));
-        found.map(|(_, keys)| self.ring_each(keys)).sum()
+        found.map(|(_, keys)| self.wake_each(keys)).sum()
     }
 
     /// The buckets of the groups that somebody here counts as.
@@ -179,8 +179,8 @@ impl Index {
         self.group_buckets.keys()
     }
 
-    fn ring_each(&self, keys: &[Key]) -> u64 {
-        keys.iter().map(|key| self.ring(*key)).sum()
+    fn wake_each(&self, keys: &[Key]) -> u64 {
+        keys.iter().map(|key| self.wake(*key)).sum()
     }
 
     // The principal is given back as it is kept, so that equal ones share their text.

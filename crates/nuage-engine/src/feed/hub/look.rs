@@ -103,7 +103,7 @@ impl Looker {
         drop(moment);
         let before = self.epoch.replace(opening.epoch);
         if before.is_some() && before != self.epoch {
-            shared.ring_everybody();
+            shared.wake_everybody();
         }
         Ok(())
     }
@@ -120,23 +120,23 @@ async fn moved(shared: &Arc<Shared>, collection: &CollectionPath, after: Option<
     match (collection.kind(), changed) {
         (Kind::Bucket, Some(buckets)) => {
             for bucket in buckets {
-                shared.ring_bucket(&BucketId::from(bucket.as_str()));
+                shared.wake_bucket(&BucketId::from(bucket.as_str()));
             }
         }
-        (Kind::Bucket, None) => shared.ring_everybody(),
+        (Kind::Bucket, None) => shared.wake_everybody(),
         (Kind::Group, Some(groups)) if groups.len() <= GROUPS_MAX => {
             match concerned(shared, bucket, groups).await {
                 Ok(principals) => shared.note(&Event::Members(principals)),
-                Err(_) => shared.ring_members_in(bucket),
+                Err(_) => shared.wake_members_in(bucket),
             }
         }
-        (Kind::Group, _) => shared.ring_members_in(bucket),
+        (Kind::Group, _) => shared.wake_members_in(bucket),
         (_, Some(collections)) => {
             for name in collections {
                 shared.wake_collection(&CollectionPath::new(bucket.clone(), name.as_str()));
             }
         }
-        (_, None) => shared.ring_bucket(bucket),
+        (_, None) => shared.wake_bucket(bucket),
     }
 }
 

@@ -32,12 +32,12 @@ const SIGNATURES_MAX: usize = 1_000;
 pub(super) async fn run(shared: &Arc<Shared>) {
     let mut running = JoinSet::new();
     loop {
-        while let Some(watch) = shared.next_errand() {
-            watch.begin_errand();
+        while let Some(watch) = shared.next_scan() {
+            watch.begin_scan();
             running.spawn(run_one(Scan { shared: Arc::clone(shared), watch }));
         }
         tokio::select! {
-            () = shared.errands_asked.notified() => {}
+            () = shared.scans_asked.notified() => {}
             Some(_) = running.join_next() => {}
         }
     }
@@ -61,12 +61,12 @@ impl Scan {
         if self.watch.is_deserted() {
             return;
         }
-        self.shared.count_errand();
+        self.shared.count_scan();
         let rung = match self.look().await {
-            Ok((whom, up_to)) => self.watch.ring_changes(&whom, up_to),
+            Ok((whom, up_to)) => self.watch.wake_changes(&whom, up_to),
             Err(error) => {
                 tracing::warn!(error = %error, "nobody knows whom a change concerns");
-                self.watch.ring_all()
+                self.watch.wake_all()
             }
         };
         self.shared.count_rung(rung);
@@ -114,8 +114,8 @@ impl Scan {
 
 impl Drop for Scan {
     fn drop(&mut self) {
-        if self.watch.end_errand() {
-            self.shared.queue_errand(Arc::clone(&self.watch));
+        if self.watch.end_scan() {
+            self.shared.queue_scan(Arc::clone(&self.watch));
         }
     }
 }

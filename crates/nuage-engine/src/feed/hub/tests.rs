@@ -99,13 +99,13 @@ impl Yard {
 
     /// Whether no collection is looked at, or is to be.
     fn is_idle(&self) -> bool {
-        self.hub.0.watches().iter().all(|watch| !watch.has_errand())
+        self.hub.0.watches().iter().all(|watch| !watch.has_scan())
     }
 }
 
 /// Whether it was woken since its last page.
 fn is_woken(subscription: &Subscription) -> bool {
-    subscription.bell.has_rung()
+    subscription.waker.is_woken()
 }
 
 async fn woken(subscription: &mut Subscription) {

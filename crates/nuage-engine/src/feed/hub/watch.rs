@@ -21,7 +21,7 @@ struct Inner {
     seen: Option<Moment>,
     /// How often somebody was woken by the index, or nobody: whoever was not in it then, or for
     /// something else, must look by itself.
-    rings: u64,
+    wakes: u64,
     scan: Scan,
 }
 
@@ -71,8 +71,8 @@ impl Watch {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn add(&self, bell: Arc<Waker>) -> Key {
-        self.lock().index.add(bell)
+    pub(super) fn add(&self, waker: Arc<Waker>) -> Key {
+        self.lock().index.add(waker)
     }
 
     /// True if nobody is left.
@@ -87,17 +87,17 @@ impl Watch {
     }
 
     /// What [`Watch::set_interest`] is given later of a page that begins now.
-    pub(super) fn rings(&self) -> u64 {
-        self.lock().rings
+    pub(super) fn wakes(&self) -> u64 {
+        self.lock().wakes
     }
 
-    /// Notes what concerns a subscription, as told by a page that began after so many rings and
+    /// Notes what concerns a subscription, as told by a page that began after so many wakes and
     /// shows this head. Wakes it if others were woken meanwhile whom this interest is not among.
-    pub(super) fn set_interest(&self, key: Key, interest: &Interest, rings: u64, head: Seq) -> u64 {
+    pub(super) fn set_interest(&self, key: Key, interest: &Interest, wakes: u64, head: Seq) -> u64 {
         let mut inner = self.lock();
         let is_new = inner.index.set_interest(key, interest);
         let seen = inner.seen.get_or_insert(Moment { seq: head, life: None }).seq;
-        if is_new && (inner.rings != rings || seen > head) { inner.index.ring(key) } else { 0 }
+        if is_new && (inner.wakes != wakes || seen > head) { inner.index.wake(key) } else { 0 }
     }
 
     /// Up to where it was looked.
@@ -106,37 +106,37 @@ impl Watch {
     }
 
     /// Wakes whom the changes up to this moment concern.
-    pub(super) fn ring_changes(&self, whom: &Audience, up_to: Moment) -> u64 {
+    pub(super) fn wake_changes(&self, whom: &Audience, up_to: Moment) -> u64 {
         let mut inner = self.lock();
-        inner.rings += 1;
+        inner.wakes += 1;
         inner.seen = Some(up_to);
         match whom {
             Audience::Nobody => 0,
             Audience::Holders(principals) => {
-                inner.index.ring_whole() + inner.index.ring_holders(principals)
+                inner.index.wake_whole() + inner.index.wake_holders(principals)
             }
-            Audience::Everybody => inner.index.ring_all(),
+            Audience::Everybody => inner.index.wake_all(),
         }
     }
 
-    pub(super) fn ring_all(&self) -> u64 {
+    pub(super) fn wake_all(&self) -> u64 {
         let mut inner = self.lock();
-        inner.rings += 1;
-        inner.index.ring_all()
+        inner.wakes += 1;
+        inner.index.wake_all()
     }
 
     /// Wakes whom a change of a group concerns: who counts as one of these.
-    pub(super) fn ring_members(&self, principals: &HashSet<Principal>) -> u64 {
+    pub(super) fn wake_members(&self, principals: &HashSet<Principal>) -> u64 {
         let mut inner = self.lock();
-        inner.rings += 1;
-        inner.index.ring_nameless() + inner.index.ring_holders(principals)
+        inner.wakes += 1;
+        inner.index.wake_nameless() + inner.index.wake_holders(principals)
     }
 
     /// Wakes who counts as a group of this bucket.
     pub(super) fn wake_groups_of(&self, bucket: &BucketId) -> u64 {
         let mut inner = self.lock();
-        inner.rings += 1;
-        inner.index.ring_nameless() + inner.index.wake_groups_of(bucket)
+        inner.wakes += 1;
+        inner.index.wake_nameless() + inner.index.wake_groups_of(bucket)
     }
 
     /// The buckets of the groups that watchers count as.
@@ -169,16 +169,16 @@ impl Watch {
     }
 
     #[cfg(test)]
-    pub(super) fn has_errand(&self) -> bool {
+    pub(super) fn has_scan(&self) -> bool {
         self.lock().scan != Scan::None
     }
 
-    pub(super) fn begin_errand(&self) {
+    pub(super) fn begin_scan(&self) {
         self.lock().scan = Scan::Running;
     }
 
     /// True if it moved since, and must be queued again.
-    pub(super) fn end_errand(&self) -> bool {
+    pub(super) fn end_scan(&self) -> bool {
         let mut inner = self.lock();
         let late = inner.scan == Scan::RunningLate;
         inner.scan = if late { Scan::Queued } else { Scan::None };

@@ -14,7 +14,7 @@ const STEPS: usize = 4_000;
 /// What the index should know of one.
 struct Known {
     key: Key,
-    bell: Arc<Waker>,
+    waker: Arc<Waker>,
     interest: Option<Interest>,
 }
 
@@ -48,8 +48,8 @@ fn those_are_woken_whom_a_search_finds() {
     for step in 0..STEPS {
         match random.below(10) {
             0 | 1 => {
-                let bell = Arc::new(Waker::default());
-                known.push(Known { key: index.add(Arc::clone(&bell)), bell, interest: None });
+                let waker = Arc::new(Waker::default());
+                known.push(Known { key: index.add(Arc::clone(&waker)), waker, interest: None });
             }
             2 if !known.is_empty() => {
                 let gone = known.swap_remove(random.below(known.len()));
@@ -83,17 +83,17 @@ fn those_are_woken_whom_a_search_finds() {
                     }),
                 });
                 let expected: HashSet<Key> = expected.map(|known| known.key).collect();
-                let rung = match asked {
-                    0 => index.ring_whole(),
-                    1 => index.ring_nameless(),
-                    2 => index.ring_holders(&[principal.into()].into_iter().collect()),
+                let is_woken = match asked {
+                    0 => index.wake_whole(),
+                    1 => index.wake_nameless(),
+                    2 => index.wake_holders(&[principal.into()].into_iter().collect()),
                     _ => index.wake_groups_of(&BucketId::from(bucket)),
                 };
-                assert_eq!(rung, expected.len() as u64, "step {step} of seed {seed}");
+                assert_eq!(is_woken, expected.len() as u64, "step {step} of seed {seed}");
                 for known in &known {
-                    let rang = known.bell.has_rung();
-                    assert_eq!(rang, expected.contains(&known.key), "step {step} of seed {seed}");
-                    known.bell.silence();
+                    let woke = known.waker.is_woken();
+                    assert_eq!(woke, expected.contains(&known.key), "step {step} of seed {seed}");
+                    known.waker.rest();
                 }
             }
         }
@@ -104,5 +104,5 @@ fn those_are_woken_whom_a_search_finds() {
     }
     assert!(index.is_empty());
     assert_eq!(index.group_buckets().count(), 0, "something is left behind");
-    assert_eq!(index.ring_whole() + index.ring_nameless() + index.ring_all(), 0);
+    assert_eq!(index.wake_whole() + index.wake_nameless() + index.wake_all(), 0);
 }
