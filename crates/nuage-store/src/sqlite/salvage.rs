@@ -145,7 +145,8 @@ pub(super) fn salvage(path: &Path, to: &Path) -> Result<Vec<Lost>, Fault> {
         })?;
     }
     for (number, path) in &numbers {
-        target.execute(MAKE_SEQUENCE, params![number, path.bucket.as_str(), path.name.as_str()])?;
+        let names = (path.bucket.as_str(), path.stored_name());
+        target.execute(MAKE_SEQUENCE, params![number, names.0, names.1])?;
     }
     let mut has = target.prepare(HAS)?;
     each_of(&source, &NAMED, &mut |row| {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use nuage_model::{CollectionPath, RecordPath, StoreError};
+use nuage_model::{Bodies, CollectionPath, RecordPath, StoreError};
 use nuage_store::Options;
 use rusqlite::Connection;
 
@@ -86,4 +86,24 @@ async fn nobody_else_may_read_the_file() {
         let mode = entry.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{:?} has mode {mode:o}", entry.path());
     }
+}
+
+#[tokio::test]
+async fn what_is_saved_has_the_names_that_it_had() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, saved) = (folder.path().join("data"), folder.path().join("saved"));
+    let store = crate::open(&path).await;
+    let collections = ["c", "_groups", "__c"].map(|name| CollectionPath::new("b", name));
+    crate::found(&store, "b", &["c", "_groups", "__c"]).await;
+    for collection in &collections {
+        crate::apply(&store, vec![crate::put(&collection.record("r"))]).await;
+    }
+    store.close().await;
+    assert_eq!(nuage_store::salvage(&path, &saved).await.unwrap(), []);
+    let store = crate::open(&saved).await;
+    for collection in &collections {
+        let found = store.get(&[collection.record("r")], Bodies::All).await.unwrap();
+        assert!(found[0].is_some(), "{collection}");
+    }
+    store.close().await;
 }
