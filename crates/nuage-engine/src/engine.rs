@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use nuage_model::{
-    ApplyError, Batch, Bodies, EVERYONE, GroupPath, Guard, Kind, Outcome, Pending, Permissions,
-    Principal, Put, Record, RecordPath, State, Store, StoreError, Timestamp, Write,
+    ApplyError, Batch, Bodies, EVERYONE, GroupPath, Guard, Kind, Pending, Permissions, Principal,
+    Put, Record, RecordPath, State, Store, StoreError, Timestamp, Write,
 };
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -15,8 +15,9 @@ use crate::cache::{Age, Cache, Weigh, bytes_of};
 use crate::compact::Housekeeping;
 use crate::feed::{Feeds, Hub};
 use crate::groups::{self, Staged};
+use crate::memory::Memory;
 use crate::validate::{ParentSchemas, Schemas};
-use crate::{Caller, EngineError, FeedStatistics, Session, Settings, Turns};
+use crate::{Caller, Conflict, EngineError, FeedStatistics, Resolved, Session, Settings, Turns};
 
 /// The doors to what is random and timed, handed in so that tests can hold them.
 pub struct World {
@@ -32,6 +33,7 @@ pub struct Engine {
     settings: Settings,
     world: World,
     parents: Cache<RecordPath, Arc<Parent>>,
+    memory: Memory,
     callers: Cache<Principal, Caller>,
     accounts_generation: AtomicU64,
     locks: Vec<Arc<Mutex<()>>>,
@@ -80,6 +82,7 @@ impl Engine {
             settings,
             world,
             parents: Cache::new(PARENTS_BYTES),
+            memory: Memory::new(),
             callers: Cache::new(CALLERS_BYTES),
             accounts_generation: AtomicU64::new(0),
             locks: (0..LOCKS).map(|_| Arc::default()).collect(),
@@ -108,6 +111,11 @@ impl Engine {
     /// Who waits for changes.
     pub(crate) fn hub(&self) -> &Hub {
         &self.feeds.hub
+    }
+
+    /// Records as they were last seen here.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// What feeds are doing: for metrics and tests.
@@ -243,7 +251,8 @@ impl Engine {
     }
 
     /// Begins a unit of work. A first attempt at changing one record queues behind others that
-    /// change it; later attempts queue for all that was changed before they were refused.
+    /// change it, and takes what is remembered for what there is; later attempts queue for all that
+    /// was changed before they were refused, and read it.
     pub async fn session(self: &Arc<Self>, caller: Caller, attempts: &Attempts) -> Session {
         let mut numbers = BTreeSet::new();
         for path in &attempts.paths {
@@ -253,25 +262,34 @@ impl Engine {
         for number in numbers {
             locks.push(Arc::clone(&self.locks[number]).lock_owned().await);
         }
-        Session::new(Arc::clone(self), caller, locks)
+        Session::new(Arc::clone(self), caller, locks, !attempts.reads)
     }
 
     /// Applies a batch and forgets what it changed, even if nobody waits for the answer any more.
+    /// What the records became is remembered.
     pub(crate) async fn apply(
         self: &Arc<Self>,
         batch: Batch,
+        records: Vec<(RecordPath, Record)>,
         locks: Vec<OwnedMutexGuard<()>>,
-    ) -> Result<Vec<Outcome>, ApplyError> {
+    ) -> Result<Resolved, ApplyError> {
         let engine = Arc::clone(self);
         let work = async move {
             let changed: Vec<_> = batch.writes.iter().filter_map(Changed::of).collect();
             let news = engine.hub().news(&batch);
-            let outcomes = engine.store.apply(batch).await;
+            let bodies = Resolved::bodies_of(&batch);
+            let applied = engine.store.apply(batch).await;
             // Also after a failure: it may have been applied all the same.
             engine.forget(&changed);
             engine.hub().applied(news);
+            let resolved = applied.map(|outcomes| Resolved::new(outcomes, bodies));
+            if let Ok(resolved) = &resolved {
+                for (path, record) in records {
+                    engine.memory.note(path, Arc::new(resolved.record(record)));
+                }
+            }
             drop(locks);
-            outcomes
+            resolved
         };
         Finish(Some(Box::pin(work))).await
     }
@@ -291,10 +309,9 @@ impl Engine {
         let paths: Vec<RecordPath> = parents.iter().map(|guard| guard.path.clone()).collect();
         let found = self.store.get(&paths, Bodies::Small).await?;
         let mut any = false;
-        for (Guard { path, live_at }, record) in parents.iter().zip(found) {
-            let seen = record.filter(Record::is_live).map(|record| record.seq);
-            if seen != *live_at {
-                self.forget_parent(path);
+        for (guard, record) in parents.iter().zip(found) {
+            if Guard::new(guard.path.clone(), record.as_ref()).live_at() != guard.live_at() {
+                self.forget_parent(&guard.path);
                 any = true;
             }
         }
@@ -309,7 +326,11 @@ impl Engine {
                     self.accounts_generation.fetch_add(1, Ordering::AcqRel);
                 }
                 Changed::Groups => self.callers.forget(),
-                Changed::Everything => {
+                Changed::Everything { flushed } => {
+                    // Nothing else than this gives a position to a record once more.
+                    if *flushed {
+                        self.memory.forget();
+                    }
                     self.feeds.forget();
                     self.parents.forget();
                     self.callers.forget();
@@ -363,7 +384,7 @@ enum Changed {
     Parent(RecordPath),
     Account,
     Groups,
-    Everything,
+    Everything { flushed: bool },
 }
 
 impl Changed {
@@ -377,9 +398,10 @@ impl Changed {
                 }
             }
             Write::SetMembers { .. } => Some(Self::Groups),
-            Write::DropBucket { .. } | Write::Renew { .. } | Write::Flush { .. } => {
-                Some(Self::Everything)
+            Write::DropBucket { .. } | Write::Renew { .. } => {
+                Some(Self::Everything { flushed: false })
             }
+            Write::Flush { .. } => Some(Self::Everything { flushed: true }),
             Write::Touch { .. }
             | Write::DropCollection { .. }
             | Write::Compact { .. }
@@ -424,19 +446,22 @@ impl<T: Send + 'static> Drop for Finish<T> {
 #[derive(Default, Debug)]
 pub struct Attempts {
     count: usize,
+    reads: bool,
     paths: Vec<RecordPath>,
 }
 
 impl Attempts {
     /// The first attempt at changing one record.
     pub fn at(path: RecordPath) -> Self {
-        Self { count: 0, paths: vec![path] }
+        Self { paths: vec![path], ..Self::default() }
     }
 
-    /// Another attempt, after a conflict over these records; false when there were enough.
-    pub fn again(&mut self, conflict: Vec<RecordPath>, attempts_max: usize) -> bool {
-        self.count += 1;
-        self.paths.extend(conflict);
+    /// Another attempt, after a conflict; false when there were enough. One that read nothing does not
+    /// count.
+    pub fn again(&mut self, conflict: Conflict, attempts_max: usize) -> bool {
+        self.count += usize::from(self.reads || !conflict.was_presumed);
+        self.reads = true;
+        self.paths.extend(conflict.paths);
         self.paths.sort();
         self.paths.dedup();
         self.count < attempts_max

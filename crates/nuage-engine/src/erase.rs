@@ -81,8 +81,8 @@ impl Engine {
             match session.commit().await {
                 Ok(_) => return Ok(()),
                 Err(CommitError::Store(error)) => return Err(error.into()),
-                Err(CommitError::Conflict(paths)) => {
-                    if !attempts.again(paths, attempts_max) {
+                Err(CommitError::Conflict(conflict)) => {
+                    if !attempts.again(conflict, attempts_max) {
                         let why = "a record kept changing while it was erased".to_owned();
                         return Err(StoreError::Unavailable(why).into());
                     }

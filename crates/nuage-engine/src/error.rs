@@ -45,8 +45,17 @@ pub struct Invalid {
 /// Why nothing was committed.
 #[derive(Debug)]
 pub enum CommitError {
-    /// What was read changed meanwhile: decide again, in a new session.
-    Conflict(Vec<RecordPath>),
+    /// Something is not as it was read, or presumed to be: decide again, in a new session.
+    Conflict(Conflict),
     /// The store could not.
     Store(StoreError),
+}
+
+/// What was decided on something that is not so.
+#[derive(Debug)]
+pub struct Conflict {
+    /// The records that were changed or relied on.
+    pub paths: Vec<RecordPath>,
+    /// Whether some of them were presumed to be as they are remembered, and not read.
+    pub was_presumed: bool,
 }

@@ -8,6 +8,7 @@
 //!   own changes before they are applied;
 //! - `access`: the one table of which permission grants what;
 //! - `authorize`: the one path by which reads, lists, counts and writes are judged;
+//! - `memory`: records as they were last seen, by which changes are decided;
 //! - `groups`: which groups somebody is in, directly or through other groups;
 //! - `operator`: what the operator may always do;
 //! - `explain`: why somebody may or may not do something;
@@ -33,6 +34,7 @@ mod groups;
 mod history;
 mod holdings;
 mod list;
+mod memory;
 mod notes;
 mod operator;
 mod session;
@@ -48,7 +50,7 @@ pub use caller::Caller;
 pub use check::check;
 pub use compact::Housekeeping;
 pub use engine::{Attempts, Engine, World};
-pub use error::{CommitError, EngineError, Invalid};
+pub use error::{CommitError, Conflict, EngineError, Invalid};
 pub use explain::{Answer, Explanation, Level, Source, Verdict};
 #[cfg(feature = "mutants")]
 pub use feed::mutants;

@@ -49,8 +49,8 @@ impl Engine {
             match session.commit().await {
                 Ok(_) => return Ok(true),
                 Err(CommitError::Store(error)) => return Err(error.into()),
-                Err(CommitError::Conflict(paths)) => {
-                    if !attempts.again(paths, attempts_max) {
+                Err(CommitError::Conflict(conflict)) => {
+                    if !attempts.again(conflict, attempts_max) {
                         let why = "the bucket kept changing while it was deleted".to_owned();
                         return Err(StoreError::Unavailable(why).into());
                     }
@@ -102,7 +102,7 @@ impl Engine {
                 writes.push(Write::Erase { path: path.record(record.id.clone()) });
             }
             let batch = Batch::new(self.now(), writes);
-            match self.apply(batch, Vec::new()).await {
+            match self.apply(batch, Vec::new(), Vec::new()).await {
                 Ok(_) => {}
                 Err(ApplyError::Store(error)) => return Err(error.into()),
                 Err(ApplyError::Conflict) => unreachable!("there are no guards"),

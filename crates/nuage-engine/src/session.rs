@@ -4,6 +4,7 @@
 //! as one batch. Positions of its own writes are provisional until then: answers are shaped after
 //! the commit, through [`Resolved`].
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,14 +12,15 @@ use foldhash::{HashMap, HashSet};
 
 use nuage_model::{
     ApplyError, Batch, Bodies, Body, BucketId, CollectionPath, GroupPath, Guard, Head, Kind,
-    Outcome, Placement, Principal, Put, Readers, Record, RecordId, RecordPath, Seq, State,
-    StoreError, Timestamp, Write,
+    Outcome, Placement, Principal, Put, Readers, Record, RecordId, RecordMeta, RecordPath, Seq,
+    State, StoreError, Timestamp, Write,
 };
 use tokio::sync::OwnedMutexGuard;
 
+use crate::access::Intent;
 use crate::engine::{Engine, Parent};
 use crate::groups::Staged;
-use crate::{Caller, CommitError, EngineError, Requester};
+use crate::{Caller, CommitError, Conflict, EngineError, Requester};
 
 /// One unit of work.
 pub struct Session {
@@ -28,8 +30,14 @@ pub struct Session {
     address: Option<IpAddr>,
     pub(crate) page_bytes: usize,
     locks: Vec<OwnedMutexGuard<()>>,
-    relied: HashMap<RecordPath, Option<Seq>>,
-    /// Read in advance.
+    relied: HashMap<RecordPath, Option<RecordMeta>>,
+    /// Whether what is remembered is taken for what there is.
+    presumes: bool,
+    /// What was taken so.
+    presumed: Vec<RecordPath>,
+    /// What will be looked at, and was not read yet.
+    announced: Vec<RecordPath>,
+    /// What was read of it.
     prefetched: HashMap<RecordPath, Option<Record>>,
     writes: Vec<Write>,
     /// By collection, so that looking for those of one does not go through the others.
@@ -47,6 +55,7 @@ impl Session {
         engine: Arc<Engine>,
         caller: Caller,
         locks: Vec<OwnedMutexGuard<()>>,
+        presumes: bool,
     ) -> Self {
         Self {
             now: engine.now(),
@@ -56,6 +65,9 @@ impl Session {
             address: None,
             locks,
             relied: HashMap::default(),
+            presumes,
+            presumed: Vec::new(),
+            announced: Vec::new(),
             prefetched: HashMap::default(),
             writes: Vec::new(),
             staged: HashMap::default(),
@@ -120,17 +132,10 @@ impl Session {
         changed.then_some(Staged { members: &self.members, dropped_buckets: &self.dropped_buckets })
     }
 
-    /// Whether it would change anything.
-    pub fn is_empty(&self) -> bool {
-        self.writes.is_empty()
-    }
-
-    /// Reads at once what will be looked at: one question to the store instead of many. Nobody is
-    /// judged yet, so large bodies wait until they are.
-    pub async fn prefetch(&mut self, paths: Vec<RecordPath>) -> Result<(), StoreError> {
-        let found = self.engine.store().get(&paths, Bodies::Small).await?;
-        self.prefetched = paths.into_iter().zip(found).collect();
-        Ok(())
+    /// Tells which records will be looked at. Once one of them has to be read, all are, by one
+    /// question to the store instead of many.
+    pub fn announce(&mut self, paths: Vec<RecordPath>) {
+        self.announced = paths;
     }
 
     /// The record as this unit of work leaves it, tombstones included, without judging.
@@ -141,6 +146,12 @@ impl Session {
     ) -> Result<Option<Record>, StoreError> {
         if let Some(known) = self.own(path) {
             return Ok(known);
+        }
+        if self.announced.contains(path) {
+            // Nobody is judged yet, so large bodies wait until they are.
+            let paths = std::mem::take(&mut self.announced);
+            let found = self.engine.store().get(&paths, Bodies::Small).await?;
+            self.prefetched = paths.into_iter().zip(found).collect();
         }
         let prefetched = self.prefetched.get(path);
         if let Some(found) =
@@ -154,13 +165,32 @@ impl Session {
 
     /// What this unit of work itself says about a record, if anything.
     pub(crate) fn own(&self, path: &RecordPath) -> Option<Option<Record>> {
-        if self.writes.is_empty() {
+        self.has_own(path).then(|| self.staged_at(path).cloned())
+    }
+
+    /// Whether it says anything about it.
+    pub(crate) fn has_own(&self, path: &RecordPath) -> bool {
+        let says = |path| self.staged_at(path).is_some() || self.is_dropped(&path.collection);
+        !self.writes.is_empty() && says(path)
+    }
+
+    /// What is taken for the record that somebody wants to change, without reading it: what is
+    /// remembered, or that there is none where one is to be made. Whoever decides by it says so
+    /// with [`Session::rely_on_presumed`].
+    pub(crate) fn presume(&self, path: &RecordPath, intent: Intent) -> Option<Option<Arc<Record>>> {
+        if !self.presumes || intent == Intent::Read || self.has_own(path) {
             return None;
         }
-        if let Some(record) = self.staged_at(path) {
-            return Some(Some(record.clone()));
+        match self.engine.memory().recall(path) {
+            Some(record) => Some(Some(record)),
+            None => (intent == Intent::Create).then_some(None),
         }
-        self.is_dropped(&path.collection).then_some(None)
+    }
+
+    /// As [`Session::rely`], on what was presumed: it is compared also if nothing is changed.
+    pub(crate) fn rely_on_presumed(&mut self, path: &RecordPath, record: Option<&Record>) {
+        self.rely(path, record);
+        self.presumed.push(path.clone());
     }
 
     fn staged_at(&self, path: &RecordPath) -> Option<&Record> {
@@ -190,11 +220,9 @@ impl Session {
 
     /// Remembers that a decision relied on what was read, so that the commit fails if it changed.
     pub(crate) fn rely(&mut self, path: &RecordPath, record: Option<&Record>) {
-        if self.own(path).is_some() {
-            return;
+        if !self.has_own(path) {
+            self.relied.entry(path.clone()).or_insert(record.map(Record::meta));
         }
-        let live_at = record.filter(|record| record.is_live()).map(|record| record.seq);
-        self.relied.entry(path.clone()).or_insert(live_at);
     }
 
     /// The number that the next write will have.
@@ -216,10 +244,17 @@ impl Session {
                 self.note_staged(path, record);
             }
             Write::Delete { path, placement } => {
+                let seq = Seq::provisional(self.writes.len());
+                let nobody = || (Readers::new(BTreeSet::new()).signature(), seq);
+                let (signature, entered) = self
+                    .before(path)
+                    .map_or_else(nobody, |before| (before.signature, before.entered));
                 let record = Record {
                     id: path.id.clone(),
-                    seq: Seq::provisional(self.writes.len()),
+                    seq,
                     chosen: chosen_by(*placement),
+                    signature,
+                    entered,
                     state: State::Tombstone,
                 };
                 self.note_staged(path, record);
@@ -267,15 +302,23 @@ impl Session {
     ) -> Record {
         // Times that are not known yet are shown as provisional ones to this unit of work itself.
         let body = body.fill(|write| Seq::provisional(write).into()).into_owned();
+        let (seq, signature) = (Seq::provisional(self.writes.len()), readers.signature());
+        let stays = self.before(path).filter(|old| !old.dead && old.signature == signature);
         Record {
             id: path.id.clone(),
-            seq: Seq::provisional(self.writes.len()),
+            seq,
             chosen: None,
-            state: State::Live {
-                body,
-                permissions: permissions.to_owned(),
-                signature: readers.signature(),
-            },
+            signature,
+            entered: stays.map_or(seq, |old| old.entered),
+            state: State::Live { body, permissions: permissions.to_owned() },
+        }
+    }
+
+    // The row that a write finds, as far as it is known.
+    fn before(&self, path: &RecordPath) -> Option<RecordMeta> {
+        match self.has_own(path) {
+            true => self.staged_at(path).map(Record::meta),
+            false => self.relied.get(path).copied().flatten(),
         }
     }
 
@@ -306,35 +349,72 @@ impl Session {
         }
     }
 
-    /// Applies what was collected, all of it or nothing, and returns when it is durable.
+    /// Applies what was collected, all of it or nothing, and returns when it is durable. Where there
+    /// is nothing to apply, what was presumed is compared.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError::Conflict`] if something is not as it was read, or presumed to be: everything is
+    /// to be decided again.
     pub async fn commit(self) -> Result<Resolved, CommitError> {
         if self.writes.is_empty() {
-            return Ok(Resolved::default());
+            return self.abandon().await.map(|()| Resolved::default());
         }
-        let bodies = self.writes.iter().map(|write| match write {
-            Write::Put(Put { body, .. }) if !body.slots().is_empty() => Some(body.clone()),
-            _ => None,
-        });
-        let bodies: Vec<_> = bodies.collect();
-        let staged = self
-            .staged
-            .iter()
-            .flat_map(|(collection, staged)| staged.keys().map(|id| collection.record(id.clone())));
-        let changed: Vec<_> = staged.chain(self.relied.keys().cloned()).collect();
-        let guards = self.relied.into_iter().map(|(path, live_at)| Guard { path, live_at });
+        let was_presumed = !self.presumed.is_empty();
+        let mut changed: Vec<RecordPath> = self.relied.keys().cloned().collect();
+        let mut records = Vec::new();
+        for (collection, staged) in self.staged {
+            for (id, record) in staged {
+                let path = collection.record(id);
+                changed.push(path.clone());
+                records.push((path, record));
+            }
+        }
+        let guards = self.relied.into_iter().map(|(path, found)| Guard { path, found });
         let guards: Vec<Guard> = guards.collect();
         let is_parent =
             |guard: &&Guard| matches!(guard.path.kind(), Kind::Bucket | Kind::Collection);
         let parents: Vec<Guard> = guards.iter().filter(is_parent).cloned().collect();
         let author = self.caller.user().cloned();
         let batch = Batch { author, guards, ..Batch::new(self.now, self.writes) };
-        match self.engine.apply(batch, self.locks).await {
-            Ok(outcomes) => Ok(Resolved { outcomes, bodies }),
-            Err(ApplyError::Conflict) => {
+        let error = match self.engine.apply(batch, records, self.locks).await {
+            Ok(resolved) => return Ok(resolved),
+            Err(error) => error,
+        };
+        changed.iter().for_each(|path| self.engine.memory().forget_one(path));
+        match error {
+            ApplyError::Conflict => {
                 self.engine.forget_changed(&parents).await.map_err(CommitError::Store)?;
-                Err(CommitError::Conflict(changed))
+                Err(CommitError::Conflict(Conflict { paths: changed, was_presumed }))
             }
-            Err(ApplyError::Store(error)) => Err(CommitError::Store(error)),
+            ApplyError::Store(error) => Err(CommitError::Store(error)),
+        }
+    }
+
+    /// Ends without applying anything. What was presumed, and answered by, is compared with what
+    /// there is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::commit`].
+    pub async fn abandon(self) -> Result<(), CommitError> {
+        if self.presumed.is_empty() {
+            return Ok(());
+        }
+        let found = self.engine.store().get(&self.presumed, Bodies::Small).await;
+        let found = found.map_err(CommitError::Store)?;
+        let mut changed = Vec::new();
+        for (path, record) in self.presumed.into_iter().zip(found) {
+            let presumed = self.relied.get(&path).copied().flatten();
+            let presumed = Guard { path: path.clone(), found: presumed }.live_at();
+            if Guard::new(path.clone(), record.as_ref()).live_at() != presumed {
+                self.engine.memory().forget_one(&path);
+                changed.push(path);
+            }
+        }
+        match changed.is_empty() {
+            true => Ok(()),
+            false => Err(CommitError::Conflict(Conflict { paths: changed, was_presumed: true })),
         }
     }
 }
@@ -361,6 +441,19 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// The bodies of a batch that tell of times, by the numbers of the writes.
+    pub(crate) fn bodies_of(batch: &Batch) -> Vec<Option<Body>> {
+        let bodies = batch.writes.iter().map(|write| match write {
+            Write::Put(Put { body, .. }) if !body.slots().is_empty() => Some(body.clone()),
+            _ => None,
+        });
+        bodies.collect()
+    }
+
+    pub(crate) fn new(outcomes: Vec<Outcome>, bodies: Vec<Option<Body>>) -> Self {
+        Self { outcomes, bodies }
+    }
+
     /// The time shown for a position, real or provisional.
     pub fn timestamp(&self, timestamp: Timestamp) -> Timestamp {
         match Seq(timestamp.0).write_index() {
@@ -371,6 +464,9 @@ impl Resolved {
 
     /// The record as it was stored.
     pub fn record(&self, mut record: Record) -> Record {
+        if let Some(write) = record.entered.write_index() {
+            record.entered = self.outcomes.get(write).copied().unwrap_or_default().seq;
+        }
         let Some(write) = record.seq.write_index() else { return record };
         let outcome = self.outcomes.get(write).copied().unwrap_or_default();
         record.seq = outcome.seq;

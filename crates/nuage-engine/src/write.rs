@@ -226,7 +226,7 @@ impl Session {
     /// A decision stands on the record itself and on those above it: permissions were read there,
     /// and what is below a deleted one must not come back.
     fn guard_on(&mut self, opened: &Opened) {
-        self.rely(&opened.path, opened.record.as_ref());
+        self.rely(&opened.path, opened.record.as_deref());
         for (path, parent) in &opened.parents {
             self.rely(path, Some(&parent.record));
         }

@@ -231,10 +231,8 @@ fn made_up(id: &str, body: &Value) -> Record {
         id: id.into(),
         seq: Seq(0),
         chosen: None,
-        state: State::Live {
-            body: body.to_string(),
-            permissions: "{}".to_owned(),
-            signature: Signature([0; 16]),
-        },
+        signature: Signature([0; 16]),
+        entered: Seq(0),
+        state: State::Live { body: body.to_string(), permissions: "{}".to_owned() },
     }
 }

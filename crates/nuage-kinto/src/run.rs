@@ -111,18 +111,18 @@ impl Kinto {
                 }
                 continue;
             }
-            if let Answers::One(reply) = &answers
-                && (reply.is_abort() || session.is_empty())
-            {
-                return Ok((answers, Resolved::default(), session.requester()));
-            }
             let requester = session.requester();
-            match session.commit().await {
+            let is_abort = matches!(&answers, Answers::One(reply) if reply.is_abort());
+            let ended = match is_abort {
+                true => session.abandon().await.map(|()| Resolved::default()),
+                false => session.commit().await,
+            };
+            match ended {
                 Ok(resolved) => return Ok((answers, resolved, requester)),
                 Err(CommitError::Store(error)) => return Err(self.failure(error)),
-                Err(CommitError::Conflict(paths)) => {
+                Err(CommitError::Conflict(conflict)) => {
                     let attempts_max = self.engine.settings().limits.write_attempts;
-                    if !attempts.again(paths, attempts_max) {
+                    if !attempts.again(conflict, attempts_max) {
                         return Err(Error::unavailable(self.settings.retry_after_s));
                     }
                 }
@@ -165,9 +165,7 @@ impl Kinto {
             _ => None,
         });
         let objects: Vec<_> = objects.collect();
-        if objects.len() > 1 {
-            session.prefetch(objects).await.map_err(|error| self.failure(error))?;
-        }
+        session.announce(objects);
         let limits = &self.engine.settings().limits;
         let own = limits.change_bytes();
         let mut left = limits.batch_answer_bytes.saturating_sub(calls.len().saturating_mul(own));

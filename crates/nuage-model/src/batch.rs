@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::{
-    CollectionPath, GroupPath, Principal, Readers, RecordPath, Seq, StoreError, Timestamp,
+    CollectionPath, GroupPath, Principal, Readers, Record, RecordMeta, RecordPath, Seq, StoreError,
+    Timestamp,
 };
 
 /// Guards and writes that are applied together.
@@ -36,13 +37,27 @@ impl Batch {
     }
 }
 
-/// Something that was read when the batch was decided, and must be the same when it is applied.
+/// Something that was read, remembered or presumed when the batch was decided, and must be so when
+/// it is applied: alive at the same position, or not alive.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Guard {
-    /// The record that was read.
+    /// Which record.
     pub path: RecordPath,
-    /// Where it was alive, or `None` if it was not (unknown, or a tombstone).
-    pub live_at: Option<Seq>,
+    /// What is taken for its row, if there is one. A store may use it, but relies on no more of it
+    /// than it compares.
+    pub found: Option<RecordMeta>,
+}
+
+impl Guard {
+    /// That there is this record, or none.
+    pub fn new(path: RecordPath, record: Option<&Record>) -> Self {
+        Self { path, found: record.map(Record::meta) }
+    }
+
+    /// Where the record is to be alive; `None` if it is not to be.
+    pub fn live_at(&self) -> Option<Seq> {
+        self.found.filter(|found| !found.dead).map(|found| found.seq)
+    }
 }
 
 /// One write.

@@ -39,9 +39,6 @@ pub struct SnapshotHeader {
     pub groups: Vec<(GroupPath, Seq)>,
     /// The records asked for, in that order; tombstones included.
     pub records: Vec<Option<Record>>,
-    /// The positions at which they got the signature that they have, in that order; zero where
-    /// there is no record. They move when rights are taken and given back, and not otherwise.
-    pub entered: Vec<Seq>,
 }
 
 /// Where a collection stands.

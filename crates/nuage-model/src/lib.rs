@@ -32,7 +32,7 @@ pub use query::{
     Direction, Field, Filter, PAGE_BYTES, Position, Query, SORT_KEY_BYTES, Scope, Sort, States,
     Test, View,
 };
-pub use record::{Head, Page, Record, State};
+pub use record::{Head, Page, Record, RecordMeta, State};
 pub use seq::{Seq, Timestamp};
 pub use store::{
     Admin, Bodies, Finding, GroupPath, Pace, Pending, Store, StoreError, Tally, Total,

@@ -13,8 +13,27 @@ pub struct Record {
     pub seq: Seq,
     /// The time shown to clients, where it is not the position.
     pub chosen: Option<Timestamp>,
+    /// Whom its permissions let read; of a tombstone, whom they let read before.
+    pub signature: Signature,
+    /// The position at which it got that signature.
+    pub entered: Seq,
     /// What it holds.
     pub state: State,
+}
+
+/// All of a record but its identifier and its texts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecordMeta {
+    /// Position of its last change.
+    pub seq: Seq,
+    /// The time shown to clients, where it is not the position.
+    pub chosen: Option<Timestamp>,
+    /// As [`Record::signature`].
+    pub signature: Signature,
+    /// As [`Record::entered`].
+    pub entered: Seq,
+    /// Whether it is a tombstone.
+    pub dead: bool,
 }
 
 /// A record is alive or remembered as deleted.
@@ -26,8 +45,6 @@ pub enum State {
         body: String,
         /// Permissions on the record itself, in the notation of [`crate::Permissions::to_text`].
         permissions: String,
-        /// Whom those permissions let read.
-        signature: Signature,
     },
     /// It was deleted.
     Tombstone,
@@ -37,6 +54,12 @@ impl Record {
     /// The time shown to clients.
     pub fn timestamp(&self) -> Timestamp {
         self.chosen.unwrap_or(self.seq.into())
+    }
+
+    /// All of it but its identifier and its texts.
+    pub fn meta(&self) -> RecordMeta {
+        let Self { seq, chosen, signature, entered, .. } = *self;
+        RecordMeta { seq, chosen, signature, entered, dead: !self.is_live() }
     }
 
     /// Whether it can be read.

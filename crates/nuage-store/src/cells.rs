@@ -315,7 +315,7 @@ pub(crate) fn record_of(row: &dyn Source, columns: Columns) -> Result<Record, St
     let id = RecordId::from(cells.text()?);
     let (seq, chosen) = (cells.seq()?, cells.time()?);
     let signature = Signature(cells.bytes()?);
-    let (_, dead) = (cells.seq()?, cells.flag()?);
+    let (entered, dead) = (cells.seq()?, cells.flag()?);
     // What was not read is not looked at.
     let mut text = |without: &str| match cells.at < columns.to - columns.from {
         true => cells.text().map(str::to_owned),
@@ -323,15 +323,7 @@ pub(crate) fn record_of(row: &dyn Source, columns: Columns) -> Result<Record, St
     };
     let state = match dead {
         true => State::Tombstone,
-        false => State::Live { signature, permissions: text("")?, body: text("{}")? },
+        false => State::Live { permissions: text("")?, body: text("{}")? },
     };
-    Ok(Record { id, seq, chosen, state })
-}
-
-/// Of which record a key is.
-pub(crate) fn path_of(key: &[Cell]) -> Result<RecordPath, StoreError> {
-    let row = Row(key.to_vec());
-    let mut cells = Cells::of(Table::Records, &row, 0);
-    let collection = CollectionPath::of_stored(cells.text()?, cells.text()?);
-    Ok(collection.record(cells.text()?))
+    Ok(Record { id, seq, chosen, signature, entered, state })
 }

@@ -5,22 +5,20 @@ use nuage_model::{Bodies, CollectionPath, Head, Record, RecordPath};
 
 use crate::cells::{self, Source};
 use crate::reads::{Columns, Reads};
-use crate::rules::{CollectionRow, StoredRow};
+use crate::rules::CollectionRow;
 
-/// The records at these paths, tombstones included, and what is in their rows besides.
+/// The records at these paths, tombstones included.
 pub(crate) async fn get<R: Reads>(
     reads: &R,
     paths: &[RecordPath],
     bodies: Bodies,
-) -> Result<Vec<Option<(Record, StoredRow)>>, R::Fault> {
+) -> Result<Vec<Option<Record>>, R::Fault> {
     let keys: Vec<Vec<Cell>> = paths.iter().map(cells::record).collect();
     let columns = match bodies {
         Bodies::All => Columns::RECORD,
         Bodies::Small => Columns::SMALL,
     };
-    let both =
-        |row: &dyn Source| Ok((cells::record_of(row, columns)?, StoredRow::of_columns(row)?));
-    reads.get(&keys, columns, usize::MAX, both).await
+    reads.get(&keys, columns, usize::MAX, |row: &dyn Source| cells::record_of(row, columns)).await
 }
 
 /// The row of a collection, if it is there.

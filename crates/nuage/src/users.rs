@@ -262,7 +262,7 @@ impl Accounts {
 
     /// False when the account changed since it was read.
     async fn apply(&self, path: &RecordPath, old: Option<&Record>, write: Write) -> Result<bool> {
-        let guard = Guard { path: path.clone(), live_at: old.map(|record| record.seq) };
+        let guard = Guard::new(path.clone(), old);
         let batch = Batch { guards: vec![guard], ..Batch::new(now(), vec![write]) };
         match self.store.apply(batch).await {
             Ok(_) => Ok(true),

@@ -28,14 +28,15 @@ struct Accounts {
 
 impl Accounts {
     fn change(&self, id: &str, seq: i64, state: State) {
-        let record = Record { id: id.into(), seq: Seq(seq), chosen: None, state };
+        let signature = Readers::new([].into()).signature();
+        let (seq, entered) = (Seq(seq), Seq(seq));
+        let record = Record { id: id.into(), seq, chosen: None, signature, entered, state };
         self.records.lock().unwrap().insert(RecordPath::account(id), record);
         self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
     fn set(&self, id: &str, seq: i64, body: String) {
-        let signature = Readers::new([].into()).signature();
-        self.change(id, seq, State::Live { body, permissions: "{}".to_owned(), signature });
+        self.change(id, seq, State::Live { body, permissions: "{}".to_owned() });
     }
 
     fn set_password(&self, id: &str, seq: i64, password: &str) {

@@ -45,7 +45,7 @@ impl Engine {
         );
         let writes = vec![Write::Renew { epoch: self.new_id().replace('-', "") }];
         let batch = Batch::new(self.now(), writes);
-        self.apply(batch, Vec::new()).await.map_err(|error| match error {
+        self.apply(batch, Vec::new(), Vec::new()).await.map_err(|error| match error {
             ApplyError::Store(error) => error,
             ApplyError::Conflict => {
                 StoreError::Unavailable("a batch without guards was refused".to_owned())

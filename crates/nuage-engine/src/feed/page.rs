@@ -157,7 +157,9 @@ impl Engine {
             hash.update(group.principal().as_str());
             hash.update(seq.0.to_be_bytes());
         }
-        for entered in &opening.entered {
+        // They move when rights are taken and given back, and not otherwise.
+        for record in &opening.records {
+            let entered = record.as_ref().map_or(Seq(0), |record| record.entered);
             hash.update(entered.0.to_be_bytes());
         }
         let nowhere = CollectionStats {

@@ -10,6 +10,7 @@ mod groups_in_groups;
 mod houses;
 mod notes;
 mod premises_that_change;
+mod presumed;
 mod refusals;
 mod schemas;
 mod unapplied_changes;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nuage_engine::{Attempts, Engine, EngineError, Intent, Settings};
+use nuage_engine::{Attempts, CommitError, Engine, EngineError, Intent, Settings};
 use nuage_model::{Principal, StoreError};
 use nuage_testkit::fault::FaultStore;
 
@@ -73,9 +73,10 @@ async fn a_second_attempt_sees_what_another_process_changed() {
             _ => delete(&mut other, &collection()).await,
         }
         other.commit().await.unwrap();
-        let refused = session.commit().await;
-        assert!(is_conflict(&refused));
-        assert!(attempts.again(vec![path.clone()], 2));
+        let Err(CommitError::Conflict(conflict)) = session.commit().await else {
+            panic!("it relied on what changed");
+        };
+        assert!(attempts.again(conflict, 2));
         let mut session = neighbour.session(alice.clone(), &attempts).await;
         match round {
             0 => {
@@ -131,7 +132,7 @@ async fn records_of_a_batch_are_read_with_one_question() {
     store.fail_after(2);
     let paths: Vec<_> = (0..25).map(|n| records().record(n.to_string())).collect();
     let mut session = engine.session(caller, &Attempts::default()).await;
-    session.prefetch(paths.clone()).await.unwrap();
+    session.announce(paths.clone());
     for path in &paths {
         put(&mut session, path, r#"{"n":1}"#).await;
     }
@@ -146,8 +147,11 @@ async fn what_was_read_in_advance_must_still_be_so() {
     let house = House::with_collection(Settings::default()).await;
     let path = records().record("r");
     let mut early = house.session("alice").await;
-    early.prefetch(vec![path.clone(), records().record("s")]).await.unwrap();
-    let mut other = house.session("alice").await;
+    early.announce(vec![path.clone(), records().record("s")]);
+    early.open(records().record("s"), Intent::Read).await.unwrap();
+    let neighbour = house.neighbour();
+    let alice = neighbour.caller(Some(Principal::from("alice"))).await.unwrap();
+    let mut other = neighbour.session(alice, &Attempts::default()).await;
     put(&mut other, &path, r#"{"n":1}"#).await;
     other.commit().await.unwrap();
     put(&mut early, &path, r#"{"n":2}"#).await;

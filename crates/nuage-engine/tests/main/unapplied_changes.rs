@@ -4,7 +4,7 @@ use nuage_engine::{ListIntent, Session, Settings};
 use nuage_model::{Bodies, Direction, Field, Filter, Query, Sort, States, Test, View};
 use nuage_testkit::random::Random;
 
-use crate::houses::{House, collection, delete, put, records};
+use crate::houses::{House, collection, delete, is_conflict, put, records};
 
 const HISTORIES: usize = 60;
 const STEPS: usize = 8;
@@ -85,6 +85,7 @@ async fn lists_and_counts_agree_before_and_after_the_commit() {
     eprintln!("NUAGE_SEED={seed}");
     let mut random = Random::new(seed);
     let house = House::with_collection(Settings::default()).await;
+    let mut refused_in_vain = 0;
     for history in 0..HISTORIES {
         let mut session = house.session("alice").await;
         for _ in 0..1 + random.below(STEPS) {
@@ -95,12 +96,20 @@ async fn lists_and_counts_agree_before_and_after_the_commit() {
         for query in &queries {
             before.push(seen(&mut session, query).await);
         }
-        session.commit().await.unwrap();
+        match session.commit().await {
+            // What is remembered of records may have gone with their collection; it is forgotten now.
+            refused if is_conflict(&refused) => {
+                refused_in_vain += 1;
+                continue;
+            }
+            committed => committed.unwrap(),
+        };
         for (query, before) in queries.iter().zip(before) {
             let mut session = house.session("alice").await;
             let after = seen(&mut session, query).await;
             assert_eq!(before, after, "history {history} of seed {seed}: {query:?}");
         }
     }
+    assert!(refused_in_vain < HISTORIES / 4, "{refused_in_vain} of {HISTORIES}");
     assert!(house.engine.store().admin().check().await.unwrap().is_empty());
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use futures_util::future::try_join4;
 use nuage_model::copy::{Cell, STORE};
 use nuage_model::{
-    Bodies, CollectionPath, CollectionStats, GroupPath, Record, Seq, SnapshotHeader,
-    SnapshotRequest, StoreError,
+    Bodies, CollectionPath, CollectionStats, GroupPath, Seq, SnapshotHeader, SnapshotRequest,
+    StoreError,
 };
 
 use crate::cells;
@@ -30,13 +30,8 @@ pub(crate) async fn open<R: Reads>(
     let epoch =
         epoch.ok_or_else(|| StoreError::Corrupt("the data has lost its name".to_owned()))?;
     let groups = placed(reads, groups).await?;
-    let entered = |found: Option<(Record, StoredRow)>| match found {
-        Some((record, row)) => (Some(record), row.entered),
-        None => (None, Seq(0)),
-    };
-    let (records, entered) = records.into_iter().map(entered).unzip();
     let standing = sequence.and_then(|sequence| standing(&sequence));
-    Ok(SnapshotHeader { epoch, standing, groups, records, entered })
+    Ok(SnapshotHeader { epoch, standing, groups, records })
 }
 
 fn standing(sequence: &CollectionRow) -> Option<CollectionStats> {

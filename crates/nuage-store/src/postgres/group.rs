@@ -14,16 +14,15 @@ use foldhash::HashSet;
 use nuage_model::copy::Table;
 use nuage_model::{ApplyError, Batch, CollectionPath, Guard, Kind, Put, StoreError, Write};
 
-use crate::cells;
 use crate::postgres::errors::Fault;
-use crate::postgres::guess::{self, CollectionRows, RowCache};
+use crate::postgres::guess::{self, CollectionRows};
 use crate::postgres::hints::Hints;
 use crate::postgres::lane::{Answer, Task};
 use crate::postgres::lineage::Lineage;
 use crate::postgres::pool::Pool;
 use crate::postgres::write_set::{Effects, Known, Named, WriteSet};
 use crate::postgres::{read, write};
-use crate::rules::{CollectionCache, CollectionRow, Plan, StoredRow, Transaction};
+use crate::rules::{CollectionCache, CollectionRow, Plan, Transaction};
 use crate::schema::Generation;
 
 /// How often a transaction is begun anew because others were in the way.
@@ -46,7 +45,6 @@ const THERE: &str = "
 pub(super) struct Writer {
     pool: Arc<Pool>,
     hints: Arc<Hints>,
-    seen: Arc<RowCache>,
     begin: String,
     lineage: Arc<Lineage>,
     sequences: CollectionRows,
@@ -59,7 +57,6 @@ pub(super) struct Tools {
     /// Where their connections come from.
     pub(super) pool: Arc<Pool>,
     pub(super) hints: Arc<Hints>,
-    pub(super) seen: Arc<RowCache>,
     /// How transactions begin.
     pub(super) begin: &'static str,
     pub(super) lineage: Arc<Lineage>,
@@ -101,10 +98,10 @@ impl From<Fault> for Failed {
 impl Writer {
     /// One that waits for each lock so long at most.
     pub(super) fn new(tools: &Tools, lock: Duration) -> Self {
-        let Tools { pool, hints, seen, begin, lineage } = tools.clone();
+        let Tools { pool, hints, begin, lineage } = tools.clone();
         let begin = format!("{begin}; SET LOCAL lock_timeout = {}", lock.as_millis());
         let (sequences, known) = (CollectionRows::default(), Known::default());
-        Self { pool, hints, seen, begin, lineage, sequences, known }
+        Self { pool, hints, begin, lineage, sequences, known }
     }
 
     /// Forgets what it knows, after it stopped anywhere.
@@ -206,8 +203,8 @@ impl Writer {
     async fn transact(&mut self, client: &Object, tasks: &[Task]) -> Result<Vec<Answer>, Failed> {
         let batches = || tasks.iter().map(|task| &task.batch);
         let plan = Plan::of(batches());
-        self.known.trust([self.hints.moves(), self.seen.flushes()]);
-        let guessed = guess::guess(&plan, batches(), &self.seen, &mut self.sequences, &self.known);
+        self.known.trust([self.hints.moves(), self.hints.flushes()]);
+        let guessed = guess::guess(&plan, batches(), &mut self.sequences, &self.known);
         if let Some((guess, rows)) = guessed {
             let decided = decide(rows, tasks)?;
             // A guard that fails may do so only by what was guessed.
@@ -234,7 +231,6 @@ impl Writer {
         let applied = tasks.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
         let rights = applied.map(|(task, _)| &task.batch).any(changes_rights);
         if effects.clear_all {
-            self.seen.forget();
             self.hints.tell_everything();
         }
         // What was written was made from such rows.
@@ -245,10 +241,6 @@ impl Writer {
         let sequences: Vec<(CollectionPath, CollectionRow)> = sequences.collect();
         self.hints.tell(rights, sequences.iter().map(|(path, _)| path));
         self.sequences.learn(sequences);
-        let records = effects.of(Table::Records);
-        self.seen.learn(records.filter_map(|(key, row)| {
-            Some((cells::path_of(key).ok()?, row.map(StoredRow::of_row).transpose().ok()?))
-        }));
         answers
     }
 }

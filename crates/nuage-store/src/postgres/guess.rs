@@ -1,16 +1,16 @@
 //! Applying a group in a single round trip, on a guess of what its transaction would read.
 //!
-//! What this process last saw of the rows is taken for what they are. The database compares, once
-//! the rows of `collections` are locked, and writes nothing if anything differs: then the group
-//! is read and applied as usual. A wrong guess costs a round trip and can do no harm.
+//! The rows of records are taken to be what the guards say, those of collections what this lane saw
+//! last. The database compares, once the rows of `collections` are locked, and writes nothing if
+//! anything differs: then the group is read and applied as usual. A wrong guess costs a round trip
+//! and can do no harm.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::LazyLock;
 
 use deadpool_postgres::Object;
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use nuage_model::copy::{Cell, Row, Table};
-use nuage_model::{Batch, CollectionPath, Put, RecordPath, Seq, Signature, Write};
+use nuage_model::{Batch, CollectionPath, Put, RecordPath, Write};
 use tokio_postgres::types::ToSql;
 
 use crate::cells::{collection, record};
@@ -22,45 +22,10 @@ use crate::postgres::write_set::{Effects, Known, WriteSet};
 use crate::rules::{CollectionRow, Plan, StoredRow};
 use crate::schema::slim;
 
-/// Rows that are remembered; beyond, all are forgotten.
-const ROWS_MAX: usize = 65_536;
-/// Collections that are remembered, likewise.
+/// Collections that are remembered; beyond, all are forgotten.
 const SEQUENCES_MAX: usize = 4_096;
 /// For how many groups nothing is guessed of a collection that another process writes to.
 const BACKOFF: u32 = 32;
-
-/// Rows of `records` as this process last saw them, without their texts.
-#[derive(Default)]
-pub(super) struct RowCache {
-    rows: Mutex<HashMap<RecordPath, Option<StoredRow>>>,
-    flushes: AtomicU64,
-}
-
-impl RowCache {
-    /// Remembers what was read or written.
-    pub(super) fn learn(&self, rows: impl IntoIterator<Item = (RecordPath, Option<StoredRow>)>) {
-        let mut known = self.lock();
-        if known.len() > ROWS_MAX {
-            known.clear();
-        }
-        known.extend(rows);
-    }
-
-    /// Forgets all, because everything was removed.
-    pub(super) fn forget(&self) {
-        self.lock().clear();
-        self.flushes.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// How often everything was removed here.
-    pub(super) fn flushes(&self) -> u64 {
-        self.flushes.load(Ordering::Acquire)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<RecordPath, Option<StoredRow>>> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Rows of `collections` as a lane last saw them.
 #[derive(Default)]
@@ -146,7 +111,6 @@ const TABLES: [Table; 2] = [Table::Records, Table::Collections];
 pub(super) fn guess<'a, 'k>(
     plan: &Plan,
     batches: impl Iterator<Item = &'a Batch>,
-    rows: &RowCache,
     sequences: &mut CollectionRows,
     known: &'k Known,
 ) -> Option<(Guess, WriteSet<'k>)> {
@@ -167,45 +131,34 @@ pub(super) fn guess<'a, 'k>(
         found.add_row(Table::Collections, collection(path), Some(row.clone()));
         guess.sequences.push((collection(path), Expected::Same(row)));
     }
-    let mut guarded: HashMap<&RecordPath, Option<Seq>> = HashMap::default();
-    let mut written: HashMap<&RecordPath, ()> = HashMap::default();
+    let mut guarded: HashMap<&RecordPath, Option<StoredRow>> = HashMap::default();
+    let mut written: HashSet<&RecordPath> = HashSet::default();
     for batch in batches {
         for guard in &batch.guards {
-            guarded.entry(&guard.path).or_insert(guard.live_at);
+            guarded.entry(&guard.path).or_insert(guard.found.map(StoredRow::from));
         }
         for write in &batch.writes {
             match write {
                 Write::Put(Put { path, .. }) | Write::Delete { path, .. } => {
-                    written.insert(path, ());
+                    written.insert(path);
                 }
                 Write::Touch { .. } => {}
                 _ => return None,
             }
         }
     }
-    let seen = rows.lock();
     for path in &plan.records {
-        let live_at = guarded.get(path).copied();
-        let expected = match (seen.get(path), live_at) {
-            (Some(old), _) if written.contains_key(path) => {
-                old.map_or(Expected::Missing, |old| Expected::Same(old.to_row(path)))
-            }
-            // Nothing was read of it, so probably it is new.
-            (None, None | Some(None)) => Expected::Missing,
+        // What no guard speaks of is probably new.
+        let expected = match guarded.get(path).copied().flatten() {
+            None => Expected::Missing,
+            Some(row) if written.contains(path) => Expected::Same(row.to_row(path)),
             // Only where it is matters, as nobody writes to it.
-            (_, Some(live_at)) if !written.contains_key(path) => {
-                live_at.map_or(Expected::Missing, |seq| Expected::At(live(seq).to_row(path)))
-            }
-            _ => return None,
+            Some(row) => Expected::At(row.to_row(path)),
         };
         found.add_row(Table::Records, record(path), expected.row().cloned());
         guess.records.push((record(path), expected));
     }
     Some((guess, found))
-}
-
-fn live(seq: Seq) -> StoredRow {
-    StoredRow { seq, chosen: None, signature: Signature([0; 16]), entered: Seq(0), dead: false }
 }
 
 /// Writes the effects and commits, unless the guess is wrong: then nothing is written. One round

@@ -44,6 +44,7 @@ pub(super) struct Hints {
     /// By which a process knows its own hints.
     process: String,
     heard: AtomicU64,
+    flushes: AtomicU64,
     /// What the others are not told yet.
     news: Mutex<News>,
     to_tell: Notify,
@@ -59,6 +60,7 @@ impl Hints {
         Self {
             process: format!("{:016x}", RandomState::new().hash_one(Instant::now())),
             heard: AtomicU64::new(0),
+            flushes: AtomicU64::new(0),
             news: Mutex::default(),
             to_tell: Notify::new(),
             listener: Mutex::default(),
@@ -85,8 +87,9 @@ impl Hints {
         }
     }
 
-    /// Tells the other processes, soon, that nothing may be as it was.
+    /// Tells the other processes, soon, that everything was removed here.
     pub(super) fn tell_everything(&self) {
+        self.flushes.fetch_add(1, Ordering::SeqCst);
         self.news().join(&News { rights: true, everything: true, ..News::default() });
         self.to_tell.notify_one();
     }
@@ -101,6 +104,11 @@ impl Hints {
         let periods = self.begun.elapsed().as_millis() / u128::from(self.trust_ms);
         let periods = u64::try_from(periods).unwrap_or(u64::MAX);
         self.heard.load(Ordering::SeqCst).wrapping_add(periods)
+    }
+
+    /// How often everything was removed here.
+    pub(super) fn flushes(&self) -> u64 {
+        self.flushes.load(Ordering::SeqCst)
     }
 
     /// Ends [`Hints::run`].

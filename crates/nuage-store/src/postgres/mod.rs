@@ -59,7 +59,6 @@ use crate::places;
 use crate::postgres::aside::Aside;
 pub(crate) use crate::postgres::connect::Target;
 use crate::postgres::group::Tools;
-use crate::postgres::guess::RowCache;
 use crate::postgres::hints::Hints;
 use crate::postgres::lane::{Answer, Job, Lane, Task};
 use crate::postgres::lineage::Lineage;
@@ -100,7 +99,6 @@ pub(crate) struct PostgresStore {
     writers: Arc<Pool>,
     begin: &'static str,
     hints: Arc<Hints>,
-    seen: Arc<RowCache>,
     lineage: Arc<Lineage>,
     pulse: Pulse,
     closed: AtomicBool,
@@ -120,7 +118,6 @@ impl PostgresStore {
             tokio::spawn(Pool::give_back(Arc::downgrade(pool)));
         }
         let hints = Arc::new(Hints::new(options.trust_ms));
-        let seen = Arc::new(RowCache::default());
         let begin = match options.synchronous {
             Synchronous::Full if is_lax => BEGIN_STRICT,
             Synchronous::Full => BEGIN_FULL,
@@ -130,7 +127,6 @@ impl PostgresStore {
         let tools = Tools {
             pool: Arc::clone(&writers),
             hints: Arc::clone(&hints),
-            seen: Arc::clone(&seen),
             begin,
             lineage: Arc::clone(target.lineage()),
         };
@@ -149,19 +145,7 @@ impl PostgresStore {
         tokio::spawn(Arc::clone(&hints).run(target.clone()));
         let (list_ms, closed) = (options.list_ms, AtomicBool::new(false));
         let pulse = Pulse::default();
-        Ok(Self {
-            pool,
-            list_ms,
-            lanes,
-            aside,
-            writers,
-            begin,
-            hints,
-            seen,
-            lineage,
-            pulse,
-            closed,
-        })
+        Ok(Self { pool, list_ms, lanes, aside, writers, begin, hints, lineage, pulse, closed })
     }
 
     async fn submit(&self, lane: usize, batch: Batch) -> Answer {
@@ -209,11 +193,7 @@ impl Store for PostgresStore {
         bodies: Bodies,
     ) -> Pending<'a, Result<Vec<Option<Record>>, StoreError>> {
         Box::pin(async move {
-            let found = read!(self.pool, ANSWER, |reader| records::get(reader, paths, bodies))?.1;
-            // What was seen of their rows is remembered for those who write next.
-            let rows = found.iter().map(|found| found.as_ref().map(|(_, row)| *row));
-            self.seen.learn(paths.iter().cloned().zip(rows));
-            Ok(found.into_iter().map(|found| found.map(|(record, _)| record)).collect())
+            Ok(read!(self.pool, ANSWER, |reader| records::get(reader, paths, bodies))?.1)
         })
     }
 

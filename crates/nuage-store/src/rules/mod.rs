@@ -17,8 +17,8 @@ use std::collections::BTreeSet;
 use foldhash::HashMap;
 use nuage_model::copy::{Cell, Row, STORE, Table};
 use nuage_model::{
-    Batch, Body, BucketId, CollectionPath, GroupPath, Guard, Outcome, Placement, Principal, Put,
-    RULES, Readers, RecordPath, Seq, Signature, StoreError, Timestamp, Write,
+    Batch, Body, BucketId, CollectionPath, GroupPath, Outcome, Placement, Principal, Put, RULES,
+    Readers, RecordMeta, RecordPath, Seq, Signature, StoreError, Timestamp, Write,
 };
 
 use crate::cells;
@@ -43,6 +43,12 @@ pub(crate) struct StoredRow {
     pub(crate) signature: Signature,
     pub(crate) entered: Seq,
     pub(crate) dead: bool,
+}
+
+impl From<RecordMeta> for StoredRow {
+    fn from(RecordMeta { seq, chosen, signature, entered, dead }: RecordMeta) -> Self {
+        Self { seq, chosen, signature, entered, dead }
+    }
 }
 
 impl StoredRow {
@@ -93,13 +99,13 @@ impl<'a, T: Rows> Transaction<'a, T> {
                 return Ok(false);
             }
         }
-        for Guard { path, live_at } in &batch.guards {
-            let old = self.read(path)?;
+        for guard in &batch.guards {
+            let old = self.read(&guard.path)?;
             let live = old.as_ref().filter(|old| !old.dead).map(|old| old.seq);
-            if live != *live_at {
+            if live != guard.live_at() {
                 return Ok(false);
             }
-            self.guarded.insert(path.clone(), old);
+            self.guarded.insert(guard.path.clone(), old);
         }
         Ok(true)
     }

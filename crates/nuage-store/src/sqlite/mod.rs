@@ -266,12 +266,11 @@ impl Store for SqliteStore {
         bodies: Bodies,
     ) -> Pending<'a, Result<Vec<Option<Record>>, StoreError>> {
         Box::pin(async move {
-            let found = self.at_once(async |look| {
+            self.at_once(async |look| {
                 let asked = records::get(look, paths, bodies);
                 // One statement is of one moment by itself.
                 if paths.len() > 1 { look.begin(asked).await } else { asked.await }
-            })?;
-            Ok(found.into_iter().map(|found| found.map(|(record, _)| record)).collect())
+            })
         })
     }
 

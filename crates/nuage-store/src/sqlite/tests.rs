@@ -174,7 +174,7 @@ async fn guards_that_do_not_hold_are_no_failures_of_the_disk() {
     store.apply(put(&accounts(0), small())).await.unwrap();
     let batch = |n: usize| {
         let body = if n == 1 { too_large() } else { small() };
-        let stale = Guard { path: accounts(0), live_at: None };
+        let stale = Guard::new(accounts(0), None);
         let guards = if (2..=5).contains(&n) { vec![stale] } else { Vec::new() };
         Batch { guards, ..put(&accounts(n), body) }
     };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use nuage_model::{
     ApplyError, Batch, Body, CollectionPath, DIGEST_MODULUS, Guard, Placement, Principal, Put,
-    Readers, RecordPath, Seq, Signature, Store, Timestamp, Write, digest,
+    Readers, RecordMeta, RecordPath, Seq, Signature, Store, Timestamp, Write, digest,
 };
 use nuage_testkit::backend::Backend;
 use nuage_testkit::both_databases;
@@ -81,7 +81,12 @@ impl History {
         let live_at = old.filter(|row| !row.dead).map(|row| Seq(row.seq));
         let lie = self.random.chance(10);
         let live_at = if lie { Some(Seq(live_at.map_or(1, |seq| seq.0 + 1))) } else { live_at };
-        let guards = vec![Guard { path, live_at }];
+        let found = live_at.map(|seq| {
+            // Nobody says more of it than its position.
+            let (signature, entered) = (Signature([0; 16]), Seq(0));
+            RecordMeta { seq, chosen: None, signature, entered, dead: false }
+        });
+        let guards = vec![Guard { path, found }];
         let applied =
             self.store.apply(Batch { guards, ..Batch::new(Timestamp(self.now), writes) }).await;
         match applied {

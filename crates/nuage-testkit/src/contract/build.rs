@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use nuage_model::{
     ApplyError, Batch, Bodies, Body, BucketId, CollectionPath, Guard, Head, Outcome, Page,
-    Permissions, Placement, Principal, Put, Query, Readers, Record, RecordPath, Seq,
-    SnapshotRequest, Store, Timestamp, Write,
+    Permissions, Placement, Principal, Put, Query, Readers, Record, RecordMeta, RecordPath, Seq,
+    Signature, SnapshotRequest, Store, Timestamp, Write,
 };
 
 /// The time at which the cases begin.
@@ -53,6 +53,14 @@ pub(crate) fn put_at(path: &RecordPath, body: &str, placement: Placement) -> Wri
         readers: readers(&[]),
         placement,
     })
+}
+
+/// That a record is alive at this position, or is not; what else it takes for its row is wrong, and
+/// must not matter.
+pub(crate) fn guard(path: &RecordPath, live_at: Option<Seq>) -> Guard {
+    let (signature, entered, chosen) = (Signature([7; 16]), Seq(7), Some(Timestamp(7)));
+    let found = live_at.map(|seq| RecordMeta { seq, chosen, signature, entered, dead: false });
+    Guard { path: path.clone(), found }
 }
 
 /// A put whose permissions let these read, under `permission`.

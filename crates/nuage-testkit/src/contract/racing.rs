@@ -46,7 +46,7 @@ pub(super) async fn of_two_that_read_the_same_one_is_turned_down(store: Arc<dyn 
             while done < ROUNDS {
                 let record = get(&store, &path).await.expect("it is there");
                 let next = record.body().parse::<usize>().expect("a number") + 1;
-                let guards = vec![Guard { path: path.clone(), live_at: Some(record.seq) }];
+                let guards = vec![Guard::new(path.clone(), Some(&record))];
                 let writes = vec![put(&path, &next.to_string())];
                 match guarded(&store, NOW, guards, writes).await {
                     Ok(_) => done += 1,

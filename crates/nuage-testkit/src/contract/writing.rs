@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use nuage_model::{
-    ApplyError, Batch, Bodies, Body, CollectionPath, Guard, Placement, Put, RULES, ReaderFilter,
+    ApplyError, Batch, Bodies, Body, CollectionPath, Placement, Put, RULES, ReaderFilter,
     RecordPath, Seq, Signature, Slot, State, Store, StoreError, Timestamp, Write,
 };
 
 use super::build::{
-    NOW, apply, delete, founded, get, guarded, head, outcome, put, put_for, readers,
+    NOW, apply, delete, founded, get, guard, guarded, head, outcome, put, put_for, readers,
 };
 
 pub(super) async fn a_record_is_read_as_it_was_written(store: Arc<dyn Store>) {
@@ -28,12 +28,10 @@ pub(super) async fn a_record_is_read_as_it_was_written(store: Arc<dyn Store>) {
     let record = get(&store, &path).await.expect("it was written");
     assert_eq!(record.id.as_str(), "a");
     assert_eq!((record.seq, record.chosen), (Seq(NOW + 5), None));
-    let State::Live { body: read, permissions, signature } = record.state else {
-        panic!("it is alive");
-    };
+    assert_eq!((record.signature, record.entered), (readers(&["alice"]).signature(), record.seq));
+    let State::Live { body: read, permissions } = record.state else { panic!("it is alive") };
     assert_eq!(read, body, "the text is kept as it came");
     assert_eq!(permissions, r#"{"write":["alice"]}"#);
-    assert_eq!(signature, readers(&["alice"]).signature());
     let head = head(&store, &posts).await.expect("the collection has a record");
     assert_eq!((head.seq, head.timestamp.0, head.live), (Seq(NOW + 5), NOW + 5, 1));
 }
@@ -74,7 +72,6 @@ pub(super) async fn a_failed_guard_turns_everything_down(store: Arc<dyn Store>) 
     apply(&store, NOW + 1, vec![put(&a, "{}")]).await;
     let before = head(&store, &posts).await;
 
-    let guard = |path: &RecordPath, live_at| Guard { path: path.clone(), live_at };
     for guards in [
         vec![guard(&a, None)],
         vec![guard(&a, Some(Seq(NOW)))],
@@ -97,7 +94,7 @@ pub(super) async fn a_failed_guard_turns_everything_down(store: Arc<dyn Store>) 
 pub(super) async fn guards_look_at_the_moment_before_the_batch(store: Arc<dyn Store>) {
     let posts = founded(&store, "blog", "posts").await;
     let path = posts.record("a");
-    let guards = vec![Guard { path: path.clone(), live_at: None }];
+    let guards = vec![guard(&path, None)];
     let writes = vec![put(&path, "{}"), put(&path, "{}")];
     let outcomes = guarded(&store, NOW, guards, writes).await.expect("it was not there before");
     assert_eq!(outcomes.len(), 2);
@@ -136,14 +133,15 @@ pub(super) async fn a_deleted_record_is_a_tombstone_until_it_is_written_again(
     assert_eq!(outcomes, [outcome(NOW + 1, NOW + 1)]);
     let tombstone = get(&store, &path).await.expect("it left a tombstone");
     assert_eq!((&tombstone.state, tombstone.seq), (&State::Tombstone, Seq(NOW + 1)));
+    let (signature, entered) = (readers(&["alice"]).signature(), Seq(NOW));
+    assert_eq!((tombstone.signature, tombstone.entered), (signature, entered));
     assert_eq!(head(&store, &posts).await.map(|head| head.live), Some(0));
 
     apply(&store, NOW + 2, vec![put(&path, r#"{"again":true}"#)]).await;
     let record = get(&store, &path).await.expect("it was written again");
     assert_eq!(record.body(), r#"{"again":true}"#);
-    let State::Live { signature, .. } = record.state else { panic!("it is alive") };
-    assert_eq!(signature, readers(&[]).signature());
-    assert_ne!(signature, Signature([0; 16]));
+    assert_eq!((record.signature, record.entered), (readers(&[]).signature(), record.seq));
+    assert_ne!(record.signature, Signature([0; 16]));
     assert_eq!(head(&store, &posts).await.map(|head| head.live), Some(1));
 }
 

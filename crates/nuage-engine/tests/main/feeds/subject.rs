@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use nuage_engine::mutants::{self, Mutant};
 use nuage_engine::{
-    Attempts, Change, Engine, EngineError, FeedQuery, FeedSettings, Intent, Ownership, Session,
-    Settings, World,
+    Attempts, Change, CommitError, Engine, EngineError, FeedQuery, FeedSettings, Intent, Ownership,
+    Session, Settings, World,
 };
 use nuage_model::{
     Batch, BucketId, CollectionPath, Permissions, Principal, Record, RecordPath, Seq, Store,
@@ -115,9 +115,9 @@ impl House {
         }
     }
 
-    async fn session(&self) -> Result<Session, EngineError> {
+    async fn session(&self, attempts: &Attempts) -> Result<Session, EngineError> {
         let caller = self.engine.caller(Some(Principal::from(KEEPER))).await?;
-        Ok(self.engine.session(caller, &Attempts::default()).await)
+        Ok(self.engine.session(caller, attempts).await)
     }
 
     async fn stage(&self, session: &mut Session, deed: &Deed) -> Result<Record, EngineError> {
@@ -201,13 +201,27 @@ async fn delete(
 
 impl Subject for House {
     async fn change(&mut self, deeds: &[Deed]) -> Result<Vec<i64>, String> {
-        let mut session = self.session().await.map_err(|error| error.to_string())?;
-        let mut records = Vec::new();
-        for deed in deeds {
-            let staged = self.stage(&mut session, deed).await;
-            records.push(staged.map_err(|error| format!("{deed:?}: {error}"))?);
-        }
-        let resolved = session.commit().await.map_err(|error| format!("{error:?}"))?;
+        let mut attempts = Attempts::default();
+        let (records, resolved) = loop {
+            let session = self.session(&attempts).await;
+            let mut session = session.map_err(|error| error.to_string())?;
+            let mut records = Vec::new();
+            for deed in deeds {
+                let staged = self.stage(&mut session, deed).await;
+                records.push(staged.map_err(|error| format!("{deed:?}: {error}"))?);
+            }
+            match session.commit().await {
+                Ok(resolved) => break (records, resolved),
+                // What is remembered of records may have gone with their collection.
+                Err(CommitError::Conflict(conflict)) => {
+                    let why = format!("{conflict:?}");
+                    if !attempts.again(conflict, 1) {
+                        return Err(why);
+                    }
+                }
+                Err(error) => return Err(format!("{error:?}")),
+            }
+        };
         let times = deeds.iter().zip(records).map(|(deed, record)| match deed {
             Deed::Put { .. } | Deed::Delete { .. } => resolved.record(record).timestamp().0,
             _ => 0,

@@ -9,8 +9,9 @@ use super::*;
 
 fn change(id: &str, seq: i64, body: &str) -> Entry {
     let signature = Signature([0; 16]);
-    let state = State::Live { body: body.to_owned(), permissions: "{}".to_owned(), signature };
-    Entry::Change(Record { id: id.into(), seq: Seq(seq), chosen: None, state })
+    let state = State::Live { body: body.to_owned(), permissions: "{}".to_owned() };
+    let (seq, entered) = (Seq(seq), Seq(seq));
+    Entry::Change(Record { id: id.into(), seq, chosen: None, signature, entered, state })
 }
 
 fn a_page(entries: Vec<Entry>) -> FeedPage {
