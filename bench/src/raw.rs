@@ -1,6 +1,7 @@
 //! What is underneath Nuage: the row work of each workload on a plain driver, with the tables,
 //! the durability and the grouping of `nuage-store`, and nothing else: no HTTP, no JSON, no
-//! judgement. What Nuage costs beyond it is what Nuage adds.
+//! judgement. What Nuage costs beyond it is what Nuage adds. The store itself makes the tables, so
+//! that they are those of the day.
 //!
 //! Runs as a process that reads one measurement a line and prints what came out.
 
@@ -11,8 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum as _;
+use nuage_model::{
+    Batch, CollectionPath, Placement, Principal, Put, Readers, Store, Timestamp, Write,
+};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -33,6 +37,14 @@ const GROUP_MAX: usize = 512;
 const QUEUE_MAX: usize = 4_096;
 /// Rows in one transaction while loading.
 const LOAD_ROWS: u64 = 1_000;
+/// Where the records are, and who may read them.
+const BUCKET: &str = "bench";
+const COLLECTION: &str = "items";
+const PERMISSIONS: &str = r#"{"write":["account:bench"]}"#;
+const READER: &str = "account:bench";
+/// A record that is there besides: with it the store makes the rows of the collection and of who
+/// reads it.
+const FIRST: &str = "first";
 
 /// What is written.
 struct Row {
@@ -57,6 +69,10 @@ trait Engine {
 /// Loads the records into SQLite, says `ready`, then measures what is asked for.
 pub(crate) fn serve_sqlite(file: &Path, records: u64) -> Result<()> {
     let runtime = runtime()?;
+    runtime.block_on(async {
+        let store = nuage_store::open(file, nuage_store::Options::default()).await?;
+        make_rows_around(store.as_ref()).await
+    })?;
     let engine = Rc::new(sqlite::Sqlite::open(file, records)?);
     answer_all(&runtime, &LocalSet::new(), &[], |_| Ok(Rc::clone(&engine)))
 }
@@ -65,12 +81,35 @@ pub(crate) fn serve_sqlite(file: &Path, records: u64) -> Result<()> {
 /// already stay.
 pub(crate) fn serve_postgres(url: &str, database: u32, records: u64) -> Result<()> {
     let (runtime, local) = (runtime()?, LocalSet::new());
-    let engine = local.block_on(&runtime, postgres::Postgres::open(url, records))?;
+    let engine = local.block_on(&runtime, async {
+        let address = nuage_store::Address { url: url.to_owned(), password: None };
+        let store = nuage_store::connect(&address, nuage_store::Options::default()).await?;
+        make_rows_around(store.as_ref()).await?;
+        postgres::Postgres::open(url, records).await
+    })?;
     let engine = Rc::new(engine);
     answer_all(&runtime, &local, &[database], |way| {
         engine.set_way(way);
         Ok(Rc::clone(&engine))
     })
+}
+
+async fn make_rows_around(store: &dyn Store) -> Result<()> {
+    let first = Write::Put(Put {
+        path: CollectionPath::new(BUCKET, COLLECTION).record(FIRST),
+        body: "{}".to_owned().into(),
+        permissions: PERMISSIONS.to_owned(),
+        readers: readers(),
+        placement: Placement::Next,
+    });
+    let applied = store.apply(Batch::new(Timestamp(0), vec![first])).await;
+    applied.map_err(|error| anyhow!("{error:?}"))?;
+    store.close().await;
+    Ok(())
+}
+
+fn readers() -> Readers {
+    Readers::new([Principal::from(READER)].into())
 }
 
 fn runtime() -> Result<Runtime> {

@@ -107,9 +107,7 @@ impl Home {
         let ids = std::sync::atomic::AtomicU64::new(0);
         let world = World {
             clock: Box::new(now),
-            ids: Box::new(move || {
-                ids.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string()
-            }),
+            random: Box::new(move || ids.fetch_add(1, std::sync::atomic::Ordering::Relaxed).into()),
         };
         let engine = Engine::new(Arc::clone(&store), Settings::default(), world);
         Self { name, store, engine, pids, place }

@@ -16,7 +16,8 @@ const ROWS: usize = 1_000;
 
 const SQLITE: &str = "
     SELECT seq, signature, dead, id, body FROM records
-    WHERE bucket = ?1 AND collection = 'c' AND seq > ?2 ORDER BY seq";
+    WHERE number = (SELECT number FROM collections WHERE bucket = ?1 AND collection = 'c')
+        AND seq > ?2 ORDER BY seq";
 const POSTGRES: &str = "
     SELECT seq, signature, dead, id, body FROM records
     WHERE bucket = $1 AND collection = 'c' AND seq > $2 ORDER BY bucket, collection, seq
@@ -31,7 +32,7 @@ pub(crate) struct Walk {
 
 enum Way {
     Sqlite(Connection),
-    Postgres(tokio_postgres::Client),
+    Postgres(tokio_postgres::Client, tokio_postgres::Statement),
 }
 
 impl Walk {
@@ -43,7 +44,8 @@ impl Walk {
         let way = if home.place.contains("://") {
             let (client, connection) = tokio_postgres::connect(&home.place, NoTls).await?;
             tokio::spawn(connection);
-            Way::Postgres(client)
+            let statement = client.prepare(POSTGRES).await?;
+            Way::Postgres(client, statement)
         } else {
             Way::Sqlite(Connection::open_with_flags(
                 &home.place,
@@ -66,7 +68,7 @@ impl Walk {
             match &self.way {
                 Way::Sqlite(connection) => {
                     let mut statement = connection.prepare_cached(
-                        "SELECT signature FROM signature_principals
+                        "SELECT signature FROM named_signature_principals
                          WHERE bucket = ?1 AND collection = 'c' AND principal = ?2",
                     )?;
                     let mut rows = statement.query([self.bucket, principal.as_str()])?;
@@ -74,7 +76,7 @@ impl Walk {
                         found.insert(Signature(row.get(0)?));
                     }
                 }
-                Way::Postgres(client) => {
+                Way::Postgres(client, _) => {
                     let sql = "SELECT signature FROM signature_principals
                          WHERE bucket = $1 AND collection = 'c' AND principal = $2";
                     for row in client.query(sql, &[&self.bucket, &principal.as_str()]).await? {
@@ -94,7 +96,9 @@ impl Walk {
             let seen = &self.seen[clock.count as usize % self.seen.len()];
             match &self.way {
                 Way::Sqlite(connection) => self.sqlite(connection, seen, after, limit)?,
-                Way::Postgres(client) => self.postgres(client, seen, after, limit).await?,
+                Way::Postgres(client, statement) => {
+                    self.postgres(client, statement, seen, after, limit).await?
+                }
             };
             if !clock.again() {
                 return Ok(clock.each_us());
@@ -128,15 +132,15 @@ impl Walk {
     async fn postgres(
         &self,
         client: &tokio_postgres::Client,
+        statement: &tokio_postgres::Statement,
         seen: &HashSet<Signature>,
         after: i64,
         limit: usize,
     ) -> Result<usize> {
-        let statement = client.prepare(POSTGRES).await?;
         let (mut after, mut found, mut bytes) = (after, 0, 0);
         loop {
             let asked = ROWS as i64;
-            let rows = client.query(&statement, &[&self.bucket, &after, &asked]).await?;
+            let rows = client.query(statement, &[&self.bucket, &after, &asked]).await?;
             for row in &rows {
                 after = row.try_get(0)?;
                 let signature: &[u8] = row.try_get(1)?;

@@ -9,15 +9,8 @@ use futures_util::future::{try_join, try_join_all, try_join3};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
-use crate::raw::Row;
+use crate::raw::{BUCKET, COLLECTION, PERMISSIONS, Row, readers};
 use crate::workload::LIST_RECORDS;
-
-const TABLES: &str =
-    include_str!("../../../../crates/nuage-store/src/postgres/migrations/0001_first.sql");
-const BUCKET: &str = "bench";
-const COLLECTION: &str = "items";
-const PERMISSIONS: &str = r#"{"write":["account:bench"]}"#;
-const SIGNATURE: &[u8] = &[7; 16];
 
 const GET: &str = "SELECT id, seq, timestamp, dead, signature, permissions, body FROM records \
      WHERE bucket = $1 AND collection = $2 AND id = $3";
@@ -27,13 +20,14 @@ const LIST: &str = "SELECT c.seq, c.timestamp, c.live, r.id, r.seq, r.timestamp,
      FROM collections c LEFT JOIN LATERAL (SELECT * FROM records r WHERE r.bucket = $1 \
      AND r.collection = $2 AND r.seq > $3 ORDER BY r.seq DESC LIMIT $4) r ON true \
      WHERE c.bucket = $1 AND c.collection = $2";
-const LOCK: &str = "SELECT seq, timestamp, gc_seq, live, tombstones, chosen, dropped \
+const LOCK: &str = "SELECT seq, timestamp, gc_seq, live, tombstones, chosen, gone, dropped \
      FROM collections WHERE bucket = $1 AND collection = $2 FOR UPDATE";
 const OLD: &str = "SELECT id, seq, timestamp, signature, entered, dead, permissions FROM records \
      WHERE bucket = $1 AND collection = $2 AND id = ANY ($3::text[])";
 const MOVE_HEAD: &str = "UPDATE collections SET seq = $3, live = live + $4 \
      WHERE bucket = $1 AND collection = $2";
-const COUNT: &str = "UPDATE signatures SET live = live + $4 \
+/// Any sum will do for the work.
+const COUNT: &str = "UPDATE signatures SET live = live + $4, digest = (digest + $4) % (1::bigint << 48) \
      WHERE bucket = $1 AND collection = $2 AND signature = $3";
 const UPSERT_ONE: &str = "INSERT INTO records AS r (bucket, collection, id, seq, timestamp, \
      signature, entered, dead, permissions, body) \
@@ -51,7 +45,8 @@ const UPSERT_MANY: &str = "INSERT INTO records AS r (bucket, collection, id, seq
 /// New records alone: it counts each as one more. Positions follow the head, whatever it is.
 const BLIND: &str = "WITH head AS (UPDATE collections SET seq = greatest(seq, $7) + $8, \
      live = live + $8 WHERE bucket = $1 AND collection = $2 RETURNING seq), \
-     counted AS (UPDATE signatures SET live = live + $8 WHERE bucket = $1 AND collection = $2 \
+     counted AS (UPDATE signatures SET live = live + $8, \
+     digest = (digest + $8) % (1::bigint << 48) WHERE bucket = $1 AND collection = $2 \
      AND signature = $4), \
      written AS (INSERT INTO records AS r (bucket, collection, id, seq, timestamp, signature, \
      entered, dead, permissions, body) \
@@ -72,6 +67,7 @@ pub(super) enum Applied {
 /// A connection.
 pub(super) struct Session {
     client: Client,
+    signature: Vec<u8>,
     get: Statement,
     list: Statement,
     begin: Statement,
@@ -87,7 +83,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Makes the tables first, where there are none.
+    /// Connects, and prepares what will be asked.
     pub(super) async fn open(url: &str) -> Result<Self> {
         // Otherwise PostgreSQL plans anew each time a list is read: it thinks that a plan made for
         // the very limit is so much better. That would be half of what a list costs.
@@ -95,10 +91,6 @@ impl Session {
         config.options("-c plan_cache_mode=force_generic_plan");
         let (client, connection) = config.connect(NoTls).await?;
         tokio::task::spawn_local(connection);
-        let there = client.query_one("SELECT to_regclass('records') IS NOT NULL", &[]).await?;
-        if !there.get::<_, bool>(0) {
-            make_tables(&client).await?;
-        }
         // The three statements of UPSERT_MANY, MOVE_HEAD and COUNT in one.
         let head = MOVE_HEAD.replace("$3", "$9").replace("$4", "$10");
         let count = COUNT.replace("$3", "$5").replace("$4", "$10");
@@ -116,13 +108,14 @@ impl Session {
             upsert_many: client.prepare(UPSERT_MANY).await?,
             apply: client.prepare(&apply).await?,
             blind: client.prepare(BLIND).await?,
+            signature: readers().signature().0.to_vec(),
             client,
         })
     }
 
-    /// Number of records that are there.
+    /// Number of records that are there, but for the first one.
     pub(super) async fn count_records(&self) -> Result<u64> {
-        let row = self.client.query_one("SELECT count(*) FROM records", &[]).await?;
+        let row = self.client.query_one("SELECT count(*) - 1 FROM records", &[]).await?;
         Ok(row.get::<_, i64>(0) as u64)
     }
 
@@ -176,13 +169,13 @@ impl Session {
             ids.iter().zip(&seqs).map(|(id, seq)| *entered.get(id).unwrap_or(seq)).collect();
         let bodies: Vec<&str> = rows.iter().map(|row| row.body.as_str()).collect();
         let head: [&(dyn ToSql + Sync); 4] = [&BUCKET, &COLLECTION, &last, &created];
-        let count: [&(dyn ToSql + Sync); 4] = [&BUCKET, &COLLECTION, &SIGNATURE, &created];
+        let count: [&(dyn ToSql + Sync); 4] = [&BUCKET, &COLLECTION, &self.signature, &created];
         let many: [&(dyn ToSql + Sync); 10] = [
             &BUCKET,
             &COLLECTION,
             &ids,
             &seqs,
-            &SIGNATURE,
+            &self.signature,
             &entered,
             &PERMISSIONS,
             &bodies,
@@ -210,7 +203,7 @@ impl Session {
                             &COLLECTION,
                             &ids[i],
                             &seqs[i],
-                            &SIGNATURE,
+                            &self.signature,
                             &entered[i],
                             &PERMISSIONS,
                             &bodies[i],
@@ -230,30 +223,10 @@ impl Session {
         let bodies: Vec<&str> = rows.iter().map(|row| row.body.as_str()).collect();
         let count = rows.len() as i64;
         let parameters: [&(dyn ToSql + Sync); 8] =
-            [&BUCKET, &COLLECTION, &ids, &SIGNATURE, &PERMISSIONS, &bodies, &now, &count];
+            [&BUCKET, &COLLECTION, &ids, &self.signature, &PERMISSIONS, &bodies, &now, &count];
         let row = self.client.query_one(&self.blind, &parameters).await?;
         Ok(row.get(0))
     }
-}
-
-async fn make_tables(client: &Client) -> Result<()> {
-    client.batch_execute(TABLES).await?;
-    let key: [&(dyn ToSql + Sync); 2] = [&BUCKET, &COLLECTION];
-    client
-        .execute(
-            "INSERT INTO collections (bucket, collection, incarnation, seq, gc_seq, live, \
-             tombstones, chosen, dropped) VALUES ($1, $2, '\\x0000000000000000', 0, 0, 0, 0, 0, \
-             false)",
-            &key,
-        )
-        .await?;
-    client
-        .execute(
-            "INSERT INTO signatures (bucket, collection, signature, live) VALUES ($1, $2, $3, 0)",
-            &[&BUCKET, &COLLECTION, &SIGNATURE],
-        )
-        .await?;
-    Ok(())
 }
 
 // Takes the row out of the driver's hands, as whoever answers must.

@@ -1,5 +1,4 @@
-//! The statements of `nuage-store` for these workloads, and what binds them. The tables are its
-//! own, indexes and all.
+//! The statements of `nuage-store` for these workloads, and what binds them, on its own tables.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -9,47 +8,40 @@ use anyhow::{Context, Result};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use crate::raw::{Row, make_id};
+use crate::raw::{BUCKET, COLLECTION, PERMISSIONS, Row, make_id, readers};
 use crate::workload::LIST_RECORDS;
 
-const TABLES: &str =
-    include_str!("../../../../crates/nuage-store/src/sqlite/migrations/0001_first.sql");
-const BUCKET: &str = "bench";
-const COLLECTION: &str = "items";
-const PERMISSIONS: &str = r#"{"write":["account:bench"]}"#;
-const SIGNATURE: [u8; 16] = [7; 16];
-
 const GET: &str = "SELECT id, seq, timestamp, dead, signature, permissions, body FROM records \
-     WHERE bucket = ?1 AND collection = ?2 AND id = ?3";
-const HEAD: &str = "SELECT seq, timestamp, live FROM collections \
+     WHERE number = ?1 AND id = ?2";
+const HEAD: &str = "SELECT number, seq, timestamp, live FROM collections \
      WHERE bucket = ?1 AND collection = ?2";
 const LIST: &str = "SELECT id, seq, timestamp, dead, signature, permissions, body \
-     FROM records INDEXED BY records_seq \
-     WHERE bucket = ?1 AND collection = ?2 AND seq > ?3 ORDER BY seq DESC";
-const OLD: &str = "SELECT rowid, seq, timestamp IS NOT NULL, signature, entered, dead \
-     FROM records WHERE bucket = ?1 AND collection = ?2 AND id = ?3";
-const INSERT: &str = "INSERT INTO records (bucket, collection, id, seq, timestamp, signature, \
-     entered, dead, permissions, body) VALUES (?1, ?2, ?3, ?4, NULL, ?5, ?4, 0, ?6, ?7)";
+     FROM records INDEXED BY records_seq WHERE number = ?1 AND seq > ?2 ORDER BY seq DESC";
+const OLD: &str = "SELECT rowid, seq, timestamp, signature, entered, dead \
+     FROM records WHERE number = ?1 AND id = ?2";
+const INSERT: &str = "INSERT INTO records (number, id, seq, timestamp, signature, \
+     entered, dead, permissions, body) VALUES (?1, ?2, ?3, NULL, ?4, ?3, 0, ?5, ?6)";
 const UPDATE: &str = "UPDATE records SET seq = ?2, timestamp = NULL, signature = ?3, \
      entered = ?4, dead = 0, permissions = ?5, body = ?6 WHERE rowid = ?1";
-const MOVE_HEAD: &str = "UPDATE collections SET seq = ?3, live = live + ?4 \
-     WHERE bucket = ?1 AND collection = ?2";
-const COUNT: &str = "UPDATE signatures SET live = live + ?4 \
-     WHERE bucket = ?1 AND collection = ?2 AND signature = ?3";
-const MAKE_HEAD: &str = "INSERT INTO collections (bucket, collection, incarnation, seq, gc_seq, \
-     live, tombstones, chosen, dropped) VALUES (?1, ?2, x'0000000000000000', 0, 0, 0, 0, 0, 0)";
-const MAKE_SIGNATURE: &str = "INSERT INTO signatures (bucket, collection, signature, live) \
-     VALUES (?1, ?2, ?3, 0)";
+const MOVE_HEAD: &str = "UPDATE collections SET seq = ?2, live = live + ?3 WHERE number = ?1";
+/// Any sum will do for the work.
+const COUNT: &str = "UPDATE signatures SET live = live + ?3, digest = (digest + ?4) % (1 << 48) \
+     WHERE number = ?1 AND signature = ?2";
 
 /// The connection that writes, with the head of the collection in memory as the store keeps it.
 pub(super) struct Writer {
     connection: Connection,
+    number: i64,
+    signature: [u8; 16],
     seq: i64,
     created: i64,
 }
 
 /// A connection that reads.
-pub(super) struct Reader(Mutex<Connection>);
+pub(super) struct Reader {
+    connection: Mutex<Connection>,
+    number: i64,
+}
 
 impl Writer {
     /// With the store's settings of the connection.
@@ -60,10 +52,9 @@ impl Writer {
         connection.pragma_update(None, "cache_size", -16 * 1024)?;
         set(&connection, "wal_autocheckpoint", 2_000)?;
         tune(&connection)?;
-        connection.execute_batch(TABLES)?;
-        connection.execute(MAKE_HEAD, params![BUCKET, COLLECTION])?;
-        connection.execute(MAKE_SIGNATURE, params![BUCKET, COLLECTION, SIGNATURE])?;
-        Ok(Self { connection, seq: 0, created: 0 })
+        let (number, seq) = head(&connection)?;
+        let signature = readers().signature().0;
+        Ok(Self { connection, number, signature, seq, created: 0 })
     }
 
     /// Does the work of a group and makes it durable, with one write of the head.
@@ -72,11 +63,9 @@ impl Writer {
         work(self)?;
         let created = std::mem::take(&mut self.created);
         let mut move_head = self.connection.prepare_cached(MOVE_HEAD)?;
-        move_head.execute(params![BUCKET, COLLECTION, self.seq, created])?;
-        if created > 0 {
-            let mut count = self.connection.prepare_cached(COUNT)?;
-            count.execute(params![BUCKET, COLLECTION, SIGNATURE, created])?;
-        }
+        move_head.execute(params![self.number, self.seq, created])?;
+        let mut count = self.connection.prepare_cached(COUNT)?;
+        count.execute(params![self.number, self.signature, created, self.seq])?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(())
     }
@@ -87,21 +76,21 @@ impl Writer {
         for row in rows {
             self.seq = now.max(self.seq + 1);
             let mut find = self.connection.prepare_cached(OLD)?;
-            let key = params![BUCKET, COLLECTION, row.id];
+            let key = params![self.number, row.id];
             let old: Option<(i64, i64)> =
                 find.query_row(key, |old| Ok((old.get(0)?, old.get(4)?))).optional()?;
             if let Some((rowid, entered)) = old {
                 let mut update = self.connection.prepare_cached(UPDATE)?;
-                let values = params![rowid, self.seq, SIGNATURE, entered, PERMISSIONS, row.body];
+                let values =
+                    params![rowid, self.seq, self.signature, entered, PERMISSIONS, row.body];
                 update.execute(values)?;
             } else {
                 let mut insert = self.connection.prepare_cached(INSERT)?;
                 insert.execute(params![
-                    BUCKET,
-                    COLLECTION,
+                    self.number,
                     row.id,
                     self.seq,
-                    SIGNATURE,
+                    self.signature,
                     PERMISSIONS,
                     row.body
                 ])?;
@@ -118,7 +107,8 @@ impl Reader {
         let connection = Connection::open_with_flags(file, flags)?;
         connection.pragma_update(None, "query_only", true)?;
         tune(&connection)?;
-        Ok(Self(Mutex::new(connection)))
+        let (number, _) = head(&connection)?;
+        Ok(Self { connection: Mutex::new(connection), number })
     }
 
     /// A record by its number.
@@ -126,7 +116,7 @@ impl Reader {
         let id = make_id(index);
         self.with(|connection| {
             let mut statement = connection.prepare_cached(GET)?;
-            let key = params![BUCKET, COLLECTION, id];
+            let key = params![self.number, id];
             let bytes = statement.query_row(key, copy)?;
             anyhow::ensure!(bytes > 0);
             Ok(())
@@ -139,7 +129,7 @@ impl Reader {
             connection.prepare_cached("BEGIN")?.execute([])?;
             head(connection)?;
             let mut statement = connection.prepare_cached(LIST)?;
-            let mut rows = statement.query(params![BUCKET, COLLECTION, 0])?;
+            let mut rows = statement.query(params![self.number, 0])?;
             let mut count = 0;
             // One more tells whether there is another page.
             while count <= LIST_RECORDS
@@ -159,22 +149,22 @@ impl Reader {
     pub(super) fn poll(&self) -> Result<()> {
         self.with(|connection| {
             connection.prepare_cached("BEGIN")?.execute([])?;
-            let seq = head(connection)?;
+            let (_, seq) = head(connection)?;
             let mut statement = connection.prepare_cached(LIST)?;
-            anyhow::ensure!(statement.query(params![BUCKET, COLLECTION, seq])?.next()?.is_none());
+            anyhow::ensure!(statement.query(params![self.number, seq])?.next()?.is_none());
             connection.prepare_cached("COMMIT")?.execute([])?;
             Ok(())
         })
     }
 
     fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        work(&*self.0.lock().ok().context("a reader failed")?)
+        work(&*self.connection.lock().ok().context("a reader failed")?)
     }
 }
 
 fn tune(connection: &Connection) -> Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    set(connection, "mmap_size", 256 * 1024 * 1024)?;
+    set(connection, "mmap_size", 0)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.set_prepared_statement_cache_capacity(96);
     Ok(())
@@ -185,9 +175,11 @@ fn set(connection: &Connection, pragma: &str, value: i64) -> Result<()> {
     Ok(connection.pragma_update_and_check(None, pragma, value, |_| Ok(()))?)
 }
 
-fn head(connection: &Connection) -> Result<i64> {
+// The number of the collection, and its head.
+fn head(connection: &Connection) -> Result<(i64, i64)> {
     let mut statement = connection.prepare_cached(HEAD)?;
-    Ok(statement.query_row(params![BUCKET, COLLECTION], |row| row.get(0))?)
+    let key = params![BUCKET, COLLECTION];
+    Ok(statement.query_row(key, |row| Ok((row.get(0)?, row.get(1)?)))?)
 }
 
 // Takes the row out of SQLite's hands, as whoever answers must.
