@@ -1,5 +1,6 @@
-//! What a writer keeps in memory of the collections it writes to: their rows and which
-//! signatures they know. Counted here, written back once for each group of batches.
+//! What a writer keeps in memory of the collections it writes to: their rows, which signatures they
+//! know, and the rows of the records of buckets and collections, which all guards speak of. Counted
+//! here, written back once for each group of batches.
 //!
 //! It is right as long as nobody else writes; whoever sees a foreign write or rolls back must
 //! [`CollectionCache::forget`].
@@ -7,24 +8,29 @@
 use foldhash::{HashMap, HashSet};
 
 use nuage_model::{
-    BucketId, CollectionPath, DIGEST_MODULUS, Head, Readers, RecordId, Signature, Timestamp, digest,
+    BucketId, CollectionPath, DIGEST_MODULUS, Head, Kind, Readers, RecordId, RecordPath, Signature,
+    Timestamp, digest,
 };
 
 use nuage_model::copy::{Cell, Row, Table};
 
 use crate::cells;
-use crate::rules::CollectionRow;
+use crate::rules::{CollectionRow, StoredRow};
 use crate::schema::{Generation, Rows, Was};
 
 /// Collections kept between two groups.
 const ENTRIES_MAX: usize = 4_096;
 /// Signatures kept of each.
 const SIGNATURES_MAX: usize = 1_024;
+/// Records of buckets and collections kept.
+const PARENTS_MAX: usize = 4_096;
 
 /// The collections the writer knows.
 #[derive(Default)]
 pub(crate) struct CollectionCache {
     entries: HashMap<CollectionPath, Entry>,
+    /// Rows of the records of buckets and collections, as they are.
+    parents: HashMap<RecordPath, Option<StoredRow>>,
     touched: Vec<CollectionPath>,
     dropped_buckets: Vec<BucketId>,
     flushed: bool,
@@ -163,6 +169,37 @@ impl CollectionCache {
             tables.put(Table::DirectoryCollections, Row(row), Was::Unknown)?;
         }
         Ok(())
+    }
+
+    /// The row of a record, or that there is none. Where it is one of a bucket or a collection, it is
+    /// read once.
+    pub(crate) fn read_record<T: Rows>(
+        &mut self,
+        tables: &mut T,
+        path: &RecordPath,
+    ) -> Result<Option<StoredRow>, T::Fault> {
+        if let Some(known) = self.parents.get(path) {
+            return Ok(*known);
+        }
+        let row = tables.get(Table::Records, &cells::record(path))?;
+        let row = row.as_ref().map(StoredRow::of_row).transpose()?;
+        if matches!(path.kind(), Kind::Bucket | Kind::Collection) {
+            if self.parents.len() >= PARENTS_MAX {
+                self.parents.clear();
+            }
+            self.parents.insert(path.clone(), row);
+        }
+        Ok(row)
+    }
+
+    /// Takes note that a record is written or removed.
+    pub(crate) fn forget_record(&mut self, path: &RecordPath) {
+        self.parents.remove(path);
+    }
+
+    /// Takes note that records are removed.
+    pub(crate) fn forget_records(&mut self) {
+        self.parents.clear();
     }
 
     /// Writes what changed into the tables.

@@ -159,7 +159,7 @@ impl<'a, T: Rows> Transaction<'a, T> {
                 self.head_outcome(collection)?
             }
             Write::Compact { collection, up_to } => {
-                self.guarded.clear();
+                self.forget_read();
                 self.compact(collection, *up_to)?;
                 self.head_outcome(collection)?
             }
@@ -180,11 +180,11 @@ impl<'a, T: Rows> Transaction<'a, T> {
     fn write_placeless(&mut self, write: &Write, now: Timestamp) -> Result<(), T::Fault> {
         match write {
             Write::DropCollection { collection } => {
-                self.guarded.clear();
+                self.forget_read();
                 self.drop_collection(collection)
             }
             Write::DropBucket { bucket } => {
-                self.guarded.clear();
+                self.forget_read();
                 self.drop_bucket(bucket)
             }
             Write::SetMembers { group, members } => self.set_members(group, members),
@@ -195,7 +195,7 @@ impl<'a, T: Rows> Transaction<'a, T> {
             Write::Note { name, text, .. } => self.tables.set_note(name, text),
             Write::Renew { epoch } => self.tables.set_note(STORE, epoch),
             Write::Flush { epoch } => {
-                self.guarded.clear();
+                self.forget_read();
                 self.tables.clear_all()?;
                 self.ledger.forget_flushed();
                 self.tables.set_note(STORE, epoch)
@@ -210,8 +210,13 @@ impl<'a, T: Rows> Transaction<'a, T> {
     }
 
     fn read(&mut self, path: &RecordPath) -> Result<Option<StoredRow>, T::Fault> {
-        let row = self.tables.get(Table::Records, &cells::record(path))?;
-        Ok(row.as_ref().map(StoredRow::of_row).transpose()?)
+        self.ledger.read_record(&mut self.tables, path)
+    }
+
+    // Records are removed, and not by their names.
+    fn forget_read(&mut self) {
+        self.guarded.clear();
+        self.ledger.forget_records();
     }
 
     fn old(&mut self, path: &RecordPath) -> Result<Option<StoredRow>, T::Fault> {
@@ -262,6 +267,7 @@ impl<'a, T: Rows> Transaction<'a, T> {
         new: StoredRow,
         texts: [&str; 2],
     ) -> Result<(), T::Fault> {
+        self.ledger.forget_record(path);
         let was = if old.is_some() { Was::Present } else { Was::Absent };
         let mut row = new.to_row(path);
         row.0.extend(texts.map(cells::text));
@@ -339,6 +345,7 @@ impl<'a, T: Rows> Transaction<'a, T> {
     }
 
     fn erase(&mut self, path: &RecordPath, old: &StoredRow) -> Result<(), T::Fault> {
+        self.ledger.forget_record(path);
         self.tables.delete(Table::Records, &cells::record(path))?;
         let entry = self.ledger.change(&mut self.tables, &path.collection)?;
         if !old.dead {

@@ -21,8 +21,6 @@ pub(super) const BUSY_MS: u64 = 5_000;
 const WAL_ATTEMPTS: usize = 100;
 /// Statements kept ready in each connection: more than there are.
 const STATEMENTS: usize = 96;
-/// How much of the file is read through the page cache of the system, without copies.
-const MAPPED_BYTES: i64 = 256 * 1024 * 1024;
 /// Page cache of the writer and of a reader, in KiB. It grows with use.
 const WRITER_CACHE_KIB: i64 = 16 * 1024;
 const READER_CACHE_KIB: i64 = 2 * 1024;
@@ -142,7 +140,9 @@ fn expect_one_name(path: &Path) -> Result<(), Fault> {
 fn tune(connection: &Connection) -> Result<(), Fault> {
     // Without this, statements are planned anew whenever a bound of theirs changes.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    set(connection, "mmap_size", MAPPED_BYTES)?;
+    // Where the file is mapped, each commit of somebody else has it unmapped and mapped anew; and what
+    // the disk cannot read ends the process.
+    set(connection, "mmap_size", 0)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(())
