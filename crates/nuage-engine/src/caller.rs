@@ -1,8 +1,8 @@
 //! Who is asking, and as whom they count.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
+use foldhash::HashSet;
 use nuage_model::{AUTHENTICATED, EVERYONE, Principal};
 
 /// The closure of a caller's principals.

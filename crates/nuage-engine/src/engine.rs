@@ -23,8 +23,15 @@ use crate::{Caller, Conflict, EngineError, FeedStatistics, Resolved, Session, Se
 pub struct World {
     /// The present time.
     pub clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
-    /// A new identifier: UUID version 4 as text.
-    pub ids: Box<dyn Fn() -> String + Send + Sync>,
+    /// Random bits wherever a UUID of version 4 has them (RFC 9562, section 5.4).
+    pub random: Box<dyn Fn() -> u128 + Send + Sync>,
+}
+
+impl World {
+    fn new_id(&self) -> String {
+        let bytes = (self.random)().to_be_bytes();
+        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    }
 }
 
 /// The only way to read, judge and change a record.
@@ -68,10 +75,10 @@ impl Engine {
     pub fn new(store: Arc<dyn Store>, settings: Settings, world: World) -> Arc<Self> {
         // Without a secret of the operator, tokens are good as long as this engine lives.
         let secret = match settings.feed.secret.is_empty() {
-            true => (world.ids)(),
+            true => world.new_id(),
             false => settings.feed.secret.clone(),
         };
-        let name = (world.ids)();
+        let name = world.new_id();
         let hub = Hub::new(Arc::clone(&store), settings.feed.look_ms);
         store.listen(hub.listener());
         Arc::new(Self {
@@ -143,9 +150,17 @@ impl Engine {
         (self.world.clock)()
     }
 
-    /// A new identifier: UUID version 4 as text.
+    /// A new identifier that says nothing: UUID version 4 as text.
     pub fn new_id(&self) -> String {
-        (self.world.ids)()
+        self.world.new_id()
+    }
+
+    /// A new identifier for a record: UUID version 7 as text (RFC 9562, section 5.7). It begins with
+    /// the present time, so what is made one after the other lies side by side in an index.
+    pub fn new_record_id(&self) -> String {
+        let time_ms = u64::try_from(self.now().0).unwrap_or(0);
+        let [_, _, _, _, _, _, random @ ..] = (self.world.random)().to_be_bytes();
+        uuid::Builder::from_unix_timestamp_millis(time_ms, &random).into_uuid().to_string()
     }
 
     /// Reads a record without judging: for who is asking, before anybody is.

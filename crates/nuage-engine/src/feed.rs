@@ -23,10 +23,10 @@ mod run;
 mod token;
 mod view;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use foldhash::HashSet;
 use nuage_model::{Checksum, Principal, Record, RecordId, Seq};
 use tokio::sync::Mutex;
 

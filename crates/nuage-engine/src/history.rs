@@ -60,7 +60,7 @@ impl Session {
         let mut own = Permissions::default();
         own.set("read", who.clone());
         let entry = Write::Put(Put {
-            path: collection.record(engine.new_id()),
+            path: collection.record(engine.new_record_id()),
             body: self.entry(path, deed, permissions, write),
             permissions: own.to_text(),
             readers: Readers::new(who),

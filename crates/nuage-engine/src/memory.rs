@@ -5,9 +5,10 @@
 //! compares; if the record is another by then, it is forgotten here, and what was decided is decided
 //! anew by what there is. So no other process need tell what it writes.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use foldhash::fast::RandomState;
 use nuage_model::{Kind, Record, RecordPath, State};
 
 use crate::cache::{Bounded, Weigh};
@@ -26,7 +27,7 @@ pub(crate) struct Memory {
 impl Memory {
     pub(crate) fn new() -> Self {
         let part = || Mutex::new(Bounded::new(BYTES / PARTS));
-        Self { parts: (0..PARTS).map(|_| part()).collect(), hasher: RandomState::new() }
+        Self { parts: (0..PARTS).map(|_| part()).collect(), hasher: RandomState::default() }
     }
 
     /// The record as it was last seen, or the tombstone that it left.

@@ -327,11 +327,12 @@ impl Kinto {
 
     /// A new identifier: short for what people name, a UUID for records.
     fn generate_id(&self, kind: Kind) -> String {
-        let mut id = self.engine.new_id();
-        if kind != Kind::Record {
-            id.retain(|letter| letter != '-');
-            id.truncate(8);
+        if kind == Kind::Record {
+            return self.engine.new_record_id();
         }
+        let mut id = self.engine.new_id();
+        id.retain(|letter| letter != '-');
+        id.truncate(8);
         id
     }
 

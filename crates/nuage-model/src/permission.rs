@@ -1,10 +1,10 @@
 //! Who may do what: principals, the permissions named on a record, and whom they let read.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -47,6 +47,25 @@ impl From<String> for Principal {
     }
 }
 
+// Without a text of its own on the way.
+impl<'de> Deserialize<'de> for Principal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Principal;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a principal")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Principal, E> {
+                Ok(Principal::from(text))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -82,17 +101,8 @@ impl Permissions {
         if text == "{}" {
             return Ok(Self::default());
         }
-        let Ok(entries) = serde_json::from_str::<BTreeMap<String, Vec<Cow<'_, str>>>>(text) else {
-            return Err(PermissionsError);
-        };
-        let mut permissions = Self::default();
-        for (name, principals) in entries {
-            let principals: BTreeSet<_> =
-                principals.iter().map(|text| Principal::from(text.as_ref())).collect();
-            if !principals.is_empty() {
-                permissions.0.insert(name, principals);
-            }
-        }
+        let mut permissions = Self(serde_json::from_str(text).map_err(|_| PermissionsError)?);
+        permissions.0.retain(|_, principals| !principals.is_empty());
         Ok(permissions)
     }
 

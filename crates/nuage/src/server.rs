@@ -33,9 +33,9 @@ pub(crate) fn now() -> Timestamp {
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// The clock and the identifiers of this machine.
+/// The clock of this machine, and what it has that is random.
 pub(crate) fn world() -> World {
-    World { clock: Box::new(now), ids: Box::new(|| Uuid::new_v4().hyphenated().to_string()) }
+    World { clock: Box::new(now), random: Box::new(|| Uuid::new_v4().as_u128()) }
 }
 
 /// Serves until it is told to stop.

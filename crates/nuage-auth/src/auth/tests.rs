@@ -152,7 +152,7 @@ fn house_that_waits(policies: &[(&str, PolicyKind)], password_ms: u64) -> House 
     let day = Arc::clone(&day_ms);
     let world = World {
         clock: Box::new(move || Timestamp(day.load(Ordering::SeqCst))),
-        ids: Box::new(|| "9f6a3cbb-6e5a-4d4c-9c9d-9a2b7a4f0001".to_owned()),
+        random: Box::new(|| 0x9f6a_3cbb_6e5a_4d4c_9c9d_9a2b_7a4f_0001),
     };
     let store: Arc<dyn Store> = Arc::clone(&accounts) as Arc<dyn Store>;
     let mut engine = nuage_engine::Settings::default();

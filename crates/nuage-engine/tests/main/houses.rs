@@ -62,7 +62,7 @@ pub(crate) fn world() -> World {
     let clock = AtomicI64::new(START_MS);
     World {
         clock: Box::new(move || Timestamp(clock.fetch_add(1, Ordering::Relaxed))),
-        ids: Box::new(|| uuid::Uuid::new_v4().to_string()),
+        random: Box::new(|| uuid::Uuid::new_v4().as_u128()),
     }
 }
 

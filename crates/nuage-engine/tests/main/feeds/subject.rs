@@ -77,7 +77,7 @@ fn engine(store: &Arc<dyn Store>, seed: u64, clock: &Arc<AtomicI64>) -> Arc<Engi
     let clock = Arc::clone(clock);
     let world = World {
         clock: Box::new(move || Timestamp(clock.fetch_add(1, Ordering::Relaxed))),
-        ids: Box::new(|| uuid::Uuid::new_v4().to_string()),
+        random: Box::new(|| uuid::Uuid::new_v4().as_u128()),
     };
     Engine::new(Arc::clone(store), settings, world)
 }

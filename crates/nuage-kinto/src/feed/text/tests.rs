@@ -1,4 +1,3 @@
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use nuage_engine::Interest;
@@ -23,7 +22,7 @@ fn a_page(entries: Vec<Entry>) -> FeedPage {
         continues: false,
         head: Seq(9),
         sum: Some(Checksum { live: 2, digest: 77 }),
-        interest: Interest { whole: true, principals: Arc::new(HashSet::new()) },
+        interest: Interest { whole: true, principals: Arc::default() },
     }
 }
 

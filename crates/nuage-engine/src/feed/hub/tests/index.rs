@@ -1,8 +1,8 @@
 //! The index of interests, beside a list that is searched.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
+use foldhash::HashSet;
 use nuage_model::{BucketId, Principal};
 use nuage_testkit::random::Random;
 
