@@ -5,12 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use nuage_model::copy::Table;
-use nuage_model::{BucketId, CollectionPath, RecordId, Seq, Signature, Timestamp};
+use nuage_model::copy::{Cell, Table};
+use nuage_model::{BucketId, CollectionPath, GroupPath, RecordId, Seq, Signature, Timestamp};
 
 use crate::cells;
 use crate::rules::{StoredRow, Transaction};
-use crate::schema::{Index, Prune, Range, Rows, Was};
+use crate::schema::{Index, Range, Rows, Was};
 
 /// The oldest ended residencies of a collection, as many as one write joins or forgets: a fraction
 /// of a second of work.
@@ -80,11 +80,12 @@ impl<T: Rows> Transaction<'_, T> {
         for row in self.tables.range(&dead)? {
             let old = StoredRow::of_row(&row)?;
             self.tables.delete(Table::Records, row.key(Table::Records))?;
+            self.ledger.change(&mut self.tables, path)?.hold(old.signature, -1);
             tombstones += 1;
             chosen += i64::from(old.chosen.is_some());
             unused.insert(old.signature);
         }
-        let (gone, left) = self.forget(&ended)?;
+        let (gone, left) = self.forget(path, &ended)?;
         unused.extend(left);
         if !is_moved && unused.is_empty() {
             return Ok(());
@@ -130,12 +131,18 @@ impl<T: Rows> Transaction<'_, T> {
     }
 
     /// Forgets ended residencies; tells how many, and which signatures they had.
-    pub(super) fn forget(&mut self, ended: &Range) -> Result<(i64, BTreeSet<Signature>), T::Fault> {
+    pub(super) fn forget(
+        &mut self,
+        path: &CollectionPath,
+        ended: &Range,
+    ) -> Result<(i64, BTreeSet<Signature>), T::Fault> {
         let rows = self.tables.range(ended)?;
         let mut signatures = BTreeSet::new();
         for row in &rows {
             self.tables.delete(Table::Gone, row.key(Table::Gone))?;
-            signatures.insert(Ended::of_row(row)?.signature);
+            let signature = Ended::of_row(row)?.signature;
+            self.ledger.change(&mut self.tables, path)?.hold(signature, -1);
+            signatures.insert(signature);
         }
         Ok((i64::try_from(rows.len()).unwrap_or(i64::MAX), signatures))
     }
@@ -149,19 +156,32 @@ impl<T: Rows> Transaction<'_, T> {
         if signatures.is_empty() {
             return Ok(());
         }
-        // What is counted of them first: it would make their rows anew.
+        // What is counted of them first: it decides, and it would make their rows anew.
         self.ledger.write_back(&mut self.tables)?;
+        let mut forgotten = Vec::new();
         for signature in signatures {
             let key = cells::signature_of(path, signature);
-            let unless: Vec<_> = [Index::RecordsSignature, Index::GoneSignature]
-                .map(|index| (index, key.clone()))
-                .into();
-            for index in [Index::Key(Table::Signatures), Index::SignaturePrincipalsSignature] {
-                let (prefix, unless) = (key.clone(), unless.clone());
-                self.tables.prune(Prune { index, prefix, unless })?;
+            let row = self.tables.get(Table::Signatures, &key)?;
+            let held = row.as_ref().and_then(|row| row.cell(Table::Signatures, "held"));
+            if held == Some(&Cell::Whole(0)) {
+                forgotten.push(key);
             }
         }
+        let mut principals = Vec::new();
+        for key in &forgotten {
+            let of = Range::of(Index::SignaturePrincipalsSignature, key.clone());
+            principals.extend(self.tables.range(&of)?);
+        }
+        for key in &forgotten {
+            self.tables.delete(Table::Signatures, key)?;
+        }
+        for row in &principals {
+            self.tables.delete(Table::SignaturePrincipals, row.key(Table::SignaturePrincipals))?;
+        }
         self.ledger.entry(&mut self.tables, path)?.forget_signatures();
-        Ok(())
+        let named = principals.iter().filter_map(|row| {
+            GroupPath::of_principal(row.text(Table::SignaturePrincipals, "principal")?)
+        });
+        self.ledger.forget_names(&mut self.tables, path, named)
     }
 }
