@@ -290,11 +290,9 @@ impl Range {
 
     /// The order of the index.
     pub(crate) fn order(&self, one: &Row, other: &Row) -> Ordering {
-        let cells = |row: &Row, at: usize| row.0.get(at).cloned();
         let columns = self.index.columns().iter().chain(Index::Key(self.index.table()).columns());
-        columns
-            .map(|at| cells(one, *at).cmp(&cells(other, *at)))
-            .fold(Ordering::Equal, Ordering::then)
+        let mut compared = columns.map(|at| one.0.get(*at).cmp(&other.0.get(*at)));
+        compared.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     }
 }
 

@@ -230,11 +230,15 @@ fn of_the_writer() -> Vec<(String, String, Vec<String>)> {
         wanted.extend((range.index == Index::RecordsDead).then(|| name(Index::RecordsSeq)));
         all.push((statements::range(&range), given, wanted));
     }
-    let (index, unless) = (Index::Key(Table::DirectoryGroups), Index::Key(Table::Members));
-    let columns = [first(index, 2), first(unless, 2)].concat();
-    let others = LIKE_KEYS.iter().filter(|other| other.table() == index.table());
-    let wanted = [index, unless].into_iter().chain(others.copied()).map(name).collect();
-    all.push((statements::prune(index, 2, &[(unless, 2)]), arrays(&columns), wanted));
+    for (index, unless, count) in [
+        (Index::Key(Table::DirectoryGroups), Index::Key(Table::Members), 2),
+        (Index::SignaturePrincipalsSignature, Index::Key(Table::Signatures), 3),
+    ] {
+        let columns = [first(index, count), first(unless, count)].concat();
+        let others = LIKE_KEYS.iter().filter(|other| other.table() == index.table());
+        let wanted = [index, unless].into_iter().chain(others.copied()).map(name).collect();
+        all.push((statements::prune(index, count, &[(unless, count)]), arrays(&columns), wanted));
+    }
     all
 }
 

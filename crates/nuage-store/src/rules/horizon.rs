@@ -10,7 +10,7 @@ use nuage_model::{BucketId, CollectionPath, GroupPath, RecordId, Seq, Signature,
 
 use crate::cells;
 use crate::rules::{StoredRow, Transaction};
-use crate::schema::{Index, Range, Rows, Was};
+use crate::schema::{Index, Prune, Range, Rows, Was};
 
 /// The oldest ended residencies of a collection, as many as one write joins or forgets: a fraction
 /// of a second of work.
@@ -172,11 +172,12 @@ impl<T: Rows> Transaction<'_, T> {
             let of = Range::of(Index::SignaturePrincipalsSignature, key.clone());
             principals.extend(self.tables.range(&of)?);
         }
-        for key in &forgotten {
-            self.tables.delete(Table::Signatures, key)?;
-        }
-        for row in &principals {
-            self.tables.delete(Table::SignaturePrincipals, row.key(Table::SignaturePrincipals))?;
+        for key in forgotten {
+            self.tables.delete(Table::Signatures, &key)?;
+            // It may come again with a later write.
+            let unless = vec![(Index::Key(Table::Signatures), key.clone())];
+            let index = Index::SignaturePrincipalsSignature;
+            self.tables.prune(Prune { index, prefix: key, unless })?;
         }
         self.ledger.entry(&mut self.tables, path)?.forget_signatures();
         let named = principals.iter().filter_map(|row| {
