@@ -45,22 +45,22 @@ pub(crate) enum Only {
     Present(usize),
     /// Those where this flag is set.
     Set(usize),
-    /// Those where this column holds a principal that may be that of a group: see [`GROUPS`].
+    /// Those where this column holds a principal that may be that of a group: see [`GROUP_PRINCIPALS`].
     Group(usize),
 }
 
 /// The principals of all groups, and hardly any other, lie from the first of these on and before the
 /// second.
-pub(crate) const GROUPS: [&str; 2] = ["/buckets/", "/buckets0"];
+pub(crate) const GROUP_PRINCIPALS: [&str; 2] = ["/buckets/", "/buckets0"];
 
 /// Whether a principal may be that of a group.
 pub(crate) fn may_be_group(principal: &str) -> bool {
-    (GROUPS[0]..GROUPS[1]).contains(&principal)
+    (GROUP_PRINCIPALS[0]..GROUP_PRINCIPALS[1]).contains(&principal)
 }
 
 /// Says so of a column, on every database.
 pub(crate) fn is_group(column: &str) -> String {
-    let [first, after] = GROUPS;
+    let [first, after] = GROUP_PRINCIPALS;
     format!("{column} >= '{first}' AND {column} < '{after}'")
 }
 
