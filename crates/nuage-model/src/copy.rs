@@ -61,6 +61,8 @@ pub enum Table {
     Views,
     /// When the head of a collection was where.
     Marks,
+    /// Groups that sets of readers name.
+    Names,
 }
 
 /// A column of a table.
@@ -93,7 +95,7 @@ const fn column(name: &'static str, form: Form) -> Column {
 
 impl Table {
     /// All of them, in the order in which they are copied.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Collections,
         Self::Records,
         Self::Gone,
@@ -104,6 +106,7 @@ impl Table {
         Self::DirectoryCollections,
         Self::Views,
         Self::Marks,
+        Self::Names,
     ];
 
     /// Its name.
@@ -119,6 +122,7 @@ impl Table {
             Self::DirectoryCollections => "directory_collections",
             Self::Views => "views",
             Self::Marks => "marks",
+            Self::Names => "names",
         }
     }
 
@@ -145,6 +149,9 @@ impl Table {
                         column("chosen", Whole),
                         column("gone", Whole),
                         column("dropped", Flag),
+                        column("names", Whole),
+                        column("named", Whole),
+                        column("nested", Whole),
                     ]
                 }
             }
@@ -184,6 +191,7 @@ impl Table {
                         column("signature", Bytes),
                         column("live", Whole),
                         column("digest", Whole),
+                        column("held", Whole),
                     ]
                 }
             }
@@ -225,6 +233,19 @@ impl Table {
                     ]
                 }
             }
+            Self::Names => {
+                const {
+                    &[
+                        column("bucket", Text),
+                        column("collection", Text),
+                        column("grp_bucket", Text),
+                        column("grp", Text),
+                        column("signatures", Whole),
+                        column("since", Whole),
+                        column("ordinal", Whole),
+                    ]
+                }
+            }
         }
     }
 
@@ -238,7 +259,7 @@ impl Table {
             | Self::DirectoryCollections
             | Self::Views
             | Self::Marks => 3,
-            Self::Gone | Self::SignaturePrincipals => 4,
+            Self::Gone | Self::SignaturePrincipals | Self::Names => 4,
         };
         &self.columns()[..columns]
     }

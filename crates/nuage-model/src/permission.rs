@@ -8,6 +8,8 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::GroupPath;
+
 /// Everybody, logged in or not.
 pub const EVERYONE: &str = "system.Everyone";
 /// Everybody who is logged in.
@@ -220,5 +222,10 @@ impl Readers {
     /// Who is in it.
     pub fn principals(&self) -> &BTreeSet<Principal> {
         &self.principals
+    }
+
+    /// The groups in it.
+    pub fn groups(&self) -> impl Iterator<Item = GroupPath> {
+        self.principals.iter().filter_map(|one| GroupPath::of_principal(one.as_str()))
     }
 }

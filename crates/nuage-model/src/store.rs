@@ -210,6 +210,14 @@ impl GroupPath {
     pub fn principal(&self) -> Principal {
         Principal::from(format!("/buckets/{}/groups/{}", self.bucket, self.group))
     }
+
+    /// The group whose members get this principal, if it is that of a group.
+    pub fn of_principal(principal: &str) -> Option<Self> {
+        let (bucket, group) = principal.strip_prefix("/buckets/")?.split_once("/groups/")?;
+        let is_name = |name: &str| !name.is_empty() && !name.contains('/');
+        (is_name(bucket) && is_name(group))
+            .then(|| Self { bucket: bucket.into(), group: group.into() })
+    }
 }
 
 /// How many of a kind there are.

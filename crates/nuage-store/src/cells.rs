@@ -7,7 +7,7 @@ use nuage_model::{
 };
 
 use crate::reads::Columns;
-use crate::rules::{CollectionRow, Ended, Mark, StoredRow};
+use crate::rules::{CollectionRow, Ended, Mark, Name, StoredRow};
 
 pub(crate) fn text(text: impl Into<String>) -> Cell {
     Cell::Text(text.into())
@@ -41,6 +41,13 @@ pub(crate) fn record(path: &RecordPath) -> Vec<Cell> {
 pub(crate) fn signature_of(path: &CollectionPath, of: Signature) -> Vec<Cell> {
     let mut key = collection(path);
     key.push(signature(of));
+    key
+}
+
+/// The key of a group that signatures of a collection name.
+pub(crate) fn name(path: &CollectionPath, of: &GroupPath) -> Vec<Cell> {
+    let mut key = collection(path);
+    key.extend(group(of));
     key
 }
 
@@ -180,6 +187,9 @@ impl CollectionRow {
             Cell::Whole(self.chosen),
             Cell::Whole(self.gone),
             flag(self.dropped),
+            Cell::Whole(self.names),
+            Cell::Whole(self.named),
+            Cell::Whole(self.nested),
         ]);
         Row(row)
     }
@@ -201,6 +211,9 @@ impl CollectionRow {
             chosen: cells.whole()?,
             gone: cells.whole()?,
             dropped: cells.flag()?,
+            names: cells.whole()?,
+            named: cells.whole()?,
+            nested: cells.whole()?,
         })
     }
 
@@ -306,6 +319,22 @@ impl Mark {
     pub(crate) fn of_row(row: &dyn Source) -> Result<Self, StoreError> {
         let mut cells = Cells::of(Table::Marks, row, 2);
         Ok(Self { seq: cells.seq()?, time: Timestamp(cells.whole()?) })
+    }
+}
+
+impl Name {
+    /// The row with this key.
+    pub(crate) fn to_row(self, mut key: Vec<Cell>) -> Row {
+        let Self { signatures, since, ordinal } = self;
+        key.extend([signatures, since.0, ordinal].map(Cell::Whole));
+        Row(key)
+    }
+
+    /// Reads it back.
+    pub(crate) fn of_row(row: &dyn Source) -> Result<Self, StoreError> {
+        let mut cells = Cells::of(Table::Names, row, 4);
+        let (signatures, since, ordinal) = (cells.whole()?, cells.seq()?, cells.whole()?);
+        Ok(Self { signatures, since, ordinal })
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Words {
     pub(crate) named: &'static str,
     /// The columns that tell it from others, for `PLACE`.
     pub(crate) place: &'static [&'static str],
+    /// What a text is like that has the parts of the principal of a group, for `IS_GROUP`.
+    pub(crate) is_group: &'static str,
 }
 
 /// A rule in the words of a database: `SAME(a, b)` says that two rows lie in one collection.
@@ -36,7 +38,9 @@ pub(crate) fn in_words(rule: &str, words: &Words) -> String {
         rest = after;
     }
     said += rest;
-    said.replace("PLACE", &words.place.join(", ")).replace("named_", words.named)
+    said.replace("PLACE", &words.place.join(", "))
+        .replace("IS_GROUP", words.is_group)
+        .replace("named_", words.named)
 }
 
 /// Questions in words that every database knows.
@@ -188,6 +192,51 @@ pub(crate) const RULES: &[&str] = &[
      FROM named_members m LEFT JOIN named_records r
      ON r.bucket = m.bucket AND r.collection = '_groups' AND r.id = m.grp AND NOT r.dead
      WHERE r.id IS NULL GROUP BY m.bucket, m.grp",
+    // Names.
+    "SELECT 'collection ' || c.bucket || '/' || c.collection || ' counts ' || c.names ||
+        ' groups that are named there, but has ' || coalesce(n.names, 0)
+     FROM collections c LEFT JOIN (
+        SELECT PLACE, count(*) AS names FROM names GROUP BY PLACE) n
+     ON SAME(n, c)
+     WHERE c.names <> coalesce(n.names, 0)",
+    "SELECT 'collection ' || bucket || '/' || collection || ' counts ' || names ||
+        ' groups that are named there, but only ' || named || ' times that one came or went'
+     FROM collections WHERE named < names",
+    "SELECT 'group ' || n.grp_bucket || '/' || n.grp || ' is named in ' || n.bucket || '/' ||
+        n.collection || ' by ' || n.signatures || ' signatures, but ' ||
+        coalesce(p.signatures, 0) || ' name it'
+     FROM named_names n LEFT JOIN (
+        SELECT PLACE, principal, count(*) AS signatures
+        FROM signature_principals GROUP BY PLACE, principal) p
+     ON SAME(p, n) AND p.principal = '/buckets/' || n.grp_bucket || '/groups/' || n.grp
+     WHERE n.signatures <> coalesce(p.signatures, 0) OR n.signatures < 1",
+    "SELECT DISTINCT 'signatures of ' || p.bucket || '/' || p.collection || ' name ' ||
+        p.principal || ', but it is not among the names there'
+     FROM named_signature_principals p LEFT JOIN names n
+     ON SAME(n, p) AND p.principal = '/buckets/' || n.grp_bucket || '/groups/' || n.grp
+     WHERE n.signatures IS NULL AND p.principal IS_GROUP
+        AND length(p.principal) - length(replace(p.principal, '/', '')) = 4",
+    "SELECT 'group ' || n.grp_bucket || '/' || n.grp || ' is named in ' || n.bucket || '/' ||
+        n.collection || ' since ' || n.since || ', which is not within its positions'
+     FROM named_names n LEFT JOIN collections c
+     ON SAME(c, n) AND NOT c.dropped
+     WHERE c.seq IS NULL OR n.since < 0 OR n.since > c.seq",
+    "SELECT 'group ' || n.grp_bucket || '/' || n.grp || ' has the number ' || n.ordinal ||
+        ' among the names of ' || n.bucket || '/' || n.collection || ', of which ' || c.named ||
+        ' came or went'
+     FROM named_names n JOIN collections c ON SAME(c, n)
+     WHERE n.ordinal NOT BETWEEN 1 AND c.named",
+    "SELECT 'groups that are named in ' || bucket || '/' || collection || ' share the number ' ||
+        ordinal
+     FROM named_names GROUP BY bucket, collection, ordinal HAVING count(*) > 1",
+    "SELECT 'bucket ' || c.bucket || ' has groups in groups, but counts ' || c.nested ||
+        ' changes of them'
+     FROM collections c
+     WHERE c.nested < 1 AND c.collection = '_groups' AND c.bucket IN (
+        SELECT bucket FROM named_members WHERE member >= '/buckets/' AND member < '/buckets0')",
+    "SELECT 'collection ' || bucket || '/' || collection || ' counts ' || nested ||
+        ' changes of groups in groups'
+     FROM collections WHERE nested < 0 OR (nested > 0 AND collection <> '_groups')",
     // Views.
     "SELECT 'a view of ' || person || ' in ' || bucket || ' was used at ' || used ||
         ', which is no time'
@@ -225,6 +274,21 @@ macro_rules! signature_rules {
         FROM records GROUP BY PLACE, signature) r
      ON SAME(r, s) AND r.signature = s.signature
      WHERE s.live <> coalesce(r.live, 0)",
+            ),
+            concat!(
+                "SELECT 'signature ' || ",
+                $hex,
+                "s.signature",
+                $end,
+                " || ' of ' || s.bucket || '/' || s.collection ||
+        ' counts ' || s.held || ' that have it, but ' || coalesce(h.held, 0) || ' do'
+     FROM named_signatures s LEFT JOIN (
+        SELECT PLACE, signature, count(*) AS held
+        FROM (SELECT PLACE, signature FROM records
+            UNION ALL SELECT PLACE, signature FROM gone) AS one
+        GROUP BY PLACE, signature) h
+     ON SAME(h, s) AND h.signature = s.signature
+     WHERE s.held <> coalesce(h.held, 0)",
             ),
             concat!(
                 "SELECT 'record ' || r.bucket || '/' || r.collection || '/' || r.id ||

@@ -43,7 +43,7 @@ impl Columns {
     /// Position, identifier, signature, since when.
     pub(crate) const GONE: Self = Self::of(Table::Gone, 2, 6);
     /// All columns of a collection but for its names.
-    pub(crate) const SEQUENCE: Self = Self::of(Table::Collections, 2, 11);
+    pub(crate) const SEQUENCE: Self = Self::of(Table::Collections, 2, 14);
 
     /// These.
     pub(crate) const fn of(table: Table, from: usize, to: usize) -> Self {

@@ -28,6 +28,8 @@ pub(crate) enum Index {
     SignaturePrincipalsSignature,
     /// Members of a group.
     MembersGrp,
+    /// Those that are groups themselves.
+    MembersInner,
     /// Views of a bucket by when they were used last.
     ViewsUsed,
     /// In which buckets there are groups to look for, by bucket: to drop one.
@@ -43,12 +45,29 @@ pub(crate) enum Only {
     Present(usize),
     /// Those where this flag is set.
     Set(usize),
+    /// Those where this column holds a principal that may be that of a group: see [`GROUP_PRINCIPALS`].
+    Group(usize),
+}
+
+/// The principals of all groups, and hardly any other, lie from the first of these on and before the
+/// second.
+pub(crate) const GROUP_PRINCIPALS: [&str; 2] = ["/buckets/", "/buckets0"];
+
+/// Whether a principal may be that of a group.
+pub(crate) fn may_be_group(principal: &str) -> bool {
+    (GROUP_PRINCIPALS[0]..GROUP_PRINCIPALS[1]).contains(&principal)
+}
+
+/// Says so of a column, on every database.
+pub(crate) fn is_group(column: &str) -> String {
+    let [first, after] = GROUP_PRINCIPALS;
+    format!("{column} >= '{first}' AND {column} < '{after}'")
 }
 
 impl Index {
     /// Those of a table beside its key.
     pub(crate) fn of(table: Table) -> impl Iterator<Item = Self> {
-        const ALL: [Index; 10] = [
+        const ALL: [Index; 11] = [
             Index::RecordsSeq,
             Index::RecordsTimestamp,
             Index::RecordsSignature,
@@ -56,6 +75,7 @@ impl Index {
             Index::GoneSignature,
             Index::SignaturePrincipalsSignature,
             Index::MembersGrp,
+            Index::MembersInner,
             Index::ViewsUsed,
             Index::DirectoryGroupsBucket,
             Index::DirectoryCollectionsBucket,
@@ -79,7 +99,7 @@ impl Index {
             | Self::RecordsDead => Table::Records,
             Self::GoneSignature => Table::Gone,
             Self::SignaturePrincipalsSignature => Table::SignaturePrincipals,
-            Self::MembersGrp => Table::Members,
+            Self::MembersGrp | Self::MembersInner => Table::Members,
             Self::ViewsUsed => Table::Views,
             Self::DirectoryGroupsBucket => Table::DirectoryGroups,
             Self::DirectoryCollectionsBucket => Table::DirectoryCollections,
@@ -102,6 +122,7 @@ impl Index {
             Self::GoneSignature => Some("gone_signature"),
             Self::SignaturePrincipalsSignature => Some("signature_principals_signature"),
             Self::MembersGrp => Some("members_grp"),
+            Self::MembersInner => Some("members_inner"),
             Self::ViewsUsed => Some("views_used"),
             Self::DirectoryGroupsBucket => Some("directory_groups_bucket"),
             Self::DirectoryCollectionsBucket => Some("directory_collections_bucket"),
@@ -117,7 +138,7 @@ impl Index {
             Self::RecordsSignature => &[0, 1, 5, 3],
             Self::GoneSignature => &[0, 1, 4, 2],
             Self::SignaturePrincipalsSignature => &[0, 1, 3, 2],
-            Self::MembersGrp => &[0, 2, 1],
+            Self::MembersGrp | Self::MembersInner => &[0, 2, 1],
             Self::ViewsUsed => &[0, 4, 1, 2],
             Self::DirectoryGroupsBucket => &[1, 0],
             Self::DirectoryCollectionsBucket => &[1, 2, 0],
@@ -129,6 +150,7 @@ impl Index {
         match self {
             Self::RecordsTimestamp => Some(Only::Present(4)),
             Self::RecordsDead => Some(Only::Set(7)),
+            Self::MembersInner => Some(Only::Group(1)),
             _ => None,
         }
     }
@@ -139,6 +161,10 @@ impl Index {
             None => true,
             Some(Only::Present(place)) => row.0.get(place) != Some(&Cell::Nothing),
             Some(Only::Set(place)) => row.0.get(place) == Some(&Cell::Whole(1)),
+            Some(Only::Group(place)) => match row.0.get(place) {
+                Some(Cell::Text(text)) => may_be_group(text),
+                _ => false,
+            },
         }
     }
 }
@@ -161,7 +187,8 @@ pub(crate) fn under_collection(table: Table) -> usize {
         | Table::Gone
         | Table::Signatures
         | Table::SignaturePrincipals
-        | Table::Marks => 2,
+        | Table::Marks
+        | Table::Names => 2,
         Table::Members => 1,
         Table::Collections
         | Table::DirectoryGroups
@@ -181,8 +208,19 @@ pub(crate) fn named(table: Table) -> String {
 pub(crate) fn counters(table: Table) -> &'static [(usize, Option<i64>)] {
     const DIGEST: i64 = 1 << 48;
     match table {
-        Table::Signatures => &[(3, None), (4, Some(DIGEST))],
+        Table::Signatures => &[(3, None), (4, Some(DIGEST)), (5, None)],
         _ => &[],
+    }
+}
+
+/// Adds to the counters of a row those of another one.
+pub(crate) fn add_counters(table: Table, row: &mut Row, more: &Row) {
+    for (at, modulus) in counters(table) {
+        if let (Some(Cell::Whole(sum)), Some(Cell::Whole(more))) =
+            (row.0.get_mut(*at), more.0.get(*at))
+        {
+            *sum = modulus.map_or(*sum + more, |modulus| (*sum + more) % modulus);
+        }
     }
 }
 
@@ -252,11 +290,9 @@ impl Range {
 
     /// The order of the index.
     pub(crate) fn order(&self, one: &Row, other: &Row) -> Ordering {
-        let cells = |row: &Row, at: usize| row.0.get(at).cloned();
         let columns = self.index.columns().iter().chain(Index::Key(self.index.table()).columns());
-        columns
-            .map(|at| cells(one, *at).cmp(&cells(other, *at)))
-            .fold(Ordering::Equal, Ordering::then)
+        let mut compared = columns.map(|at| one.0.get(*at).cmp(&other.0.get(*at)));
+        compared.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     }
 }
 

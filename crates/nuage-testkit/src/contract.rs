@@ -8,6 +8,7 @@ mod build;
 mod compaction;
 pub mod law;
 mod moments;
+mod names;
 mod placing;
 mod racing;
 mod removing;
@@ -93,6 +94,12 @@ const CASES: &[(&str, Case)] = cases![
     moments::positions_ahead_of_the_clock_grow_old,
     moments::feeds_end_with_the_store,
     moments::views_are_kept_by_bucket_person_and_name,
+    names::a_name_stays_while_anything_has_a_signature_of_it,
+    names::names_of_one_batch_come_and_go_in_order,
+    names::what_comes_back_from_behind_the_horizon_is_counted,
+    names::names_end_with_their_collection_and_are_counted_on,
+    names::a_signature_names_each_of_its_groups_and_nothing_else,
+    names::groups_that_come_into_groups_or_go_are_counted,
     racing::concurrent_writes_get_positions_of_their_own,
     racing::of_two_that_read_the_same_one_is_turned_down,
     racing::what_is_acknowledged_is_seen,

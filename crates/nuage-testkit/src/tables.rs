@@ -4,12 +4,13 @@ use nuage_model::copy::{Column, Table};
 
 /// Tables whose rows have a number in the place of what names their collection, and how many columns
 /// that is.
-const NUMBERED: [(Table, usize); 6] = [
+const NUMBERED: [(Table, usize); 7] = [
     (Table::Records, 2),
     (Table::Gone, 2),
     (Table::Signatures, 2),
     (Table::SignaturePrincipals, 2),
     (Table::Marks, 2),
+    (Table::Names, 2),
     (Table::Members, 1),
 ];
 

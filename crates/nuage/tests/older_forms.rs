@@ -17,6 +17,7 @@ use seen::{Device, Seen};
 both_databases!(
     the_first_form_is_shown_as_it_was,
     the_second_form_is_shown_as_it_was,
+    the_fourth_form_is_shown_as_it_was,
     exports_of_the_first_form_show_the_same,
     exports_of_the_second_form_show_the_same,
 );
@@ -34,6 +35,10 @@ fn the_second_form_is_shown_as_it_was(backend: Backend) {
 #[test]
 fn the_third_form_is_shown_as_it_was() {
     data_are_shown_as_they_were(Form::Third, Backend::Sqlite);
+}
+
+fn the_fourth_form_is_shown_as_it_was(backend: Backend) {
+    data_are_shown_as_they_were(Form::Fourth, backend);
 }
 
 fn exports_of_the_first_form_show_the_same(backend: Backend) {

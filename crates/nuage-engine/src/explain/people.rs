@@ -107,7 +107,8 @@ impl Session {
     pub(super) async fn hides(&mut self, levels: &[Level]) -> Result<bool, EngineError> {
         let groups_max = self.engine.settings().limits.groups_of_person;
         let holders = levels.iter().filter_map(|level| level.holders.as_ref()).flatten().flatten();
-        let mut seen: HashSet<GroupPath> = holders.filter_map(group_of).collect();
+        let mut seen: HashSet<GroupPath> =
+            holders.filter_map(|holder| GroupPath::of_principal(holder.as_str())).collect();
         let mut next: Vec<GroupPath> = seen.iter().cloned().collect();
         while !next.is_empty() {
             if seen.len() > groups_max {
@@ -124,7 +125,7 @@ impl Session {
                 }
                 let Some(record) = record else { continue };
                 for member in members_of(record.body(), usize::MAX)? {
-                    let group = group_of(&member);
+                    let group = GroupPath::of_principal(member.as_str());
                     next.extend(group.filter(|group| seen.insert(group.clone())));
                 }
             }
@@ -142,12 +143,4 @@ impl Session {
 
 fn path_of(group: &GroupPath) -> RecordPath {
     CollectionPath::groups(group.bucket.clone()).record(group.group.clone())
-}
-
-/// The group that a principal is, if it is one.
-fn group_of(principal: &Principal) -> Option<GroupPath> {
-    let (bucket, group) = principal.as_str().strip_prefix("/buckets/")?.split_once("/groups/")?;
-    let is_name = |name: &str| !name.is_empty() && !name.contains('/');
-    (is_name(bucket) && is_name(group))
-        .then(|| GroupPath { bucket: bucket.into(), group: group.into() })
 }

@@ -23,7 +23,8 @@ const CHECK: Duration = Duration::from_secs(24 * 60 * 60);
 
 const SIGNATURE_RULES: &[&str] = signature_rules!("upper(encode(", ", 'hex'))");
 /// The tables themselves have the names.
-const WORDS: Words = Words { named: "", place: &["bucket", "collection"] };
+const WORDS: Words =
+    Words { named: "", place: &["bucket", "collection"], is_group: "LIKE '/buckets/_%/groups/_%'" };
 const RECORDS: &str = "SELECT bucket, collection, id, permissions, body FROM records";
 const SIGNATURES: &str = "
     SELECT s.bucket, s.collection, s.signature, p.principal

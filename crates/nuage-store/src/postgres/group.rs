@@ -27,6 +27,9 @@ use crate::schema::Generation;
 
 /// How often a transaction is begun anew because others were in the way.
 const ATTEMPTS_MAX: u32 = 10;
+/// How often a transaction reads at the most: each time it is found out what else is needed, and that
+/// is a signature, whom it names, and which of these are counted.
+const READS_MAX: usize = 8;
 /// How long a transaction may take before the connection is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -202,25 +205,37 @@ impl Writer {
 
     async fn transact(&mut self, client: &Object, tasks: &[Task]) -> Result<Vec<Answer>, Failed> {
         let batches = || tasks.iter().map(|task| &task.batch);
-        let plan = Plan::of(batches());
+        let mut plan = Plan::of(batches());
         self.known.trust([self.hints.moves(), self.hints.flushes()]);
         let guessed = guess::guess(&plan, batches(), &mut self.sequences, &self.known);
         if let Some((guess, rows)) = guessed {
             let decided = decide(rows, tasks)?;
+            let is_enough = decided.effects.missing.is_nothing();
             // A guard that fails may do so only by what was guessed.
-            if decided.answers.iter().all(Answer::is_ok) {
+            if is_enough && decided.answers.iter().all(Answer::is_ok) {
                 let fits = guess::commit(client, &self.begin, &guess, &decided.effects).await;
                 if fits.map_err(at_commit)? {
                     return Ok(self.done(tasks, decided));
                 }
                 self.sequences.backoff(&plan);
             }
+            plan.read_missing(decided.effects.missing);
         }
         let guards: Vec<&Guard> = batches().flat_map(|batch| &batch.guards).collect();
-        let rows = read::begin(client, &self.begin, &plan, &guards, &self.known).await?;
-        let decided = decide(rows, tasks)?;
-        write::commit(client, &decided.effects).await.map_err(at_commit)?;
-        Ok(self.done(tasks, decided))
+        let mut begin = self.begin.as_str();
+        for _ in 0..READS_MAX {
+            let rows = read::begin(client, begin, &plan, &guards, &self.known).await?;
+            let decided = decide(rows, tasks)?;
+            if decided.effects.missing.is_nothing() {
+                write::commit(client, &decided.effects).await.map_err(at_commit)?;
+                return Ok(self.done(tasks, decided));
+            }
+            // What is locked stays so: the same is read again, and what turned out to be needed.
+            plan.read_missing(decided.effects.missing);
+            begin = "";
+        }
+        let why = "what is needed to decide a batch has no end".to_owned();
+        Err(Fault::from(StoreError::Unavailable(why)).into())
     }
 
     // Takes note of what was committed.

@@ -1,5 +1,7 @@
 //! The first round trip of a transaction: it begins, locks, and reads what its batches need.
 
+use std::collections::BTreeSet;
+
 use deadpool_postgres::Object;
 use nuage_model::copy::{Cell, Row, Table};
 use nuage_model::{CollectionPath, Guard, StoreError};
@@ -22,8 +24,8 @@ const LOCK_ALL: &str = "LOCK TABLE collections IN EXCLUSIVE MODE";
 /// A row without a collection, so that there is something to lock.
 const MAKE: &str = "
     INSERT INTO collections (bucket, collection, incarnation, seq, timestamp, gc_seq, live,
-        tombstones, chosen, gone, dropped)
-    SELECT bucket, collection, '\\x0000000000000000', 0, NULL, 0, 0, 0, 0, 0, true
+        tombstones, chosen, gone, dropped, names, named, nested)
+    SELECT bucket, collection, '\\x0000000000000000', 0, NULL, 0, 0, 0, 0, 0, true, 0, 0, 0
     FROM unnest($1::text[], $2::text[]) AS k (bucket, collection)
     ON CONFLICT (bucket, collection) DO NOTHING";
 
@@ -238,10 +240,12 @@ struct Asked<'p> {
 impl<'p> Asked<'p> {
     fn of(plan: &'p Plan) -> Self {
         let mut keys = vec![Keys::of(Table::Records, plan.records.iter().map(record))];
-        for (table, key) in &plan.rows {
-            match keys.iter_mut().find(|keys| keys.table == *table) {
+        let signatures = plan.signatures.iter().map(|key| (Table::Signatures, key));
+        let rows = plan.rows.iter().map(|(table, key)| (*table, key)).chain(signatures);
+        for (table, key) in rows.collect::<BTreeSet<_>>() {
+            match keys.iter_mut().find(|keys| keys.table == table) {
                 Some(keys) => keys.keys.push(key.clone()),
-                None => keys.push(Keys::of(*table, [key.clone()])),
+                None => keys.push(Keys::of(table, [key.clone()])),
             }
         }
         keys.retain(|keys| !keys.keys.is_empty());

@@ -18,7 +18,7 @@ use nuage_model::copy::{Column, Form, Table};
 
 use crate::postgres::cells::names;
 use crate::reads::{Columns, Condition, SMALL_BYTES, Scan, Together, order};
-use crate::schema::{Index, Only, Range, counters, passed_on, slim};
+use crate::schema::{Index, Only, Range, counters, is_group, passed_on, slim};
 
 /// Nothing is written where a guess was wrong.
 const IF_FIT: &str = "current_setting('nuage.fit', true) IS DISTINCT FROM 'no'";
@@ -124,6 +124,7 @@ pub(super) fn create(table: Table) -> String {
             None => String::new(),
             Some(Only::Present(at)) => format!(" WHERE {} IS NOT NULL", table.columns()[at].name),
             Some(Only::Set(at)) => format!(" WHERE {}", table.columns()[at].name),
+            Some(Only::Group(at)) => format!(" WHERE {}", is_group(table.columns()[at].name)),
         };
         let columns = names(&first(index, usize::MAX));
         let _ =
@@ -302,6 +303,7 @@ pub(super) fn scan(scan: &Scan<'_>, like: &Range) -> String {
         None => {}
         Some(Only::Present(at)) => wanted.push(format!("{} IS NOT NULL", name(at))),
         Some(Only::Set(at)) => wanted.push(name(at).to_owned()),
+        Some(Only::Group(at)) => wanted.push(is_group(name(at))),
     }
     let mut parameter = given.len();
     wanted.extend(case(scan, &mut parameter));
@@ -449,6 +451,9 @@ pub(super) fn range(like: &Range) -> String {
         }
         Some(Only::Set(at)) => {
             let _ = write!(bounds, " AND {}", table.columns()[at].name);
+        }
+        Some(Only::Group(at)) => {
+            let _ = write!(bounds, " AND {}", is_group(table.columns()[at].name));
         }
     }
     // What is compared twice is ordered by, so that no other index gives the order.

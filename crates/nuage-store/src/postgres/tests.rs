@@ -32,14 +32,15 @@ const ALL_CHOSEN: &str = "
 const REST: &str = "
     INSERT INTO collections SELECT bucket, collection, '\\x00', max(seq), NULL, 0,
         count(*) FILTER (WHERE NOT dead), count(*) FILTER (WHERE dead), count(timestamp), false,
-        0
+        0, 0, 0, 0
     FROM records GROUP BY bucket, collection;
-    INSERT INTO collections SELECT 'b' || n, 'd', '\\x00', 1, NULL, 0, 0, 0, 0, false, 0
+    INSERT INTO collections SELECT 'b' || n, 'd', '\\x00', 1, NULL, 0, 0, 0, 0, false, 0, 0, 0, 0
     FROM generate_series(1, 5000) AS n;
     INSERT INTO signature_principals
     SELECT 'b' || n, 'd', 'p' || (n % 9), decode(md5(n::text), 'hex')
     FROM generate_series(1, 5000) AS n;
-    INSERT INTO signatures SELECT bucket, collection, signature, 1, 0 FROM signature_principals;
+    INSERT INTO signatures SELECT bucket, collection, signature, 1, 0, 1
+    FROM signature_principals;
     INSERT INTO members SELECT 'b' || n, 'm' || (n % 700), 'g' || (n % 9)
     FROM generate_series(1, 5000) AS n;
     INSERT INTO directory_groups SELECT DISTINCT member, bucket FROM members;
@@ -52,6 +53,8 @@ const REST: &str = "
     INSERT INTO views SELECT 'b' || (n % 900), 'p' || n, decode(md5(n::text), 'hex'), '[]', 1
     FROM generate_series(1, 5000) AS n;
     INSERT INTO marks SELECT bucket, collection, n, n FROM collections, generate_series(1, 3) AS n;
+    INSERT INTO names SELECT 'b' || n % 9, 'c7', 'b' || n % 7, 'g' || n, 1, 0, n
+    FROM generate_series(1, 5000) AS n;
     INSERT INTO meta SELECT 'kept.' || n, '' FROM generate_series(1, 5000) AS n;
     ANALYZE;";
 
@@ -213,6 +216,10 @@ fn of_the_writer() -> Vec<(String, String, Vec<String>)> {
         of_collection(Index::Key(Table::Gone)).up_to(1),
         of_collection(Index::Key(Table::Gone)),
         of_collection(Index::MembersGrp),
+        Range::of(
+            Index::SignaturePrincipalsSignature,
+            vec![cell(), cell(), Cell::Bytes(Vec::new())],
+        ),
     ] {
         let bounds = [&range.low, &range.high].into_iter().flatten().map(|_| "ARRAY[7::bigint]");
         let prefix = first(range.index, range.prefix.len());
@@ -223,19 +230,14 @@ fn of_the_writer() -> Vec<(String, String, Vec<String>)> {
         wanted.extend((range.index == Index::RecordsDead).then(|| name(Index::RecordsSeq)));
         all.push((statements::range(&range), given, wanted));
     }
-    let unused = [(Index::RecordsSignature, 3), (Index::GoneSignature, 3)];
-    for (index, count, unless) in [
-        (Index::Key(Table::Signatures), 3, &unused[..]),
-        (Index::SignaturePrincipalsSignature, 3, &unused[..]),
-        (Index::Key(Table::DirectoryGroups), 2, &[(Index::Key(Table::Members), 2)][..]),
+    for (index, unless, count) in [
+        (Index::Key(Table::DirectoryGroups), Index::Key(Table::Members), 2),
+        (Index::SignaturePrincipalsSignature, Index::Key(Table::Signatures), 3),
     ] {
-        let mut columns = first(index, count);
-        columns.extend(unless.iter().flat_map(|(index, count)| first(*index, *count)));
-        let needed = unless.iter().map(|(index, _)| *index);
-        let wanted = [index].into_iter().chain(needed);
+        let columns = [first(index, count), first(unless, count)].concat();
         let others = LIKE_KEYS.iter().filter(|other| other.table() == index.table());
-        let wanted = wanted.chain(others.copied()).map(name).collect();
-        all.push((statements::prune(index, count, unless), arrays(&columns), wanted));
+        let wanted = [index, unless].into_iter().chain(others.copied()).map(name).collect();
+        all.push((statements::prune(index, count, &[(unless, count)]), arrays(&columns), wanted));
     }
     all
 }

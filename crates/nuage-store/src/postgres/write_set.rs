@@ -11,7 +11,8 @@ use nuage_model::StoreError;
 use nuage_model::copy::{Cell, Row, Table};
 
 use crate::postgres::errors::Fault;
-use crate::schema::{Generation, Index, Prune, Range, Rows, Was, counters, passed_on, slim};
+use crate::rules::Missing;
+use crate::schema::{Generation, Index, Prune, Range, Rows, Was, add_counters, passed_on, slim};
 
 /// A table and a key.
 pub(super) type Named = (Table, Vec<Cell>);
@@ -20,18 +21,19 @@ pub(super) type Named = (Table, Vec<Cell>);
 pub(super) type Cleared = (Index, Vec<Cell>);
 
 /// Where what lies in a bucket is found, beside the rows of its collections.
-const OF_BUCKET: [Index; 8] = [
+const OF_BUCKET: [Index; 9] = [
     Index::Key(Table::Records),
     Index::Key(Table::Gone),
     Index::Key(Table::Signatures),
     Index::Key(Table::SignaturePrincipals),
     Index::Key(Table::Marks),
+    Index::Key(Table::Names),
     Index::DirectoryCollectionsBucket,
     Index::DirectoryGroupsBucket,
     Index::Key(Table::Members),
 ];
 /// Those of them where what lies in a collection is found.
-const OF_COLLECTION: &[Index] = OF_BUCKET.split_at(6).0;
+const OF_COLLECTION: &[Index] = OF_BUCKET.split_at(7).0;
 /// Rows whose presence is remembered; beyond, all are forgotten.
 const KNOWN_MAX: usize = 16_384;
 
@@ -102,6 +104,8 @@ pub(super) struct Effects {
     pub(super) pruned: BTreeSet<Prune>,
     /// The collections that begin: nothing was in the tables of such a one.
     pub(super) begun: Vec<Vec<Cell>>,
+    /// What was needed and not read. If there is any, nothing else here holds.
+    pub(super) missing: Missing,
 }
 
 impl Effects {
@@ -118,7 +122,8 @@ pub(super) struct WriteSet<'k> {
     known: &'k Known,
     read: HashMap<Named, Option<Row>>,
     notes: BTreeMap<String, String>,
-    ranges: Vec<(Range, Vec<Row>)>,
+    /// By index and prefix.
+    ranges: HashMap<Cleared, Vec<(Range, Vec<Row>)>>,
     effects: Effects,
     learned: Vec<(Named, Generation)>,
 }
@@ -126,7 +131,7 @@ pub(super) struct WriteSet<'k> {
 impl<'k> WriteSet<'k> {
     /// Nothing was read yet.
     pub(super) fn new(known: &'k Known) -> Self {
-        let (read, ranges) = (HashMap::default(), Vec::new());
+        let (read, ranges) = (HashMap::default(), HashMap::default());
         let (notes, effects, learned) = Default::default();
         Self { known, read, notes, ranges, effects, learned }
     }
@@ -148,7 +153,8 @@ impl<'k> WriteSet<'k> {
 
     /// Takes in what was read of a range.
     pub(super) fn add_range(&mut self, range: Range, rows: Vec<Row>) {
-        self.ranges.push((range, rows));
+        let alike = self.ranges.entry((range.index, range.prefix.clone())).or_default();
+        alike.push((range, rows));
     }
 
     /// What is to be written, and which rows will be known then to be there.
@@ -168,15 +174,19 @@ impl<'k> WriteSet<'k> {
         row.map(incarnation_of)
     }
 
-    fn found(&self, named: &Named) -> Result<Option<&Row>, Fault> {
+    fn found(&mut self, named: &Named) -> Result<Option<&Row>, Fault> {
         if let Some(row) = self.effects.rows.get(named) {
             return Ok(row.as_ref());
         }
         match self.read.get(named) {
-            Some(row) => Ok(row.as_ref()),
-            None if self.effects.clear_all => Ok(None),
-            None => Err(unplanned(named.0)),
+            Some(row) => return Ok(row.as_ref()),
+            None if self.effects.clear_all => {}
+            None if depends(named.0) => {
+                self.effects.missing.rows.insert(named.clone());
+            }
+            None => return Err(unplanned(named.0)),
         }
+        Ok(None)
     }
 
     // Another row may get what this one shows and will not show any more.
@@ -206,7 +216,8 @@ impl WriteSet<'_> {
                 *row = None;
             }
         }
-        let ranges = self.ranges.iter_mut().filter(|(range, _)| range.index.table() == table);
+        let ranges = self.ranges.iter_mut().filter(|((index, _), _)| index.table() == table);
+        let ranges = ranges.flat_map(|(_, alike)| alike);
         ranges.for_each(|(_, rows)| rows.retain(|row| !is_cleared(row)));
         let under = |named: &Named, row: &Row| named.0 == table && is_cleared(row);
         let effects = &mut self.effects;
@@ -225,19 +236,32 @@ impl Rows for WriteSet<'_> {
     type Fault = Fault;
 
     fn get(&mut self, table: Table, key: &[Cell]) -> Result<Option<Row>, Fault> {
-        let row = self.found(&(table, key.to_vec()))?.cloned();
-        Ok(row.map(|mut row| {
-            row.0.truncate(slim(table).len());
-            row
-        }))
+        let named = (table, key.to_vec());
+        let row = self.found(&named)?.cloned();
+        let added = self.effects.added.get(&named);
+        let mut row = match (row, added) {
+            (None, added) => added.cloned(),
+            (Some(mut row), Some(more)) => {
+                add_counters(table, &mut row, more);
+                Some(row)
+            }
+            (row, None) => row,
+        };
+        row.iter_mut().for_each(|row| row.0.truncate(slim(table).len()));
+        Ok(row)
     }
 
     fn range(&mut self, range: &Range) -> Result<Vec<Row>, Fault> {
         let table = range.index.table();
         let covers = |(planned, _): &&(Range, Vec<Row>)| planned.covers(range);
-        let read = match self.ranges.iter().find(covers) {
+        let alike = self.ranges.get(&(range.index, range.prefix.clone()));
+        let read = match alike.into_iter().flatten().find(covers) {
             Some((_, rows)) => rows.as_slice(),
             None if self.effects.clear_all => &[],
+            None if depends(table) => {
+                self.effects.missing.ranges.insert(range.clone());
+                &[]
+            }
             None => return Err(unplanned(table)),
         };
         let staged = |row: &&Row| self.effects.rows.contains_key(&(table, row.key(table).to_vec()));
@@ -267,18 +291,14 @@ impl Rows for WriteSet<'_> {
             self.effects.added.insert(named, row);
             return Ok(());
         };
-        for (at, modulus) in counters(table) {
-            if let (Some(Cell::Whole(sum)), Some(Cell::Whole(more))) =
-                (sum.0.get_mut(*at), row.0.get(*at))
-            {
-                *sum = modulus.map_or(*sum + more, |modulus| (*sum + more) % modulus);
-            }
-        }
+        add_counters(table, sum, &row);
         Ok(())
     }
 
     fn delete(&mut self, table: Table, key: &[Cell]) -> Result<(), Fault> {
-        self.stage((table, key.to_vec()), None);
+        let named = (table, key.to_vec());
+        self.effects.added.remove(&named);
+        self.stage(named, None);
         Ok(())
     }
 
@@ -297,8 +317,9 @@ impl Rows for WriteSet<'_> {
     fn clear_all(&mut self) -> Result<(), Fault> {
         let notes = std::mem::take(&mut self.notes);
         let noted = std::mem::take(&mut self.effects.notes);
+        let missing = std::mem::take(&mut self.effects.missing);
         *self = Self { notes, ..Self::new(self.known) };
-        self.effects.notes = noted;
+        (self.effects.notes, self.effects.missing) = (noted, missing);
         self.effects.clear_all = true;
         Ok(())
     }
@@ -327,6 +348,11 @@ impl Rows for WriteSet<'_> {
 
 fn incarnation_of(row: &Row) -> &Cell {
     row.0.get(2).unwrap_or(&Cell::Nothing)
+}
+
+// Whether rows of a table are read as others are found, and cannot all be planned.
+fn depends(table: Table) -> bool {
+    matches!(table, Table::Signatures | Table::SignaturePrincipals | Table::Names)
 }
 
 // The rules read what they did not say that they would.

@@ -3,18 +3,17 @@
 //!
 //! Counters follow. How far the horizon moves is decided elsewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use nuage_model::copy::Table;
-use nuage_model::{BucketId, CollectionPath, RecordId, Seq, Signature, Timestamp};
+use nuage_model::copy::{Cell, Table};
+use nuage_model::{BucketId, CollectionPath, GroupPath, RecordId, Seq, Signature, Timestamp};
 
 use crate::cells;
 use crate::rules::{StoredRow, Transaction};
 use crate::schema::{Index, Prune, Range, Rows, Was};
 
-/// The oldest ended residencies of a collection, as many as one write joins or forgets: a fraction
-/// of a second of work.
-const OLDEST_MAX: usize = 16_384;
+/// The oldest ended residencies of a collection, as many as an erased record makes forgotten at most.
+const OLDEST_MAX: usize = 500;
 
 /// An ended residency.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,7 +43,7 @@ pub(super) fn marks(path: &CollectionPath) -> Range {
     Range { limit: Some(MARKS_MAX), ..all }
 }
 
-/// The oldest ended residencies of a collection, as one write joins or forgets them.
+/// The oldest ended residencies of a collection, as one write forgets them.
 pub(super) fn oldest(path: &CollectionPath) -> Range {
     let ended = Range::of(Index::Key(Table::Gone), cells::collection(path));
     Range { limit: Some(OLDEST_MAX), ..ended }
@@ -80,11 +79,12 @@ impl<T: Rows> Transaction<'_, T> {
         for row in self.tables.range(&dead)? {
             let old = StoredRow::of_row(&row)?;
             self.tables.delete(Table::Records, row.key(Table::Records))?;
+            self.ledger.change(&mut self.tables, path)?.hold(old.signature, -1);
             tombstones += 1;
             chosen += i64::from(old.chosen.is_some());
             unused.insert(old.signature);
         }
-        let (gone, left) = self.forget(&ended)?;
+        let (gone, left) = self.forget(path, &ended)?;
         unused.extend(left);
         if !is_moved && unused.is_empty() {
             return Ok(());
@@ -130,12 +130,18 @@ impl<T: Rows> Transaction<'_, T> {
     }
 
     /// Forgets ended residencies; tells how many, and which signatures they had.
-    pub(super) fn forget(&mut self, ended: &Range) -> Result<(i64, BTreeSet<Signature>), T::Fault> {
+    pub(super) fn forget(
+        &mut self,
+        path: &CollectionPath,
+        ended: &Range,
+    ) -> Result<(i64, BTreeSet<Signature>), T::Fault> {
         let rows = self.tables.range(ended)?;
         let mut signatures = BTreeSet::new();
         for row in &rows {
             self.tables.delete(Table::Gone, row.key(Table::Gone))?;
-            signatures.insert(Ended::of_row(row)?.signature);
+            let signature = Ended::of_row(row)?.signature;
+            self.ledger.change(&mut self.tables, path)?.hold(signature, -1);
+            signatures.insert(signature);
         }
         Ok((i64::try_from(rows.len()).unwrap_or(i64::MAX), signatures))
     }
@@ -149,19 +155,33 @@ impl<T: Rows> Transaction<'_, T> {
         if signatures.is_empty() {
             return Ok(());
         }
-        // What is counted of them first: it would make their rows anew.
+        // What is counted of them first: it decides, and it would make their rows anew.
         self.ledger.write_back(&mut self.tables)?;
+        let mut forgotten = Vec::new();
         for signature in signatures {
             let key = cells::signature_of(path, signature);
-            let unless: Vec<_> = [Index::RecordsSignature, Index::GoneSignature]
-                .map(|index| (index, key.clone()))
-                .into();
-            for index in [Index::Key(Table::Signatures), Index::SignaturePrincipalsSignature] {
-                let (prefix, unless) = (key.clone(), unless.clone());
-                self.tables.prune(Prune { index, prefix, unless })?;
+            let row = self.tables.get(Table::Signatures, &key)?;
+            let held = row.as_ref().and_then(|row| row.cell(Table::Signatures, "held"));
+            if held == Some(&Cell::Whole(0)) {
+                forgotten.push(key);
             }
         }
+        let mut named: BTreeMap<GroupPath, i64> = BTreeMap::new();
+        for key in forgotten {
+            let of = Range::of(Index::SignaturePrincipalsSignature, key.clone());
+            for row in self.tables.range(&of)? {
+                let principal = row.text(Table::SignaturePrincipals, "principal");
+                if let Some(group) = principal.and_then(GroupPath::of_principal) {
+                    *named.entry(group).or_default() += 1;
+                }
+            }
+            self.tables.delete(Table::Signatures, &key)?;
+            // It may come again with a later write.
+            let unless = vec![(Index::Key(Table::Signatures), key.clone())];
+            let index = Index::SignaturePrincipalsSignature;
+            self.tables.prune(Prune { index, prefix: key, unless })?;
+        }
         self.ledger.entry(&mut self.tables, path)?.forget_signatures();
-        Ok(())
+        self.ledger.forget_names(&mut self.tables, path, named)
     }
 }

@@ -48,13 +48,15 @@ pub(crate) struct Entry {
     residents: HashMap<Signature, SignatureDelta>,
 }
 
-/// What comes to the live records that have a signature.
+/// What comes to what has a signature.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct SignatureDelta {
-    /// So many more.
+    /// So many more live records.
     pub(crate) live: i64,
     /// Added to the sum of their digests, modulo 2^48.
     pub(crate) digest: u64,
+    /// So many more records, tombstones and ended residencies.
+    pub(crate) held: i64,
 }
 
 impl SignatureDelta {
@@ -62,12 +64,13 @@ impl SignatureDelta {
     pub(crate) fn add(&mut self, more: Self) {
         self.live += more.live;
         self.digest = (self.digest + more.digest) % DIGEST_MODULUS;
+        self.held += more.held;
     }
 
     /// What is added to the row of a signature.
     fn to_row(self, key: Vec<Cell>) -> Row {
         let digest = i64::try_from(self.digest).expect("less than 2^48");
-        let cells = [Cell::Whole(self.live), Cell::Whole(digest)];
+        let cells = [Cell::Whole(self.live), Cell::Whole(digest), Cell::Whole(self.held)];
         Row(key.into_iter().chain(cells).collect())
     }
 }
@@ -86,14 +89,21 @@ pub(crate) struct Changes {
 impl Entry {
     /// A live record has this signature from now on, and shows this time.
     pub(crate) fn enter(&mut self, signature: Signature, id: &RecordId, shown: Timestamp) {
-        let more = SignatureDelta { live: 1, digest: digest(id, shown) };
+        let more = SignatureDelta { live: 1, digest: digest(id, shown), held: 0 };
         self.residents.entry(signature).or_default().add(more);
     }
 
     /// A live record had this signature until now, and showed this time.
     pub(crate) fn leave(&mut self, signature: Signature, id: &RecordId, shown: Timestamp) {
-        let less = SignatureDelta { live: -1, digest: DIGEST_MODULUS - digest(id, shown) };
+        let digest = DIGEST_MODULUS - digest(id, shown);
+        let less = SignatureDelta { live: -1, digest, held: 0 };
         self.residents.entry(signature).or_default().add(less);
+    }
+
+    /// So many more records, tombstones and ended residencies have this signature.
+    pub(crate) fn hold(&mut self, signature: Signature, more: i64) {
+        let more = SignatureDelta { held: more, ..SignatureDelta::default() };
+        self.residents.entry(signature).or_default().add(more);
     }
 
     /// Forgets the signatures, whose rows were removed.
@@ -159,6 +169,12 @@ impl CollectionCache {
         {
             return Ok(());
         }
+        // Where it is not told for sure, it is asked before names are counted for it.
+        let is_there =
+            readers.groups().next().is_some() && tables.get(Table::Signatures, &key)?.is_some();
+        if is_there {
+            return Ok(());
+        }
         tables.add(Table::Signatures, SignatureDelta::default().to_row(key))?;
         for principal in readers.principals() {
             let principal = || cells::text(principal.as_str());
@@ -168,7 +184,7 @@ impl CollectionCache {
             let row = vec![principal(), bucket, name];
             tables.put(Table::DirectoryCollections, Row(row), Was::Unknown)?;
         }
-        Ok(())
+        self.add_names(tables, path, readers.groups())
     }
 
     /// The row of a record, or that there is none. Where it is one of a bucket or a collection, it is

@@ -8,6 +8,7 @@
 
 mod horizon;
 mod ledger;
+mod names;
 mod place;
 mod plan;
 mod sequence;
@@ -22,12 +23,13 @@ use nuage_model::{
 };
 
 use crate::cells;
-use crate::schema::{Index, Prune, Range, Rows, Was};
+use crate::schema::{Index, Prune, Range, Rows, Was, may_be_group};
 
 pub(crate) use horizon::{Ended, Mark};
 pub(crate) use ledger::{Changes, CollectionCache};
+pub(crate) use names::Name;
 pub(crate) use place::AssignedPosition;
-pub(crate) use plan::{Plan, is_wide};
+pub(crate) use plan::{Missing, Plan, is_wide};
 pub(crate) use sequence::CollectionRow;
 
 /// The place of the column that says when a view was used last.
@@ -269,6 +271,11 @@ impl<'a, T: Rows> Transaction<'a, T> {
     ) -> Result<(), T::Fault> {
         self.ledger.forget_record(path);
         let was = if old.is_some() { Was::Present } else { Was::Absent };
+        let entry = self.ledger.change(&mut self.tables, &path.collection)?;
+        entry.hold(new.signature, 1);
+        if let Some(old) = old {
+            entry.hold(old.signature, -1);
+        }
         let mut row = new.to_row(path);
         row.0.extend(texts.map(cells::text));
         self.tables.put(Table::Records, row, was)
@@ -279,6 +286,7 @@ impl<'a, T: Rows> Transaction<'a, T> {
         let ended = Ended { seq: left, id: path.id.clone(), signature, entered };
         self.tables.put(Table::Gone, ended.to_row(&path.collection), Was::Absent)?;
         let entry = self.ledger.change(&mut self.tables, &path.collection)?;
+        entry.hold(signature, 1);
         entry.sequence.as_mut().expect("placing a record made the row").gone += 1;
         Ok(())
     }
@@ -348,6 +356,7 @@ impl<'a, T: Rows> Transaction<'a, T> {
         self.ledger.forget_record(path);
         self.tables.delete(Table::Records, &cells::record(path))?;
         let entry = self.ledger.change(&mut self.tables, &path.collection)?;
+        entry.hold(old.signature, -1);
         if !old.dead {
             entry.leave(old.signature, &path.id, old.shown());
         }
@@ -363,7 +372,8 @@ impl<'a, T: Rows> Transaction<'a, T> {
         sequence.chosen -= i64::from(old.chosen.is_some());
         sequence.gc_seq = sequence.seq;
         // What is left of very many goes with the next ones that are old or too many.
-        let (gone, mut unused) = self.forget(&horizon::oldest(&path.collection))?;
+        let (gone, mut unused) =
+            self.forget(&path.collection, &horizon::oldest(&path.collection))?;
         let entry = self.ledger.change(&mut self.tables, &path.collection)?;
         if let Some(sequence) = &mut entry.sequence {
             sequence.gone -= gone;
@@ -420,6 +430,11 @@ impl<'a, T: Rows> Transaction<'a, T> {
         let wanted: BTreeSet<&str> = members.iter().map(Principal::as_str).collect();
         let row = |member: &str| vec![cells::text(bucket), cells::text(member), cells::text(name)];
         let listed = |member: &str| vec![cells::text(member), cells::text(bucket)];
+        let kept = |member: &str| wanted.contains(member) && present.contains(member);
+        let all = present.iter().map(String::as_str).chain(wanted.iter().copied());
+        if all.filter(|member| !kept(member)).any(may_be_group) {
+            self.ledger.nest(&mut self.tables, &group.bucket)?;
+        }
         for member in present.iter().filter(|member| !wanted.contains(member.as_str())) {
             self.tables.delete(Table::Members, &row(member))?;
             let others = vec![cells::text(bucket), cells::text(member.as_str())];

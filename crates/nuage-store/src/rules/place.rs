@@ -66,9 +66,8 @@ impl<T: Rows> Transaction<'_, T> {
                 sequence.timestamp = sequence.timestamp.max(place.shown());
             }
             none => {
-                let begun =
-                    CollectionRow { timestamp: place.shown(), ..CollectionRow::begin(place.seq) };
-                *none = Some(begun);
+                let begun = CollectionRow::begin_after(none.as_ref(), place.seq);
+                *none = Some(CollectionRow { timestamp: place.shown(), ..begun });
             }
         }
         Ok(place)
@@ -86,8 +85,8 @@ impl<T: Rows> Transaction<'_, T> {
             return Ok(sequence.timestamp);
         }
         let entry = self.ledger.change(&mut self.tables, path)?;
-        let begun = entry.sequence.insert(CollectionRow::begin(last.next(now)));
-        Ok(begun.timestamp)
+        let begun = CollectionRow::begin_after(entry.sequence.as_ref(), last.next(now));
+        Ok(entry.sequence.insert(begun).timestamp)
     }
 
     // The greatest position that was ever given in a collection of this name.

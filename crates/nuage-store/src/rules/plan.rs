@@ -31,10 +31,28 @@ pub(crate) struct Plan {
     pub(crate) parents: BTreeSet<RecordPath>,
     /// Other rows that are read, by their keys.
     pub(crate) rows: BTreeSet<(Table, Vec<Cell>)>,
+    /// Keys of signatures that name groups, and that records get: whether they are there is read,
+    /// where anything is.
+    pub(crate) signatures: BTreeSet<Vec<Cell>>,
     /// Notes that are locked and read.
     pub(crate) notes: BTreeSet<String>,
     /// Ranges that are read.
     pub(crate) ranges: BTreeSet<Range>,
+}
+
+/// What is found out only by deciding: that it would have to be read as well.
+#[derive(Default, PartialEq, Eq, Debug)]
+pub(crate) struct Missing {
+    /// Rows, by their keys.
+    pub(crate) rows: BTreeSet<(Table, Vec<Cell>)>,
+    pub(crate) ranges: BTreeSet<Range>,
+}
+
+impl Missing {
+    /// Whether everything was there.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.rows.is_empty() && self.ranges.is_empty()
+    }
 }
 
 /// Whether a batch locks or reads more than rows that it names, and is applied by itself.
@@ -69,7 +87,18 @@ impl Plan {
         plan
     }
 
+    /// Reads this as well.
+    pub(crate) fn read_missing(&mut self, missing: Missing) {
+        self.rows.extend(missing.rows);
+        self.ranges.extend(missing.ranges);
+    }
+
     fn add(&mut self, write: &Write) {
+        if let Write::Put(Put { path, readers, .. }) = write
+            && readers.groups().next().is_some()
+        {
+            self.signatures.insert(cells::signature_of(&path.collection, readers.signature()));
+        }
         match write {
             Write::Put(Put { path, placement, .. }) | Write::Delete { path, placement } => {
                 self.add_record(path, true);
@@ -107,7 +136,7 @@ impl Plan {
                 self.ranges.insert(old_views(bucket, Timestamp(i64::MAX)));
             }
             Write::SetMembers { group, .. } => {
-                self.add_collection(&CollectionPath::groups(group.bucket.clone()), false);
+                self.add_collection(&CollectionPath::groups(group.bucket.clone()), true);
                 self.ranges.insert(Range::of(Index::MembersGrp, cells::group(group)));
             }
             Write::Note { name, .. } => {

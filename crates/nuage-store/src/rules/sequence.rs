@@ -23,6 +23,13 @@ pub(crate) struct CollectionRow {
     pub(crate) gone: i64,
     /// There is no collection, only its position.
     pub(crate) dropped: bool,
+    /// Groups that its signatures name.
+    pub(crate) names: i64,
+    /// Counts up with each of them that comes or goes, over all incarnations.
+    pub(crate) named: i64,
+    /// Of the groups of a bucket: counts up when one that is a member of another comes or goes, over
+    /// all incarnations. 0: there never was one.
+    pub(crate) nested: i64,
 }
 
 impl CollectionRow {
@@ -38,7 +45,21 @@ impl CollectionRow {
             chosen: 0,
             gone: 0,
             dropped: false,
+            names: 0,
+            named: 0,
+            nested: 0,
         }
+    }
+
+    /// One that begins at this position, where there may have been others of its name.
+    pub(crate) fn begin_after(earlier: Option<&Self>, seq: Seq) -> Self {
+        let (named, nested) = earlier.map_or((0, 0), |earlier| (earlier.named, earlier.nested));
+        Self { named, nested, ..Self::begin(seq) }
+    }
+
+    /// There never was one.
+    pub(crate) fn unbegun() -> Self {
+        Self { dropped: true, ..Self::begin(Seq(0)) }
     }
 
     /// The collection ends, with all that it holds.
@@ -48,6 +69,9 @@ impl CollectionRow {
         self.chosen = 0;
         self.gone = 0;
         self.dropped = true;
+        self.named += i64::from(self.names > 0);
+        self.names = 0;
+        self.nested += i64::from(self.nested > 0);
     }
 
     /// The time shown, where it is not the position.

@@ -15,7 +15,8 @@ use crate::sqlite::errors::Fault;
 use crate::sqlite::salvage;
 
 const SIGNATURE_RULES: &[&str] = signature_rules!("hex(", ")");
-const WORDS: Words = Words { named: "named_", place: &["number"] };
+const WORDS: Words =
+    Words { named: "named_", place: &["number"], is_group: "GLOB '/buckets/?*/groups/?*'" };
 /// What is wrong with the numbers of a table that lies under collections.
 const NUMBERED: &str = "
     SELECT 'TABLE of number ' || t.number || ' (' || t.rows ||

@@ -18,7 +18,7 @@ use crate::cells::{CellRef, Source};
 use crate::reads::{
     Columns, Condition, Found, Of, Reads, SMALL_BYTES, Scan, ScanKey, Texts, Together, order,
 };
-use crate::schema::{Index, Only, Range};
+use crate::schema::{Index, Only, Range, is_group};
 use crate::sqlite::cells::Sql;
 use crate::sqlite::deadline::Deadline;
 use crate::sqlite::errors::Fault;
@@ -371,6 +371,7 @@ pub(super) fn sql(columns: &str, scan: &Scan<'_>, like: &Range) -> String {
         None => {}
         Some(Only::Present(at)) => wanted.push(format!("{} IS NOT NULL", name(at))),
         Some(Only::Set(at)) => wanted.push(format!("{} = 1", name(at))),
+        Some(Only::Group(at)) => wanted.push(is_group(name(at))),
     }
     let wanted = match wanted.is_empty() {
         true => String::new(),

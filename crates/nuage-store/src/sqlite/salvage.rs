@@ -65,9 +65,9 @@ const COUNTED: [&str; 2] = [
 /// Enough of a sequence for what is there to be listed.
 const MAKE_SEQUENCE: &str = "
     INSERT OR IGNORE INTO collections (number, bucket, collection, incarnation, seq, timestamp, gc_seq, live,
-        tombstones, chosen, gone, dropped)
+        tombstones, chosen, gone, dropped, names, named, nested)
     SELECT ?1, ?2, ?3, zeroblob(8), max(seq), NULL, max(seq), sum(NOT dead), sum(dead),
-        count(timestamp), 0, 0
+        count(timestamp), 0, 0, 0, 0, 0
     FROM records WHERE number = ?1 HAVING count(*) > 0";
 const HAS: &str = "SELECT EXISTS (SELECT 1 FROM records WHERE rowid = ?1)";
 

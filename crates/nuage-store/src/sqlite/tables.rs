@@ -8,7 +8,8 @@ use nuage_model::copy::{Cell, Column, Form, Row, Table};
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use crate::schema::{
-    Generation, Index, Only, Prune, Range, Rows, Was, counters, named, slim, under_collection,
+    Generation, Index, Only, Prune, Range, Rows, Was, counters, is_group, named, slim,
+    under_collection,
 };
 use crate::sqlite::cells::{self, Sql, names};
 use crate::sqlite::errors::Fault;
@@ -23,7 +24,7 @@ const NEXT_NUMBER: &str = "(SELECT 1 + max(coalesce((SELECT max(number) FROM col
     coalesce((SELECT max(number) FROM dropped), 0)))";
 /// What a collection that is given its number before there is anything else to tell of it has after
 /// its names: as if it had been dropped before it began.
-const UNBEGUN: &str = "zeroblob(8), 0, NULL, 0, 0, 0, 0, 0, 1";
+const UNBEGUN: &str = "zeroblob(8), 0, NULL, 0, 0, 0, 0, 0, 1, 0, 0, 0";
 const DROPPED: &str = "SELECT number FROM collections WHERE bucket = ?1";
 const NOTE_DROPPED: &str = "
     INSERT INTO dropped (number, bucket, collection, looked_at)
@@ -179,6 +180,9 @@ fn range_sql(range: &Range) -> String {
             wanted += &format!(" AND {} IS NOT NULL", table.columns()[at].name);
         }
         Some(Only::Set(at)) => wanted += &format!(" AND {} = 1", table.columns()[at].name),
+        Some(Only::Group(at)) => {
+            wanted += &format!(" AND {}", is_group(table.columns()[at].name));
+        }
     }
     let order = columns_of(index, usize::MAX);
     let limit = range.limit.map_or_else(String::new, |limit| format!(" LIMIT {limit}"));
@@ -222,6 +226,7 @@ pub(super) fn create(table: Table) -> String {
             None => String::new(),
             Some(Only::Present(at)) => format!(" WHERE {} IS NOT NULL", table.columns()[at].name),
             Some(Only::Set(at)) => format!(" WHERE {} = 1", table.columns()[at].name),
+            Some(Only::Group(at)) => format!(" WHERE {}", is_group(table.columns()[at].name)),
         };
         let columns = columns_of(index, usize::MAX);
         sql += &format!("CREATE {unique}INDEX IF NOT EXISTS {own} ON {name} ({columns}){only};");

@@ -18,11 +18,12 @@ use nuage_testkit::postgres::{Cluster, Database, Durability, database};
 use crate::{apply, found, put};
 
 /// Tables whose rows belong to one bucket each.
-const OF_BUCKETS: [&str; 8] = [
+const OF_BUCKETS: [&str; 9] = [
     "collections",
     "gone",
     "marks",
     "members",
+    "names",
     "records",
     "signature_principals",
     "signatures",

@@ -20,6 +20,7 @@ mod older_forms;
 mod opened_again;
 mod place;
 mod residencies;
+mod round_trips;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nuage_model::{Outcome, Placement, Seq, Signature, Timestamp};
+use nuage_model::{GroupPath, Outcome, Placement, Readers, Seq, Signature, Timestamp};
 
 /// A record or tombstone.
 #[derive(Clone, Debug)]
@@ -34,8 +34,20 @@ pub(crate) struct Collection {
     pub(crate) incarnation: i64,
     pub(crate) rows: BTreeMap<String, Row>,
     pub(crate) ended: Vec<Residency>,
-    /// Those that may be known.
-    pub(crate) signatures: BTreeSet<Signature>,
+    /// Who is in each signature that may be known.
+    pub(crate) readers: BTreeMap<Signature, Readers>,
+    /// Groups that signatures name.
+    pub(crate) names: BTreeMap<GroupPath, Name>,
+    /// How often one came or went.
+    pub(crate) named: i64,
+}
+
+/// A group that is named: by how many signatures, since which position, and its number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Name {
+    pub(crate) signatures: i64,
+    pub(crate) since: i64,
+    pub(crate) ordinal: i64,
 }
 
 impl Collection {
@@ -49,7 +61,8 @@ impl Collection {
     }
 
     fn begin(&mut self, seq: i64) {
-        *self = Self { exists: true, seq, incarnation: seq, ..Self::default() };
+        let named = self.named;
+        *self = Self { exists: true, seq, incarnation: seq, named, ..Self::default() };
     }
 
     pub(crate) fn head(&self) -> Outcome {
@@ -58,16 +71,37 @@ impl Collection {
     }
 
     pub(crate) fn drop_all(&mut self) {
-        *self = Self { seq: self.seq, exists: false, ..Self::default() };
+        let named = self.named + i64::from(!self.names.is_empty());
+        *self = Self { seq: self.seq, exists: false, named, ..Self::default() };
+    }
+
+    // Counts anew, after each write.
+    fn count_names(&mut self) {
+        let mut signatures: BTreeMap<GroupPath, i64> = BTreeMap::new();
+        for signature in self.used() {
+            for group in self.readers[&signature].groups() {
+                *signatures.entry(group).or_default() += 1;
+            }
+        }
+        for (group, signatures) in &signatures {
+            let is_new = !self.names.contains_key(group);
+            self.named += i64::from(is_new);
+            let new = Name { signatures: 0, since: self.seq, ordinal: self.named };
+            self.names.entry(group.clone()).or_insert(new).signatures = *signatures;
+        }
+        let before = self.names.len();
+        self.names.retain(|group, _| signatures.contains_key(group));
+        self.named += (before - self.names.len()) as i64;
     }
 
     pub(crate) fn put(
         &mut self,
         id: &str,
-        signature: Signature,
+        readers: &Readers,
         placement: Placement,
         now: i64,
     ) -> Outcome {
+        let signature = readers.signature();
         let outcome = self.place(id, placement, now);
         let (seq, shown) = (outcome.seq.0, outcome.timestamp.0);
         let mut entered = seq;
@@ -85,7 +119,8 @@ impl Collection {
             }
         }
         self.rows.insert(id.to_owned(), Row { seq, shown, signature, entered, dead: false });
-        self.signatures.insert(signature);
+        self.readers.insert(signature, readers.clone());
+        self.count_names();
         outcome
     }
 
@@ -103,6 +138,7 @@ impl Collection {
         if self.rows.remove(id).is_some() {
             self.horizon = self.seq;
             self.ended.retain(|residency| residency.left > Some(self.horizon));
+            self.count_names();
         }
         self.head()
     }
@@ -113,6 +149,7 @@ impl Collection {
             self.horizon = up_to.max(self.horizon);
             self.rows.retain(|_, row| !row.dead || row.seq > up_to);
             self.ended.retain(|residency| residency.left > Some(up_to));
+            self.count_names();
         }
         self.head()
     }

@@ -35,7 +35,9 @@ both_databases!(async
 /// Pages so small that each table takes several.
 const SMALL: PageSize = PageSize { rows: 3, bytes: 400 };
 const BATCHES: usize = 60;
-const PEOPLE: &[&str] = &["account:ann", "account:b\u{e9}a", "system.Everyone", "basicauth:0\\\"'"];
+const PEOPLE: &[&str] =
+    &["account:ann", "account:b\u{e9}a", "system.Everyone", "basicauth:0\\\"'", GROUP];
+const GROUP: &str = "/buckets/t\u{fc}/groups/g";
 const BODIES: &[&str] = &[
     "{}",
     r#"{"n":1.0,"e":1e400,"long":0.1000000000000000055511151231257827,"minus":-0}"#,
@@ -80,6 +82,7 @@ pub(crate) async fn fill(store: &dyn Store, seed: u64) {
     let writes = vec![
         moved(Vec::new()),
         moved(members.clone()),
+        moved(vec![Principal::from(GROUP)]),
         view("one", members.clone()),
         Write::Touch { collection: CollectionPath::groups("one".into()) },
         Write::SetMembers { group, members },

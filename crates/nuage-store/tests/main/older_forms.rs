@@ -39,10 +39,12 @@ const TABLES: &[(&str, &str)] = &[
     ("directory_groups", "member, bucket"),
     ("directory_collections", "principal, bucket, collection"),
 ];
-/// What the second form has more.
+/// What later forms have more, as far as it follows from what was there.
 const ADDED: &[&str] = &[
-    "SELECT bucket, collection, gone FROM collections ORDER BY 1, 2",
-    "SELECT bucket, collection, signature, digest FROM named_signatures ORDER BY 1, 2, 3",
+    "SELECT bucket, collection, gone, names FROM collections ORDER BY 1, 2",
+    "SELECT bucket, collection, signature, digest, held FROM named_signatures ORDER BY 1, 2, 3",
+    "SELECT bucket, collection, grp_bucket, grp, signatures FROM named_names
+    ORDER BY 1, 2, 3, 4",
 ];
 
 async fn data_of_the_first_form_is_brought_forward(backend: Backend) {

@@ -27,7 +27,8 @@ both_databases!(async the_tables_tell_what_happened);
 const HISTORIES: (u64, u64) = (2_000, 200);
 const BATCHES: usize = 12;
 const BASE: i64 = 1_000;
-const PEOPLE: &[&str] = &["alice", "bob", "carol"];
+const PEOPLE: &[&str] =
+    &["alice", "/buckets/a/groups/staff", "/buckets/b/groups/staff", "/buckets/b/groups/"];
 const IDS: &[&str] = &["a", "b", "c", "d"];
 
 struct History {
@@ -54,6 +55,9 @@ async fn the_tables_tell_what_happened(backend: Backend) {
         for _ in 0..BATCHES {
             history.step().await;
             assert_counted(&tables, &history.bucket, seed).await;
+            for (path, model) in &history.models {
+                assert_named(&tables, path, model, seed).await;
+            }
         }
         for (path, model) in &history.models {
             assert_same(&tables, path, model, seed).await;
@@ -111,7 +115,7 @@ impl History {
         let id = path.id.as_str().to_owned();
         match kind {
             0 => {
-                let outcome = model.put(&id, readers.signature(), placement, now);
+                let outcome = model.put(&id, &readers, placement, now);
                 let body = Body::from("{}".to_owned());
                 let permissions = "{}".to_owned();
                 (Write::Put(Put { path, body, permissions, readers, placement }), outcome)
@@ -200,6 +204,27 @@ async fn assert_same(tables: &Tables, path: &CollectionPath, model: &Collection,
     }
 }
 
+async fn assert_named(tables: &Tables, path: &CollectionPath, model: &Collection, seed: u64) {
+    let context = format!("replay with NUAGE_SEED={seed}, {path}\n{model:#?}");
+    let expected = model.names.iter().map(|(group, name)| {
+        let [bucket, group] = [group.bucket.as_str(), group.group.as_str()].map(str::to_owned);
+        let numbers = [name.signatures, name.since, name.ordinal].map(text);
+        [Some(bucket), Some(group)].into_iter().chain(numbers).collect()
+    });
+    let expected: Vec<Vec<Option<String>>> = expected.collect();
+    assert_eq!(tables.read(NAMES, path).await, expected, "{context}");
+    let counted = tables
+        .read(
+            "SELECT names, named FROM collections WHERE bucket = $bucket
+        AND collection = $collection",
+            path,
+        )
+        .await;
+    let expected = [model.names.len() as i64, model.named];
+    let found = counted.first().map_or([text(0), text(0)], |row| [row[0].clone(), row[1].clone()]);
+    assert_eq!(found, expected.map(text), "{context}");
+}
+
 // What is counted in the tables of a bucket is counted anew.
 async fn assert_counted(tables: &Tables, bucket: &str, seed: u64) {
     let context = format!("replay with NUAGE_SEED={seed}");
@@ -242,6 +267,10 @@ const COUNTERS: &str = "
     ON r.collection = c.collection
     WHERE c.bucket = $bucket
     GROUP BY c.bucket, c.collection, c.live, c.tombstones, c.chosen, c.gone";
+
+const NAMES: &str = "
+    SELECT grp_bucket, grp, signatures, since, ordinal FROM named_names
+    WHERE bucket = $bucket AND collection = $collection ORDER BY grp_bucket, grp";
 
 const SIGNATURES: &str = "
     SELECT signature FROM named_signatures WHERE bucket = $bucket AND collection = $collection";

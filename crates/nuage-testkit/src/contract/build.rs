@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nuage_model::{
-    ApplyError, Batch, Bodies, Body, BucketId, CollectionPath, Guard, Head, Outcome, Page,
-    Permissions, Placement, Principal, Put, Query, Readers, Record, RecordMeta, RecordPath, Seq,
-    Signature, SnapshotRequest, Store, Timestamp, Write,
+    ApplyError, Batch, Bodies, Body, BucketId, CollectionPath, GroupPath, Guard, Head, Outcome,
+    Page, Permissions, Placement, Principal, Put, Query, Readers, Record, RecordMeta, RecordPath,
+    Seq, Signature, SnapshotRequest, Store, Timestamp, Write,
 };
 
 /// The time at which the cases begin.
@@ -39,6 +39,15 @@ pub(crate) async fn view_of(
 /// A group's own record in a bucket that exists.
 pub(crate) fn group_path(bucket: &str, name: &str) -> RecordPath {
     CollectionPath::groups(BucketId::from(bucket)).record(name)
+}
+
+/// Makes a group, or gives it other members.
+pub(crate) fn set(bucket: &str, group: &str, who: &[&str]) -> [Write; 2] {
+    let members: Vec<String> = who.iter().map(|one| format!("{one:?}")).collect();
+    let body = format!(r#"{{"members":[{}]}}"#, members.join(","));
+    let members = principals(who);
+    let path = GroupPath { bucket: bucket.into(), group: group.into() };
+    [put(&group_path(bucket, group), &body), Write::SetMembers { group: path, members }]
 }
 
 pub(crate) fn put(path: &RecordPath, body: &str) -> Write {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use crate::random::new_epoch;
 use nuage_model::copy::Table;
 use nuage_model::{
-    Bodies, BucketId, Checksum, CollectionPath, DIGEST_MODULUS, GroupPath, Placement, Principal,
-    ReaderFilter, RecordPath, RowEnd, Seq, Snapshot, SnapshotHeader, SnapshotRequest, Store,
-    StoreError, Timestamp, Write, digest,
+    Bodies, BucketId, Checksum, CollectionPath, DIGEST_MODULUS, Placement, Principal, ReaderFilter,
+    RecordPath, RowEnd, Seq, Snapshot, SnapshotHeader, SnapshotRequest, Store, StoreError,
+    Timestamp, Write, digest,
 };
 
 use super::build::{
     NOW, apply, delete, founded, get, group_path, head, outcome, principals, put, put_at, put_for,
-    readers, view_of,
+    readers, set, view_of,
 };
 
 /// What these cases ask for, unless they say otherwise.
@@ -220,14 +220,6 @@ pub(super) async fn many_signatures_are_read_and_summed(store: Arc<dyn Store>) {
             after = last.seq;
         }
     }
-}
-
-fn set(bucket: &str, group: &str, who: &[&str]) -> [Write; 2] {
-    let members: Vec<String> = who.iter().map(|one| format!("{one:?}")).collect();
-    let body = format!(r#"{{"members":[{}]}}"#, members.join(","));
-    let members = principals(who);
-    let path = GroupPath { bucket: bucket.into(), group: group.into() };
-    [put(&group_path(bucket, group), &body), Write::SetMembers { group: path, members }]
 }
 
 async fn closure(store: &Arc<dyn Store>, who: &[&str], groups_max: usize) -> Vec<(String, Seq)> {

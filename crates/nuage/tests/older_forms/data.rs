@@ -22,6 +22,7 @@ pub(crate) enum Form {
     Second,
     /// Of a file only.
     Third,
+    Fourth,
 }
 
 impl Form {
@@ -31,6 +32,7 @@ impl Form {
             Self::First => "form-1",
             Self::Second => "form-2",
             Self::Third => "form-3",
+            Self::Fourth => "form-4",
         };
         Path::new(FIXTURES).join(form).join(backend.choose("sqlite", "postgres")).join(name)
     }
@@ -63,6 +65,8 @@ impl Data {
             let dump = data.folder.path().join("dump.sql");
             std::fs::write(&dump, form.unpack(backend, "dump.sql.gz")).unwrap();
             database.load(&dump);
+            // On another server than that which it notes, devices would have to begin afresh.
+            database.execute("DELETE FROM meta WHERE key = 'lineage'");
             return data;
         }
         std::fs::create_dir(data.path()).unwrap();

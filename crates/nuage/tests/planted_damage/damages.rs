@@ -23,9 +23,9 @@ pub(super) const DAMAGES: &[Damage] = &[
     (
         "collections+",
         "INSERT INTO collections (bucket, collection, incarnation, seq, timestamp, gc_seq, live,
-            tombstones, chosen, gone, dropped)
+            tombstones, chosen, gone, dropped, names, named, nested)
         SELECT bucket, 'more', incarnation, seq, timestamp, gc_seq, live, tombstones, chosen,
-            gone, dropped FROM collections WHERE collection = 'notes'",
+            gone, dropped, names, named, nested FROM collections WHERE collection = 'notes'",
         "collection blog/more counts 23 live records and 3 tombstones, but has 0 and 0",
     ),
     (
@@ -120,6 +120,31 @@ pub(super) const DAMAGES: &[Damage] = &[
         "collections.dropped",
         "UPDATE collections SET dropped = true WHERE collection = 'notes'",
         "records of blog/notes (26) lie in a collection that does not exist",
+    ),
+    (
+        "collections.names",
+        "UPDATE collections SET names = names + 1 WHERE collection = 'notes'",
+        "collection blog/notes counts 7 groups that are named there, but has 6",
+    ),
+    (
+        "collections.named",
+        "UPDATE collections SET named = 2 WHERE collection = 'notes'",
+        "collection blog/notes counts 6 groups that are named there, but only 2 times",
+    ),
+    (
+        "collections.nested",
+        "UPDATE collections SET nested = 0 WHERE collection = '_groups'",
+        "bucket blog has groups in groups, but counts 0 changes of them",
+    ),
+    (
+        "collections.nested",
+        "UPDATE collections SET nested = -1 WHERE collection = 'notes'",
+        "collection blog/notes counts -1 changes of groups in groups",
+    ),
+    (
+        "collections.nested",
+        "UPDATE collections SET nested = 1 WHERE collection = 'notes'",
+        "collection blog/notes counts 1 changes of groups in groups",
     ),
     // Records.
     ("records-", "DELETE FROM named_records WHERE id = 'private'", "but has 22 and 3"),
@@ -334,14 +359,14 @@ pub(super) const DAMAGES: &[Damage] = &[
     ),
     (
         "signatures+",
-        "INSERT INTO named_signatures (bucket, collection, signature, live, digest)
-        SELECT 'blog', 'notes', name, 0, 0 FROM views ORDER BY name LIMIT 1",
+        "INSERT INTO named_signatures (bucket, collection, signature, live, digest, held)
+        SELECT 'blog', 'notes', name, 0, 0, 0 FROM views ORDER BY name LIMIT 1",
         "of blog/notes does not name the principals",
     ),
     (
         "signatures+",
-        "INSERT INTO named_signatures (bucket, collection, signature, live, digest)
-        SELECT bucket, 'closed', signature, 0, 0
+        "INSERT INTO named_signatures (bucket, collection, signature, live, digest, held)
+        SELECT bucket, 'closed', signature, 0, 0, 0
         FROM named_signatures WHERE collection = 'notes'",
         "signatures of blog/closed|signatures of number -1 (",
     ),
@@ -388,6 +413,16 @@ pub(super) const DAMAGES: &[Damage] = &[
         "keeps the sum of digests -1, but its records have 0",
     ),
     (
+        "signatures.held",
+        "UPDATE named_signatures SET held = held - 1 WHERE collection = 'notes'",
+        " that have it, but ",
+    ),
+    (
+        "signatures.held",
+        "UPDATE named_signatures SET held = -1 WHERE collection = 'notes' AND live = 0",
+        "of blog/notes counts -1 that have it, but ",
+    ),
+    (
         "signature_principals-",
         "DELETE FROM named_signature_principals WHERE collection = 'notes' AND principal = 'account:dave'",
         "of blog/notes does not name the principals",
@@ -423,6 +458,76 @@ pub(super) const DAMAGES: &[Damage] = &[
             SELECT signature FROM named_records WHERE id = 'may-delete')
         AND principal = 'account:dave'",
         "principal account:dave is listed under the unknown signature",
+    ),
+    // Groups that they name.
+    (
+        "names-",
+        "DELETE FROM named_names WHERE collection = 'notes' AND grp = 'editors'",
+        "signatures of blog/notes name /buckets/blog/groups/editors, but it is not among the names",
+    ),
+    (
+        "names-",
+        "DELETE FROM named_names WHERE collection = 'notes' AND grp = 'editors'",
+        "collection blog/notes counts 6 groups that are named there, but has 5",
+    ),
+    (
+        "names+",
+        "INSERT INTO named_names (bucket, collection, grp_bucket, grp, signatures, since, ordinal)
+        SELECT bucket, collection, grp_bucket, 'more', 1, 0, 1 FROM named_names
+        WHERE collection = 'notes' AND grp = 'editors'",
+        "group blog/more is named in blog/notes by 1 signatures, but 0 name it",
+    ),
+    (
+        "names.bucket",
+        "UPDATE named_names SET bucket = 'none' WHERE collection = 'notes'",
+        "group blog/editors is named in none/notes since 0, which is not within its positions\
+        |names of number -1 (6) lie in a collection that does not exist",
+    ),
+    (
+        "names.collection",
+        "UPDATE named_names SET collection = 'posts' WHERE collection = 'notes'",
+        "group blog/editors is named in blog/posts by",
+    ),
+    (
+        "names.grp_bucket",
+        "UPDATE named_names SET grp_bucket = 'none' WHERE collection = 'notes'",
+        "signatures of blog/notes name /buckets/blog/groups/editors, but it is not among the names",
+    ),
+    (
+        "names.grp",
+        "UPDATE named_names SET grp = 'none' WHERE collection = 'notes' AND grp = 'editors'",
+        "group blog/none is named in blog/notes by 2 signatures, but 0 name it",
+    ),
+    (
+        "names.signatures",
+        "UPDATE named_names SET signatures = signatures + 1
+        WHERE collection = 'notes' AND grp = 'editors'",
+        "group blog/editors is named in blog/notes by 3 signatures, but 2 name it",
+    ),
+    (
+        "names.since",
+        "UPDATE named_names SET since = 9007199254740991 WHERE collection = 'notes'",
+        "group blog/editors is named in blog/notes since 9007199254740991, which is not within",
+    ),
+    (
+        "names.since",
+        "UPDATE named_names SET since = -1 WHERE collection = 'notes'",
+        "group blog/editors is named in blog/notes since -1, which is not within its positions",
+    ),
+    (
+        "names.ordinal",
+        "UPDATE named_names SET ordinal = 7 WHERE collection = 'notes' AND grp = 'editors'",
+        "group blog/editors has the number 7 among the names of blog/notes, of which 6 came",
+    ),
+    (
+        "names.ordinal",
+        "UPDATE named_names SET ordinal = 0 WHERE collection = 'notes' AND grp = 'editors'",
+        "group blog/editors has the number 0 among the names of blog/notes",
+    ),
+    (
+        "names.ordinal",
+        "UPDATE named_names SET ordinal = 1 WHERE collection = 'notes'",
+        "groups that are named in blog/notes share the number 1",
     ),
     // Groups.
     (
