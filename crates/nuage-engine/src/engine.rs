@@ -66,6 +66,9 @@ const PARENTS_BYTES: usize = 32 * 1024 * 1024;
 /// Room for the groups of callers.
 const CALLERS_BYTES: usize = 32 * 1024 * 1024;
 
+/// Records of one batch that are remembered. What deletes thousands is not followed by more of them.
+const NOTED_MAX: usize = 500;
+
 /// Locks that writers of one record queue at. Two records may share one, and one may be held while
 /// somebody waits for a turn: so many, about a megabyte, that hardly anybody else meets it.
 const LOCKS: usize = 16 * 1024;
@@ -298,7 +301,9 @@ impl Engine {
             engine.forget(&changed);
             engine.hub().applied(news);
             let resolved = applied.map(|outcomes| Resolved::new(outcomes, bodies));
-            if let Ok(resolved) = &resolved {
+            if let Ok(resolved) = &resolved
+                && records.len() <= NOTED_MAX
+            {
                 for (path, record) in records {
                     engine.memory.note(path, Arc::new(resolved.record(record)));
                 }
@@ -341,9 +346,8 @@ impl Engine {
                     self.accounts_generation.fetch_add(1, Ordering::AcqRel);
                 }
                 Changed::Groups => self.callers.forget(),
-                Changed::Everything { flushed } => {
-                    // Nothing else than this gives a position to a record once more.
-                    if *flushed {
+                Changed::Everything { positions } => {
+                    if *positions {
                         self.memory.forget();
                     }
                     self.feeds.forget();
@@ -399,7 +403,10 @@ enum Changed {
     Parent(RecordPath),
     Account,
     Groups,
-    Everything { flushed: bool },
+    Everything {
+        /// Whether a record may get a position that it had before, with another content.
+        positions: bool,
+    },
 }
 
 impl Changed {
@@ -413,10 +420,8 @@ impl Changed {
                 }
             }
             Write::SetMembers { .. } => Some(Self::Groups),
-            Write::DropBucket { .. } | Write::Renew { .. } => {
-                Some(Self::Everything { flushed: false })
-            }
-            Write::Flush { .. } => Some(Self::Everything { flushed: true }),
+            Write::DropBucket { .. } => Some(Self::Everything { positions: false }),
+            Write::Renew { .. } | Write::Flush { .. } => Some(Self::Everything { positions: true }),
             Write::Touch { .. }
             | Write::DropCollection { .. }
             | Write::Compact { .. }

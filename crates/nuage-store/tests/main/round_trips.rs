@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nuage_model::{
-    Body, CollectionPath, Placement, Principal, Put, Readers, RecordPath, Seq, Store, Write,
+    Batch, Bodies, Body, CollectionPath, Guard, Placement, Principal, Put, Readers, RecordPath,
+    Seq, Store, Timestamp, Write,
 };
 use nuage_store::{Address, Options};
 use nuage_testkit::backend::block_on;
 use nuage_testkit::postgres::{Cluster, Database, Durability};
 
-use crate::{apply, found};
+use crate::found;
 
 /// How often a write read, and whether it had to.
 #[derive(PartialEq, Eq, Debug)]
@@ -38,11 +39,11 @@ fn what_is_known_of_signatures_is_not_read() {
         let delete = Write::Delete { path: posts.record("b"), placement: Placement::Next };
         let store = open(&database).await;
         found(&store, "b", &["posts"]).await;
-        apply(&store, vec![put("a", &["alice"])]).await;
+        write(&store, put("a", &["alice"])).await;
         // What was set aside is done with, and what was told of it was heard.
         tokio::time::sleep(Duration::from_millis(500)).await;
-        apply(&store, vec![put("a", &["alice"])]).await;
-        for (step, (write, way)) in [
+        write(&store, put("a", &["alice"])).await;
+        for (step, (change, way)) in [
             (put("b", &["bob"]), Way::Guessed),
             // Whether it is there is asked, and who is counted along with it.
             (put("b", &["bob", staff]), Way::Read(1)),
@@ -58,11 +59,11 @@ fn what_is_known_of_signatures_is_not_read() {
         .into_iter()
         .enumerate()
         {
-            assert_eq!(way_of(&cluster, &store, write).await, way, "step {step}");
+            assert_eq!(way_of(&cluster, &store, change).await, way, "step {step}");
         }
         store.close().await;
         let store = open(&database).await;
-        for (step, (write, way)) in [
+        for (step, (change, way)) in [
             // The collection is not known yet, and whether the signature is there is asked along.
             (put("d", &["bob", staff]), Way::Read(1)),
             (put("e", &["bob", staff]), Way::Guessed),
@@ -72,7 +73,7 @@ fn what_is_known_of_signatures_is_not_read() {
         .into_iter()
         .enumerate()
         {
-            assert_eq!(way_of(&cluster, &store, write).await, way, "step {step} of the next");
+            assert_eq!(way_of(&cluster, &store, change).await, way, "step {step} of the next");
         }
         assert_eq!(store.admin().check().await.unwrap(), []);
         store.close().await;
@@ -89,9 +90,19 @@ fn put(path: &RecordPath, who: &[&str]) -> Write {
     })
 }
 
-async fn way_of(cluster: &Cluster, store: &Arc<dyn Store>, write: Write) -> Way {
+// As whoever decides writes: what is taken for the record is said.
+async fn write(store: &Arc<dyn Store>, write: Write) {
+    let mut guards = Vec::new();
+    if let Write::Put(Put { path, .. }) | Write::Delete { path, .. } = &write {
+        let found = store.get(std::slice::from_ref(path), Bodies::Small).await.unwrap();
+        guards.push(Guard::new(path.clone(), found[0].as_ref()));
+    }
+    store.apply(Batch { guards, ..Batch::new(Timestamp(1_000), vec![write]) }).await.unwrap();
+}
+
+async fn way_of(cluster: &Cluster, store: &Arc<dyn Store>, change: Write) -> Way {
     let before = cluster.log().len();
-    apply(store, vec![write]).await;
+    write(store, change).await;
     let log = cluster.log();
     let asked = log[before..].matches("FOR UPDATE").count();
     match log[before..].matches("set_config('nuage.fit'").count() {
