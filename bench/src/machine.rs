@@ -22,8 +22,7 @@ pub(crate) fn describe(data: &Path, pinned: bool) -> Result<String> {
     let memory_gib = memory.unwrap_or(0u64) as f64 / f64::from(1 << 20);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let kernel = kernel.trim().split('-').next().unwrap_or("").to_owned();
-    let load = fs::read_to_string("/proc/loadavg")?;
-    let load = load.split(' ').next().unwrap_or("?").to_owned();
+    let load = load()?;
     let output = Command::new("findmnt").args(["-n", "-o", "FSTYPE", "-T"]).arg(data).output()?;
     let filesystem = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     let fsync_us = fsync_median(data)?.as_micros();
@@ -33,6 +32,12 @@ pub(crate) fn describe(data: &Path, pinned: bool) -> Result<String> {
         "{cores} cores of {model}, {memory_gib:.0} GiB, Linux {kernel}, {filesystem}, append and \
          fsync of 4 KiB in {fsync_us} \u{b5}s; {where_run}; load average before the run: {load}."
     ))
+}
+
+/// The load average of the last minute.
+pub(crate) fn load() -> Result<String> {
+    let load = fs::read_to_string("/proc/loadavg")?;
+    Ok(load.split(' ').next().unwrap_or("?").to_owned())
 }
 
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {

@@ -36,7 +36,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 800)]
     pub(crate) milliseconds: u64,
     /// Measurements of each kind, taken in turns; the median counts
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     pub(crate) rounds: usize,
     /// Leave it to the system which core serves
     #[arg(long)]

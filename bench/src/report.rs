@@ -2,17 +2,21 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::load::Sample;
+use crate::machine;
 use crate::options::{Options, Subject};
 use crate::process::Memory;
 use crate::run::{PUT_CONNECTIONS, Results};
 use crate::workload::Workload;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/performance.md");
+/// What was published, a line for each run.
+const HISTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/history.tsv");
 
 /// What a run says.
 pub(crate) struct Report<'a> {
@@ -37,6 +41,14 @@ pub(crate) fn publish(section: &str, text: &str) -> Result<()> {
     let page = std::fs::read_to_string(path)?;
     let page = replace(&page, section, text).context("no markers in docs/performance.md")?;
     Ok(std::fs::write(path, page)?)
+}
+
+/// Adds a line to the history of what was published.
+pub(crate) fn remember(line: &str) -> Result<()> {
+    let mut history = std::fs::read_to_string(HISTORY).unwrap_or_default();
+    history.push_str(line);
+    history.push('\n');
+    Ok(std::fs::write(HISTORY, history)?)
 }
 
 fn replace(page: &str, name: &str, text: &str) -> Option<String> {
@@ -131,10 +143,11 @@ impl Report<'_> {
         let millis = self.options.duration().as_millis();
         let _ = writeln!(
             out,
-            "`{}`, {today}. {} {rounds} rounds of {millis} ms, the median of each figure; Kinto \
-             one round.",
+            "`{}`, {today}. {} And after it: {}. {rounds} rounds of {millis} ms, the median of each \
+             figure; Kinto one round.",
             command.trim_end(),
-            self.machine
+            self.machine,
+            machine::load().unwrap_or_default(),
         );
         out
     }
@@ -168,9 +181,10 @@ impl Report<'_> {
             let _ = write!(out, " {} |", subject.title());
         }
         out.push_str(
-            " Nuage / hyper | Nuage / rusqlite | Kinto / Nuage | aim | acceptable |\n|---|",
+            " Nuage / hyper | Nuage / rusqlite | Kinto / Nuage | Nuage / floor | aim | acceptable |\n\
+             |---|",
         );
-        out.push_str(&"--:|".repeat(columns.len() + 5));
+        out.push_str(&"--:|".repeat(columns.len() + 6));
         out.push('\n');
         for workload in self.options.workloads() {
             let cpu = |subject| self.median(subject, workload, connections).map(|s| cpu_us(&s));
@@ -182,15 +196,43 @@ impl Report<'_> {
                 (Some(over), Some(under)) if under > 0.0 => ratio_text(over / under),
                 _ => String::new(),
             };
-            let (aim, acceptable) = workload.target_us();
+            let (aim, acceptable) = workload.targets();
+            let floor = self.over_floor(workload).map_or(String::new(), ratio_text);
             let _ = writeln!(
                 out,
-                " {} | {} | {} | {aim} | {acceptable} |",
+                " {} | {} | {} | {floor} | {aim} | {acceptable} |",
                 ratio(Subject::Nuage, Subject::Hyper),
                 ratio(Subject::Nuage, Subject::Rusqlite),
                 ratio(Subject::Kinto, Subject::NuageBasicauth),
             );
         }
+    }
+
+    /// How many times the floor Nuage takes: hyper, and where rows are written or many are read, the
+    /// row work as well.
+    fn over_floor(&self, workload: Workload) -> Option<f64> {
+        let cpu = |subject| {
+            self.median(subject, workload, self.main_connections()).map(|sample| cpu_us(&sample))
+        };
+        let rows = if workload.has_row_work() { cpu(Subject::Rusqlite)? } else { 0.0 };
+        Some(cpu(Subject::Nuage)? / (cpu(Subject::Hyper)? + rows))
+    }
+
+    /// The main figures on one line: day, commit, how many times the floor each workload takes, and
+    /// the binary in MB.
+    pub(crate) fn history_line(&self) -> String {
+        let today = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+        let commit = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+        let commit = commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        let mut cells = vec![today, commit.unwrap_or_default()];
+        for workload in Workload::ALL {
+            let over =
+                self.over_floor(workload).map_or("-".to_owned(), |over| format!("{over:.2}"));
+            cells.push(format!("{} {over}", workload.name()));
+        }
+        let bytes = self.binary_bytes.unwrap_or(0) as f64;
+        cells.push(format!("MB {:.1}", bytes / 1e6));
+        cells.join("\t")
     }
 
     fn write_table(

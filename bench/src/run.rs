@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::load::{Kept, Plan, Sample, Target};
 use crate::options::{Options, Subject};
 use crate::raw::Way;
-use crate::report::Report;
+use crate::report::{Report, Section};
 use crate::servers::{self, Figures, Places, Raw, Server, database};
 use crate::workload::{KNOWN_RECORDS, Workload};
 use crate::{machine, profile, report};
@@ -32,6 +32,11 @@ pub(crate) struct Results {
     /// What is measured on PostgreSQL alone.
     pub(crate) postgres: postgres::Comparison,
 }
+
+/// A floor that moves by more than that from round to round says that the machine was busy.
+const STEADY: f64 = 1.15;
+/// How often what was measured on a busy machine is measured again.
+const AGAIN_MAX: usize = 2;
 
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let places = Places::find(!options.no_pin, options.nuage.clone())?;
@@ -65,11 +70,15 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         }
     }
     let binary_bytes = fs::metadata(&places.nuage).map(|file| file.len()).ok();
-    let texts = Report { options, machine, results: &results, binary_bytes }.to_markdown();
-    for (section, text) in texts {
+    let report = Report { options, machine, results: &results, binary_bytes };
+    for (section, text) in report.to_markdown() {
         println!("\n{text}");
-        if section.is_whole(&results) && (options.is_whole() || options.write) {
+        let is_published = options.is_whole() || (options.write && !options.quick);
+        if section.is_whole(&results) && is_published {
             report::publish(section.name(), &text)?;
+            if section == Section::Main {
+                report::remember(&report.history_line())?;
+            }
         }
     }
     fs::remove_dir_all(&places.data).context("cannot remove the data of the run")
@@ -119,9 +128,13 @@ async fn measure_fast(
     if subjects.contains(&Subject::PostgresRaw) {
         raw.push((Subject::PostgresRaw, Raw::on_postgres(places, records)?));
     }
-    for round in 1..=options.rounds() {
-        for workload in options.workloads() {
-            for connections in connections(options, workload) {
+    let all = options.workloads().into_iter().flat_map(|workload| {
+        connections(options, workload).into_iter().map(move |connections| (workload, connections))
+    });
+    let mut rows: Vec<(Workload, usize)> = all.collect();
+    for attempt in 0..=AGAIN_MAX {
+        for round in 1..=options.rounds() {
+            for (workload, connections) in rows.iter().copied() {
                 println!("round {round}: {}, {connections} connections", workload.title());
                 let plan = plan(options, workload, connections);
                 for (subject, server) in &servers {
@@ -133,6 +146,15 @@ async fn measure_fast(
                     results.add((*subject, workload, connections), sample);
                 }
             }
+        }
+        rows.retain(|(workload, connections)| !results.is_steady(*workload, *connections));
+        if options.quick || rows.is_empty() {
+            break;
+        }
+        for (workload, connections) in &rows {
+            let what = if attempt < AGAIN_MAX { "measured again" } else { "left out" };
+            println!("a floor moved: {}, {connections} connections is {what}", workload.title());
+            results.forget(*workload, *connections);
         }
     }
     results.postgres.measure(options, places, &servers, &mut raw).await?;
@@ -207,5 +229,24 @@ pub(crate) fn plan(options: &Options, workload: Workload, connections: usize) ->
 impl Results {
     fn add(&mut self, key: Key, sample: Sample) {
         self.samples.entry(key).or_default().push(sample);
+    }
+
+    // Whether no floor moved from round to round.
+    fn is_steady(&self, workload: Workload, connections: usize) -> bool {
+        let floors = [Subject::Hyper, Subject::Rusqlite, Subject::PostgresRaw];
+        floors.into_iter().all(|floor| {
+            let samples = self.samples.get(&(floor, workload, connections));
+            let cpu = samples.into_iter().flatten().map(|sample| {
+                (sample.cpu_nanos + sample.database_nanos) as f64 / sample.requests.max(1) as f64
+            });
+            let (least, most) = cpu.fold((f64::MAX, 0.0), |(least, most): (f64, f64), cpu| {
+                (least.min(cpu), most.max(cpu))
+            });
+            most <= least * STEADY
+        })
+    }
+
+    fn forget(&mut self, workload: Workload, connections: usize) {
+        self.samples.retain(|(_, of, at), _| (*of, *at) != (workload, connections));
     }
 }

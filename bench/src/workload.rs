@@ -72,15 +72,20 @@ impl Workload {
         }
     }
 
-    /// CPU per request aimed at, and what is acceptable first, in microseconds.
-    pub(crate) fn target_us(self) -> (u32, u32) {
+    /// CPU per request aimed at, and what is acceptable first, as multiples of the floor.
+    pub(crate) fn targets(self) -> (f64, f64) {
         match self {
-            Self::Get => (16, 25),
-            Self::NotModified | Self::Poll => (12, 18),
-            Self::List => (90, 130),
-            Self::Put | Self::Update => (55, 85),
-            Self::Batch => (300, 450),
+            Self::Get => (2.5, 3.0),
+            Self::NotModified | Self::Poll => (1.8, 2.2),
+            Self::List => (1.3, 1.7),
+            Self::Put | Self::Update => (1.5, 2.0),
+            Self::Batch => (1.4, 1.7),
         }
+    }
+
+    /// Whether the row work is part of the floor, beside what hyper takes.
+    pub(crate) fn has_row_work(self) -> bool {
+        matches!(self, Self::List | Self::Put | Self::Update | Self::Batch)
     }
 
     /// The status of an answer that did the work.

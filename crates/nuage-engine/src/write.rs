@@ -52,11 +52,12 @@ impl Session {
         }
         self.check_principals(&permissions)?;
         let bytes_max = self.engine.settings().limits.record_bytes;
-        if change.body.len() + permissions.to_text().len() > bytes_max {
+        let text = permissions.to_text();
+        if change.body.len() + text.len() > bytes_max {
             return Err(EngineError::TooLarge(bytes_max));
         }
         let body = self.validated(path, change.body, &opened.parents).await?;
-        let record = self.stage_put(opened, body, &permissions, change.chosen).await?;
+        let record = self.stage_put(opened, body, (&permissions, text), change.chosen).await?;
         Ok((record, permissions))
     }
 
@@ -67,14 +68,14 @@ impl Session {
         body: String,
         permissions: &Permissions,
     ) -> Result<Record, EngineError> {
-        self.stage_put(opened, body.into(), permissions, None).await
+        self.stage_put(opened, body.into(), (permissions, permissions.to_text()), None).await
     }
 
     async fn stage_put(
         &mut self,
         opened: &Opened,
         body: Body,
-        permissions: &Permissions,
+        (permissions, text): (&Permissions, String),
         chosen: Option<Timestamp>,
     ) -> Result<Record, EngineError> {
         let path = &opened.path;
@@ -91,13 +92,7 @@ impl Session {
         let remembered = self.engine.settings().history.as_ref().map(|_| body.clone());
         let record = self.stage_record(
             path,
-            Write::Put(Put {
-                path: path.clone(),
-                body,
-                permissions: permissions.to_text(),
-                readers,
-                placement,
-            }),
+            Write::Put(Put { path: path.clone(), body, permissions: text, readers, placement }),
         );
         if let Some(members) = members {
             self.stage(Write::SetMembers { group: group_path(path), members });
