@@ -33,10 +33,12 @@ pub(crate) struct Results {
     pub(crate) postgres: postgres::Comparison,
 }
 
-/// A floor that moves by more than that from round to round says that the machine was busy.
+/// A round in which a floor is so far from where it mostly is was one of a busy machine.
 const STEADY: f64 = 1.15;
-/// How often what was measured on a busy machine is measured again.
+/// How often rounds are added for those that were.
 const AGAIN_MAX: usize = 2;
+/// A row with fewer rounds is left out.
+const ROUNDS_MIN: usize = 3;
 
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let places = Places::find(!options.no_pin, options.nuage.clone())?;
@@ -147,14 +149,24 @@ async fn measure_fast(
                 }
             }
         }
-        rows.retain(|(workload, connections)| !results.is_steady(*workload, *connections));
-        if options.quick || rows.is_empty() {
+        if options.quick {
             break;
         }
-        for (workload, connections) in &rows {
-            let what = if attempt < AGAIN_MAX { "measured again" } else { "left out" };
-            println!("a floor moved: {}, {connections} connections is {what}", workload.title());
-            results.forget(*workload, *connections);
+        let is_short = |(workload, connections): &(Workload, usize)| {
+            let steady = results.keep_steady(*workload, *connections);
+            let is_short = steady < options.rounds();
+            if is_short {
+                let title = workload.title();
+                println!("{title}, {connections} connections: {steady} rounds with steady floors");
+            }
+            if attempt == AGAIN_MAX && steady < ROUNDS_MIN {
+                results.samples.retain(|(_, of, at), _| (of, at) != (workload, connections));
+            }
+            is_short
+        };
+        rows.retain(is_short);
+        if rows.is_empty() {
+            break;
         }
     }
     results.postgres.measure(options, places, &servers, &mut raw).await?;
@@ -231,22 +243,37 @@ impl Results {
         self.samples.entry(key).or_default().push(sample);
     }
 
-    // Whether no floor moved from round to round.
-    fn is_steady(&self, workload: Workload, connections: usize) -> bool {
-        let floors = [Subject::Hyper, Subject::Rusqlite, Subject::PostgresRaw];
-        floors.into_iter().all(|floor| {
+    // Keeps the rounds in which each floor was about where it mostly is, and says how many they are.
+    // Everybody in a row has a sample of each round, in the same order.
+    fn keep_steady(&mut self, workload: Workload, connections: usize) -> usize {
+        let mut is_steady: Vec<bool> = Vec::new();
+        for floor in [Subject::Hyper, Subject::Rusqlite, Subject::PostgresRaw] {
             let samples = self.samples.get(&(floor, workload, connections));
-            let cpu = samples.into_iter().flatten().map(|sample| {
-                (sample.cpu_nanos + sample.database_nanos) as f64 / sample.requests.max(1) as f64
-            });
-            let (least, most) = cpu.fold((f64::MAX, 0.0), |(least, most): (f64, f64), cpu| {
-                (least.min(cpu), most.max(cpu))
-            });
-            most <= least * STEADY
-        })
-    }
-
-    fn forget(&mut self, workload: Workload, connections: usize) {
-        self.samples.retain(|(_, of, at), _| (*of, *at) != (workload, connections));
+            let cpu: Vec<f64> = samples.into_iter().flatten().map(cpu_of).collect();
+            let mut sorted = cpu.clone();
+            sorted.sort_by(f64::total_cmp);
+            let Some(middle) = sorted.get(sorted.len() / 2) else { continue };
+            let is_near = |cpu: f64| cpu <= middle * STEADY && cpu >= middle / STEADY;
+            is_steady.resize(cpu.len(), true);
+            is_steady.iter_mut().zip(cpu).for_each(|(steady, cpu)| *steady &= is_near(cpu));
+        }
+        if is_steady.is_empty() {
+            // There is no floor to tell by.
+            return usize::MAX;
+        }
+        for (_, samples) in self.samples.iter_mut().filter(|((_, of, at), samples)| {
+            (*of, *at) == (workload, connections) && samples.len() == is_steady.len()
+        }) {
+            let mut steady = is_steady.iter();
+            samples.retain(|_| *steady.next().unwrap_or(&true));
+        }
+        is_steady.iter().filter(|steady| **steady).count()
     }
 }
+
+fn cpu_of(sample: &Sample) -> f64 {
+    (sample.cpu_nanos + sample.database_nanos) as f64 / sample.requests.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests;
