@@ -22,9 +22,9 @@ const CHORE: &str = "compaction";
 const COLLECTIONS: usize = 100;
 /// Tombstones and ended residencies that go in one step: writers wait for no longer than that, and
 /// whom the signatures name that go with them is held in memory, thousands for each at worst.
-const STEP: usize = 500;
+const STEP: usize = 100;
 /// Steps in one collection in one round; the next round goes on.
-const STEPS_MAX: usize = 8_000;
+const STEPS_MAX: usize = 20_000;
 /// Rest between two steps, for others to write.
 const REST: Duration = Duration::from_millis(5);
 /// How much longer than tombstones views are kept, for they are marked as used once a day.

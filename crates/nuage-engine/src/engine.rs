@@ -15,7 +15,7 @@ use crate::cache::{Age, Cache, Weigh, bytes_of};
 use crate::compact::Housekeeping;
 use crate::feed::{Feeds, Hub};
 use crate::groups::{self, Staged};
-use crate::memory::Memory;
+use crate::record_cache::RecordCache;
 use crate::validate::{ParentSchemas, Schemas};
 use crate::{Caller, Conflict, EngineError, FeedStatistics, Resolved, Session, Settings, Turns};
 
@@ -40,7 +40,7 @@ pub struct Engine {
     settings: Settings,
     world: World,
     parents: Cache<RecordPath, Arc<Parent>>,
-    memory: Memory,
+    records: RecordCache,
     callers: Cache<Principal, Caller>,
     accounts_generation: AtomicU64,
     locks: Vec<Arc<Mutex<()>>>,
@@ -66,8 +66,9 @@ const PARENTS_BYTES: usize = 32 * 1024 * 1024;
 /// Room for the groups of callers.
 const CALLERS_BYTES: usize = 32 * 1024 * 1024;
 
-/// Records of one batch that are remembered. What deletes thousands is not followed by more of them.
-const NOTED_MAX: usize = 500;
+/// Records of one batch that are kept in the cache. What deletes thousands is not followed by more of
+/// them.
+const CACHED_MAX: usize = 500;
 
 /// Locks that writers of one record queue at. Two records may share one, and one may be held while
 /// somebody waits for a turn: so many, about a megabyte, that hardly anybody else meets it.
@@ -92,7 +93,7 @@ impl Engine {
             settings,
             world,
             parents: Cache::new(PARENTS_BYTES),
-            memory: Memory::new(),
+            records: RecordCache::new(),
             callers: Cache::new(CALLERS_BYTES),
             accounts_generation: AtomicU64::new(0),
             locks: (0..LOCKS).map(|_| Arc::default()).collect(),
@@ -124,8 +125,8 @@ impl Engine {
     }
 
     /// Records as they were last seen here.
-    pub(crate) fn memory(&self) -> &Memory {
-        &self.memory
+    pub(crate) fn records(&self) -> &RecordCache {
+        &self.records
     }
 
     /// What feeds are doing: for metrics and tests.
@@ -302,10 +303,10 @@ impl Engine {
             engine.hub().applied(news);
             let resolved = applied.map(|outcomes| Resolved::new(outcomes, bodies));
             if let Ok(resolved) = &resolved
-                && records.len() <= NOTED_MAX
+                && records.len() <= CACHED_MAX
             {
                 for (path, record) in records {
-                    engine.memory.note(path, Arc::new(resolved.record(record)));
+                    engine.records.insert(path, Arc::new(resolved.record(record)));
                 }
             }
             drop(locks);
@@ -330,7 +331,7 @@ impl Engine {
         let found = self.store.get(&paths, Bodies::Small).await?;
         let mut any = false;
         for (guard, record) in parents.iter().zip(found) {
-            if Guard::new(guard.path.clone(), record.as_ref()).live_at() != guard.live_at() {
+            if record.and_then(|record| record.meta().live_at()) != guard.live_at() {
                 self.forget_parent(&guard.path);
                 any = true;
             }
@@ -348,7 +349,7 @@ impl Engine {
                 Changed::Groups => self.callers.forget(),
                 Changed::Everything { positions } => {
                     if *positions {
-                        self.memory.forget();
+                        self.records.clear();
                     }
                     self.feeds.forget();
                     self.parents.forget();

@@ -35,6 +35,8 @@ pub struct Session {
     presumes: bool,
     /// What was taken so.
     presumed: Vec<RecordPath>,
+    /// What was found in two states, both of which something relies on.
+    contradicted: Vec<RecordPath>,
     /// What will be looked at, and was not read yet.
     announced: Vec<RecordPath>,
     /// What was read of it.
@@ -67,6 +69,7 @@ impl Session {
             relied: HashMap::default(),
             presumes,
             presumed: Vec::new(),
+            contradicted: Vec::new(),
             announced: Vec::new(),
             prefetched: HashMap::default(),
             writes: Vec::new(),
@@ -181,7 +184,7 @@ impl Session {
         if !self.presumes || intent == Intent::Read || self.has_own(path) {
             return None;
         }
-        match self.engine.memory().recall(path) {
+        match self.engine.records().get(path) {
             Some(record) => Some(Some(record)),
             None => (intent == Intent::Create).then_some(None),
         }
@@ -218,11 +221,32 @@ impl Session {
         }
     }
 
-    /// Remembers that a decision relied on what was read, so that the commit fails if it changed.
+    /// Remembers that a decision relied on what was read, so that the commit fails if it changed, or
+    /// if another decision relied on something else: what is remembered may be older than what was
+    /// read before.
     pub(crate) fn rely(&mut self, path: &RecordPath, record: Option<&Record>) {
-        if !self.has_own(path) {
-            self.relied.entry(path.clone()).or_insert(record.map(Record::meta));
+        if self.has_own(path) {
+            return;
         }
+        let found = record.map(Record::meta);
+        let relied = *self.relied.entry(path.clone()).or_insert(found);
+        if relied.and_then(RecordMeta::live_at) != found.and_then(RecordMeta::live_at) {
+            self.contradicted.push(path.clone());
+        }
+    }
+
+    // What no commit can hold for true, to be read anew.
+    fn expect_consistent(&mut self) -> Result<(), CommitError> {
+        if self.contradicted.is_empty() {
+            return Ok(());
+        }
+        let paths = std::mem::take(&mut self.contradicted);
+        for path in &paths {
+            self.engine.records().remove(path);
+            self.engine.forget_parent(path);
+        }
+        let was_presumed = !self.presumed.is_empty();
+        Err(CommitError::Conflict(Conflict { paths, was_presumed }))
     }
 
     /// The number that the next write will have.
@@ -356,10 +380,11 @@ impl Session {
     ///
     /// [`CommitError::Conflict`] if something is not as it was read, or presumed to be: everything is
     /// to be decided again.
-    pub async fn commit(self) -> Result<Resolved, CommitError> {
+    pub async fn commit(mut self) -> Result<Resolved, CommitError> {
         if self.writes.is_empty() {
             return self.abandon().await.map(|()| Resolved::default());
         }
+        self.expect_consistent()?;
         let was_presumed = !self.presumed.is_empty();
         let mut changed: Vec<RecordPath> = self.relied.keys().cloned().collect();
         let mut records = Vec::new();
@@ -381,7 +406,7 @@ impl Session {
             Ok(resolved) => return Ok(resolved),
             Err(error) => error,
         };
-        changed.iter().for_each(|path| self.engine.memory().forget_one(path));
+        changed.iter().for_each(|path| self.engine.records().remove(path));
         match error {
             ApplyError::Conflict => {
                 self.engine.forget_changed(&parents).await.map_err(CommitError::Store)?;
@@ -397,18 +422,19 @@ impl Session {
     /// # Errors
     ///
     /// As [`Session::commit`].
-    pub async fn abandon(self) -> Result<(), CommitError> {
+    pub async fn abandon(mut self) -> Result<(), CommitError> {
         if self.presumed.is_empty() {
             return Ok(());
         }
+        self.expect_consistent()?;
         let found = self.engine.store().get(&self.presumed, Bodies::Small).await;
         let found = found.map_err(CommitError::Store)?;
         let mut changed = Vec::new();
         for (path, record) in self.presumed.into_iter().zip(found) {
             let presumed = self.relied.get(&path).copied().flatten();
-            let presumed = Guard { path: path.clone(), found: presumed }.live_at();
-            if Guard::new(path.clone(), record.as_ref()).live_at() != presumed {
-                self.engine.memory().forget_one(&path);
+            let found = record.as_ref().map(Record::meta);
+            if found.and_then(RecordMeta::live_at) != presumed.and_then(RecordMeta::live_at) {
+                self.engine.records().remove(&path);
                 changed.push(path);
             }
         }

@@ -165,7 +165,9 @@ impl Kinto {
             _ => None,
         });
         let objects: Vec<_> = objects.collect();
-        session.announce(objects);
+        if objects.len() > 1 {
+            session.announce(objects);
+        }
         let limits = &self.engine.settings().limits;
         let own = limits.change_bytes();
         let mut left = limits.batch_answer_bytes.saturating_sub(calls.len().saturating_mul(own));

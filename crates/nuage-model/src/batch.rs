@@ -56,7 +56,7 @@ impl Guard {
 
     /// Where the record is to be alive; `None` if it is not to be.
     pub fn live_at(&self) -> Option<Seq> {
-        self.found.filter(|found| !found.dead).map(|found| found.seq)
+        self.found.and_then(RecordMeta::live_at)
     }
 }
 

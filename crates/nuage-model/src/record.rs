@@ -36,6 +36,13 @@ pub struct RecordMeta {
     pub dead: bool,
 }
 
+impl RecordMeta {
+    /// The position, if it is alive.
+    pub fn live_at(self) -> Option<Seq> {
+        (!self.dead).then_some(self.seq)
+    }
+}
+
 /// A record is alive or remembered as deleted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum State {

@@ -8,6 +8,8 @@ use foldhash::HashMap;
 use foldhash::fast::FixedState;
 use nuage_model::{Batch, BucketId, Put, Write};
 
+use crate::schema::may_be_group;
+
 /// Weight beyond which a batch is applied by itself: nobody else shares its fate, and few wait for
 /// as long as it takes.
 const HEAVY: usize = 1_024;
@@ -20,7 +22,11 @@ const ROW_BYTES: usize = 4_096;
 pub(crate) fn weight(batch: &Batch) -> usize {
     let writes = batch.writes.iter().map(|write| match write {
         Write::Put(Put { body, permissions, readers, .. }) => {
-            1 + readers.principals().len() + (body.text().len() + permissions.len()) / ROW_BYTES
+            // Groups are counted besides.
+            let groups = readers.principals().iter().filter(|one| may_be_group(one.as_str()));
+            1 + readers.principals().len()
+                + groups.count()
+                + (body.text().len() + permissions.len()) / ROW_BYTES
         }
         Write::SetMembers { members, .. } => 1 + members.len(),
         Write::KeepView { groups, .. } => 1 + groups.len() / 64,

@@ -223,3 +223,24 @@ async fn a_refusal_takes_as_many_questions_whatever_is_remembered() {
     assert_eq!(counted.asked(async || refused(&["a", "hidden", "c"]).await).await, missing);
     assert_eq!(counted.asked(async || refused(&["hidden", "other", "c"]).await).await, missing);
 }
+
+#[tokio::test]
+async fn what_is_remembered_does_not_hide_behind_what_was_read() {
+    let counted = Counted::new().await;
+    counted.write(&collection(), r#"{"n":1}"#).await;
+    counted.write_elsewhere(&collection(), r#"{"n":2}"#).await;
+    // The collection above the record is as it is now; the one that is changed is as it was.
+    let mut attempts = Attempts::default();
+    let change = async |attempts: &Attempts| {
+        let mut session = counted.session("alice", attempts).await;
+        put(&mut session, &records().record("r"), "{}").await;
+        let opened = session.open(collection(), Intent::Put).await.unwrap();
+        let old = opened.live().unwrap().body().to_owned();
+        put(&mut session, &collection(), &format!(r#"{{"before":{old}}}"#)).await;
+        session.commit().await
+    };
+    assert!(attempts.again(conflict_of(change(&attempts).await), 1));
+    change(&attempts).await.unwrap();
+    let body = counted.house.body(&collection()).await.unwrap();
+    assert_eq!(body, r#"{"before":{"n":2}}"#);
+}

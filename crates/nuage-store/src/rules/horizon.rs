@@ -13,7 +13,7 @@ use crate::rules::{StoredRow, Transaction};
 use crate::schema::{Index, Prune, Range, Rows, Was};
 
 /// The oldest ended residencies of a collection, as many as an erased record makes forgotten at most.
-const OLDEST_MAX: usize = 500;
+const OLDEST_MAX: usize = 100;
 
 /// An ended residency.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -19,19 +19,19 @@ const BYTES: usize = 32 * 1024 * 1024;
 const PARTS: usize = 32;
 
 /// Records as they were last seen.
-pub(crate) struct Memory {
+pub(crate) struct RecordCache {
     parts: Vec<Mutex<Bounded<RecordPath, Arc<Record>>>>,
     hasher: RandomState,
 }
 
-impl Memory {
+impl RecordCache {
     pub(crate) fn new() -> Self {
         let part = || Mutex::new(Bounded::new(BYTES / PARTS));
         Self { parts: (0..PARTS).map(|_| part()).collect(), hasher: RandomState::default() }
     }
 
     /// The record as it was last seen, or the tombstone that it left.
-    pub(crate) fn recall(&self, path: &RecordPath) -> Option<Arc<Record>> {
+    pub(crate) fn get(&self, path: &RecordPath) -> Option<Arc<Record>> {
         let mut part = self.part(path);
         let (record, is_young) = part.get(path)?;
         let record = Arc::clone(record);
@@ -41,10 +41,10 @@ impl Memory {
         Some(record)
     }
 
-    /// Takes note of what was read or written, unless something later is known.
-    pub(crate) fn note(&self, path: RecordPath, record: Arc<Record>) {
-        // What is written once is not looked for again; and what was not read is not known.
-        if path.kind() == Kind::History || record.lacks_body() {
+    /// Keeps what was written, unless something later is known.
+    pub(crate) fn insert(&self, path: RecordPath, record: Arc<Record>) {
+        // What is written once is not looked for again.
+        if path.kind() == Kind::History {
             return;
         }
         let mut part = self.part(&path);
@@ -54,12 +54,12 @@ impl Memory {
     }
 
     /// Forgets what was not so, or may be no more.
-    pub(crate) fn forget_one(&self, path: &RecordPath) {
+    pub(crate) fn remove(&self, path: &RecordPath) {
         self.part(path).remove(path);
     }
 
     /// Forgets everything.
-    pub(crate) fn forget(&self) {
+    pub(crate) fn clear(&self) {
         for part in &self.parts {
             part.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
