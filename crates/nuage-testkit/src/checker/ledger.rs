@@ -52,7 +52,7 @@ impl Ledger {
         ledger.sort();
         if !tombstones.is_empty() {
             let floors = Floors::of(events, &ledger);
-            ledger.match_lost_deletions(tombstones, &floors, faults);
+            ledger.match_lost_deletions(events, tombstones, &floors, faults);
             ledger.sort();
         }
         ledger.find_repeated_times(faults);
@@ -141,9 +141,11 @@ impl Ledger {
     }
 
     // Finds for each tombstone, the first one first, a deletion without answer that may have made
-    // it: of the version that was there, if there is one, else the first of whatever was there.
+    // it: of the request whose other writes it lies between, since nobody else's may lie there; else
+    // of the version that was there, if there is one, else the first of whatever was there.
     fn match_lost_deletions(
         &mut self,
+        events: &[Event],
         tombstones: Tombstones,
         floors: &Floors,
         faults: &mut Faults,
@@ -159,7 +161,8 @@ impl Ledger {
                     Over::Anything => 1,
                     _ => 2,
                 };
-                (!is_possible, fits, *called)
+                let is_amid = self.is_amid(events, *number, time);
+                (!is_possible, !is_amid, fits, *called)
             };
             let open = self.open.get(&place).into_iter().flatten().copied();
             let lost = open.filter(|number| self.writes[*number].write.token.is_none());
@@ -174,6 +177,18 @@ impl Ledger {
             let at = self.chain(place).partition_point(|write| self.time(*write) < time);
             self.chains.entry(place).or_default().insert(at, made);
         }
+    }
+
+    // Whether this time is between those of other writes of the same request.
+    fn is_amid(&self, events: &[Event], number: usize, time: i64) -> bool {
+        let request = |written: &Written| {
+            (events[written.event].by.as_str(), written.called, written.write.place.collection)
+        };
+        let of = request(&self.writes[number]);
+        let line = &self.lines[of.2];
+        let at = line.partition_point(|write| self.time(*write) < time);
+        let is_of = |write: &usize| request(&self.writes[*write]) == of;
+        line[..at].iter().any(is_of) && line[at..].iter().any(is_of)
     }
 
     fn sort(&mut self) {

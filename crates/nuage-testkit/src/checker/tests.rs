@@ -274,6 +274,27 @@ fn parts_of_a_batch_without_answer_may_lie_between_each_other() {
 }
 
 #[test]
+fn a_tombstone_amid_a_batch_without_answer_is_of_that_batch() {
+    // Somebody else deleted the same record a moment before, and got no answer either.
+    let shown = [(4, 32, Some(32)), (1, 31, None), (3, 30, Some(30)), (2, 20, Some(20))];
+    let shown = shown.map(|(record, time, token)| Shown { record, time, token });
+    let (before, limit, shown) = (i64::MAX, usize::MAX, shown.to_vec());
+    let seen = What::Listed(List {
+        collection: 0,
+        head: 32,
+        since: 1,
+        before,
+        limit,
+        tombstones: true,
+        shown,
+    });
+    let lost = begin().at(90, None, wrote(&[unanswered(deletion(0, 1, 31))]));
+    let lost = lost.at(100, None, wrote(&[unanswered(put(0, 3, 30)), unanswered(put(0, 4, 32))]));
+    let lost = lost.at(100, None, wrote(&[unanswered(deletion(0, 1, 31))])).by_the_same();
+    assert_eq!(lost.at(200, Some(210), seen).breaks(), []);
+}
+
+#[test]
 fn an_unanswered_write_happened_or_did_not() {
     let lost = wrote(&[unanswered(put(0, 3, 30))]);
     let without = list(0, 20, &[(2, 20), (1, 10)]);
