@@ -22,6 +22,13 @@ pub struct SnapshotRequest {
     pub paths: Vec<RecordPath>,
 }
 
+impl SnapshotRequest {
+    /// Where this collection stands, and nothing else.
+    pub fn of(collection: CollectionPath) -> Self {
+        Self { collection, members: Vec::new(), groups_max: 0, paths: Vec::new() }
+    }
+}
+
 /// The answer to [`SnapshotRequest`], and the moment that it is of.
 pub type Moment<'a> = (SnapshotHeader, Box<dyn Snapshot + 'a>);
 
@@ -54,6 +61,21 @@ pub struct CollectionStats {
     pub tombstones: u64,
     /// Ended residencies that are kept beside them.
     pub gone: u64,
+    /// How many groups its signatures name.
+    pub names: u64,
+    /// Moves whenever the set of these groups changes, and never back.
+    pub named: i64,
+}
+
+/// A group that signatures of a collection name: what is read, was, or can only be told as gone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedGroup {
+    /// Which.
+    pub group: GroupPath,
+    /// The position since which there is such a signature; zero: always.
+    pub since: Seq,
+    /// By which others speak of it. Never given again to another one in the collection.
+    pub ordinal: i64,
 }
 
 impl CollectionStats {
@@ -73,6 +95,13 @@ pub trait Snapshot: Send {
         after: Option<Signature>,
         limit: usize,
     ) -> Pending<'a, Result<Vec<SignatureCount>, StoreError>>;
+
+    /// The groups that signatures of the collection name, in order, after this one.
+    fn names<'a>(
+        &'a mut self,
+        after: Option<&'a GroupPath>,
+        limit: usize,
+    ) -> Pending<'a, Result<Vec<NamedGroup>, StoreError>>;
 
     /// Who is in each of these signatures; nobody where one is not known.
     fn principals_of<'a>(

@@ -18,8 +18,9 @@ mod store;
 
 pub use batch::{ApplyError, Batch, Body, Guard, Outcome, Placement, Put, RULES, Slot, Write};
 pub use feed::{
-    Checksum, CollectionStats, DIGEST_MODULUS, FeedRow, Hint, Listener, Moment, ReaderFilter,
-    ResidentsQuery, RowEnd, SignatureCount, Snapshot, SnapshotHeader, SnapshotRequest, digest,
+    Checksum, CollectionStats, DIGEST_MODULUS, FeedRow, Hint, Listener, Moment, NamedGroup,
+    ReaderFilter, ResidentsQuery, RowEnd, SignatureCount, Snapshot, SnapshotHeader,
+    SnapshotRequest, digest,
 };
 pub use limits::Limits;
 pub use name::{BucketId, CollectionName, CollectionPath, Kind, RecordId, RecordPath};

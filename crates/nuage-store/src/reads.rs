@@ -244,6 +244,8 @@ pub(crate) const SHAPES: &[Shape] = {
         (Index::Key(Table::SignaturePrincipals), 3, 1, false, false, Merged, false),
         (Index::SignaturePrincipalsSignature, 3, 0, false, false, Chained, false),
         (Index::Key(Table::Members), 2, 0, false, false, Chained, false),
+        (Index::Key(Table::Names), 2, 0, false, false, Chained, false),
+        (Index::Key(Table::Names), 2, 2, false, false, Chained, false),
         (Index::Key(Table::DirectoryGroups), 1, 0, false, false, Chained, false),
         (Index::Key(Table::DirectoryCollections), 1, 0, false, false, Merged, false),
         (Index::Key(Table::DirectoryCollections), 1, 2, false, false, Merged, false),

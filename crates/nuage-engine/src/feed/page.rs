@@ -168,6 +168,8 @@ impl Engine {
             horizon: Seq(0),
             tombstones: 0,
             gone: 0,
+            names: 0,
+            named: 0,
         };
         let standing = opening.standing.unwrap_or(nowhere);
         let epoch = name_of_epoch(opening);

@@ -28,7 +28,7 @@ fn forgetful() -> Settings {
 
 async fn standing(house: &House) -> CollectionStats {
     let collection = records();
-    let ask = SnapshotRequest { collection, members: Vec::new(), groups_max: 1, paths: Vec::new() };
+    let ask = SnapshotRequest::of(collection);
     house.engine.store().snapshot(&ask).await.unwrap().0.standing.unwrap()
 }
 

@@ -89,12 +89,7 @@ impl Bell {
         &self,
         seen: Option<Seq>,
     ) -> Result<(Seq, Option<HashSet<String>>), StoreError> {
-        let ask = nuage_model::SnapshotRequest {
-            collection: CollectionPath::accounts(),
-            members: Vec::new(),
-            groups_max: 0,
-            paths: Vec::new(),
-        };
+        let ask = nuage_model::SnapshotRequest::of(CollectionPath::accounts());
         let (opening, mut snapshot) = self.engine.store().snapshot(&ask).await?;
         let head = opening.standing.map_or(Seq(0), |standing| standing.head.seq);
         let Some(seen) = seen.filter(|seen| *seen <= head) else { return Ok((head, None)) };

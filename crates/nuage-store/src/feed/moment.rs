@@ -3,8 +3,9 @@
 use std::future::Future;
 
 use nuage_model::{
-    Checksum, CollectionPath, FeedRow, Pending, Principal, ReaderFilter, Record, RecordId,
-    ResidentsQuery, Seq, Signature, SignatureCount, Snapshot, StoreError, Timestamp,
+    Checksum, CollectionPath, FeedRow, GroupPath, NamedGroup, Pending, Principal, ReaderFilter,
+    Record, RecordId, ResidentsQuery, Seq, Signature, SignatureCount, Snapshot, StoreError,
+    Timestamp,
 };
 
 use crate::feed;
@@ -62,6 +63,14 @@ impl<H: Hold> Snapshot for Moment<H> {
         limit: usize,
     ) -> Pending<'a, Result<Vec<SignatureCount>, StoreError>> {
         ask!(self, counted(whose, after, limit))
+    }
+
+    fn names<'a>(
+        &'a mut self,
+        after: Option<&'a GroupPath>,
+        limit: usize,
+    ) -> Pending<'a, Result<Vec<NamedGroup>, StoreError>> {
+        ask!(self, names(after, limit))
     }
 
     fn principals_of<'a>(

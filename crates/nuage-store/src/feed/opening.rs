@@ -41,6 +41,8 @@ fn standing(sequence: &CollectionRow) -> Option<CollectionStats> {
         horizon: sequence.gc_seq,
         tombstones: u64::try_from(sequence.tombstones).unwrap_or(0),
         gone: u64::try_from(sequence.gone).unwrap_or(0),
+        names: u64::try_from(sequence.names).unwrap_or(0),
+        named: sequence.named,
     })
 }
 

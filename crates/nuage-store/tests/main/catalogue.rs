@@ -196,12 +196,7 @@ async fn read_feeds(store: &Arc<dyn Store>, collection: &CollectionPath) {
         Write::ForgetViews { bucket: bucket.clone(), before: Timestamp(0) },
     ];
     apply(store, writes).await;
-    let asked = SnapshotRequest {
-        collection: collection.clone(),
-        members: vec![],
-        groups_max: 0,
-        paths: vec![],
-    };
+    let asked = SnapshotRequest::of(collection.clone());
     let (_, mut moment) = store.snapshot(&asked).await.unwrap();
     assert_eq!(moment.view(&person, [1; 16]).await.unwrap(), Some(vec![]));
     drop(moment);

@@ -38,7 +38,7 @@ async fn write(store: &Arc<dyn Store>, path: &RecordPath) {
 /// Looks at a collection as a feed does, as soon as that is possible.
 async fn epoch(store: &Arc<dyn Store>, collection: &str) -> String {
     let collection = CollectionPath::new("b", collection);
-    let ask = SnapshotRequest { collection, members: Vec::new(), groups_max: 1, paths: Vec::new() };
+    let ask = SnapshotRequest::of(collection);
     let begun = Instant::now();
     loop {
         let error = match store.snapshot(&ask).await {

@@ -31,7 +31,7 @@ pub(crate) async fn view_of(
     name: [u8; 16],
 ) -> Option<Vec<Principal>> {
     let collection = CollectionPath::new(bucket.clone(), "posts");
-    let ask = SnapshotRequest { collection, members: Vec::new(), groups_max: 0, paths: Vec::new() };
+    let ask = SnapshotRequest::of(collection);
     let (_, mut moment) = store.snapshot(&ask).await.expect("moments can be read");
     moment.view(person, name).await.expect("views can be read")
 }

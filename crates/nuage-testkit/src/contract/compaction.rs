@@ -27,9 +27,7 @@ struct Seen {
 }
 
 async fn seen(store: &Arc<dyn Store>, collection: &CollectionPath) -> Seen {
-    let collection = collection.clone();
-    let ask =
-        SnapshotRequest { collection, members: Vec::new(), groups_max: 10, paths: Vec::new() };
+    let ask = SnapshotRequest::of(collection.clone());
     let (opening, mut moment) = store.snapshot(&ask).await.expect("moments can be read");
     let counted = moment.signatures(ReaderFilter::All, None, 100).await.expect("it reads");
     let names: Vec<Signature> = counted.iter().map(|one| one.signature).collect();
@@ -58,9 +56,7 @@ async fn assert_summed(store: &Arc<dyn Store>, collection: &CollectionPath) {
     let digests = page.records.iter().map(|record| digest(&record.id, record.timestamp()));
     let sum = digests.fold(0, |sum, one| (sum + one) % DIGEST_MODULUS);
     let expected = Checksum { live: page.records.len() as u64, digest: sum };
-    let collection = collection.clone();
-    let ask =
-        SnapshotRequest { collection, members: Vec::new(), groups_max: 10, paths: Vec::new() };
+    let ask = SnapshotRequest::of(collection.clone());
     let (_, mut moment) = store.snapshot(&ask).await.expect("moments can be read");
     assert_eq!(moment.sum(ReaderFilter::All).await.expect("it reads"), expected);
 }

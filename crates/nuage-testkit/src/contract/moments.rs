@@ -17,12 +17,7 @@ use super::build::{
 
 /// What these cases ask for, unless they say otherwise.
 fn ask(collection: &CollectionPath) -> SnapshotRequest {
-    SnapshotRequest {
-        collection: collection.clone(),
-        members: Vec::new(),
-        groups_max: 100,
-        paths: Vec::new(),
-    }
+    SnapshotRequest { groups_max: 100, ..SnapshotRequest::of(collection.clone()) }
 }
 
 async fn open<'a>(

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::random::new_epoch;
 use nuage_model::copy::{Cell, PageSize, Row, Table};
-use nuage_model::{BucketId, CollectionPath, GroupPath, RecordPath, Seq, Store, Write};
+use nuage_model::{
+    BucketId, CollectionPath, GroupPath, NamedGroup, RecordPath, Seq, SnapshotRequest, Store, Write,
+};
 
 use super::build::{NOW, apply, delete, founded, put_for, set};
 
@@ -53,7 +55,36 @@ async fn names(store: &Arc<dyn Store>, path: &CollectionPath) -> Names {
         let numbers = numbers(table, &row, ["signatures", "since", "ordinal"]);
         (group.principal().as_str().to_owned(), numbers)
     });
-    named.collect()
+    let named: Names = named.collect();
+    assert_eq!(shown(store, path).await, without_counts(&named), "what a moment shows");
+    named
+}
+
+/// What a moment shows of the names: since when, which number.
+async fn shown(store: &Arc<dyn Store>, path: &CollectionPath) -> BTreeMap<String, [i64; 2]> {
+    let ask = SnapshotRequest::of(path.clone());
+    let (header, mut moment) = store.snapshot(&ask).await.expect("it answers");
+    let mut all: Vec<NamedGroup> = Vec::new();
+    loop {
+        let after = all.last().map(|named| named.group.clone());
+        let page = moment.names(after.as_ref(), 2).await.expect("it answers");
+        let is_last = page.len() < 2;
+        all.extend(page);
+        if is_last {
+            break;
+        }
+    }
+    let count = header.standing.map_or(0, |standing| standing.names);
+    assert_eq!(all.len() as u64, count, "as many as are counted");
+    assert!(all.is_sorted_by(|a, b| a.group < b.group), "in order");
+    let shown = all.into_iter().map(|NamedGroup { group, since, ordinal }| {
+        (group.principal().as_str().to_owned(), [since.0, ordinal])
+    });
+    shown.collect()
+}
+
+fn without_counts(names: &Names) -> BTreeMap<String, [i64; 2]> {
+    names.iter().map(|(group, [_, since, ordinal])| (group.clone(), [*since, *ordinal])).collect()
 }
 
 /// Of a collection: how many names, how often one came or went, and the same of groups in groups.

@@ -29,12 +29,7 @@ pub async fn moments_agree_with_the_model(store: Arc<dyn Store>, seed: u64) {
     let mut random = Random::new(seed);
     let posts = founded(&store, "blog", "posts").await;
     let ids = (0..IDS).map(|n| posts.record(format!("r{n}")));
-    let ask = SnapshotRequest {
-        collection: posts.clone(),
-        members: Vec::new(),
-        groups_max: 1,
-        paths: ids.collect(),
-    };
+    let ask = SnapshotRequest { paths: ids.collect(), ..SnapshotRequest::of(posts.clone()) };
     let mut kept = Kept::default();
     let mut held: Option<Held<'_>> = None;
     let mut now = NOW;

@@ -158,8 +158,7 @@ async fn traces(
 }
 
 pub(super) fn ask(collection: &CollectionPath) -> SnapshotRequest {
-    let collection = collection.clone();
-    SnapshotRequest { collection, members: Vec::new(), groups_max: 0, paths: Vec::new() }
+    SnapshotRequest::of(collection.clone())
 }
 
 fn life(opening: &SnapshotHeader) -> CollectionVersion {

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use nuage_model::{
     Admin, ApplyError, Batch, Bodies, Checksum, CollectionPath, FeedRow, GroupPath, Head, Listener,
-    Outcome, Pace, Page, Pending, Principal, Put, Query, ReaderFilter, Record, RecordId,
-    RecordPath, ResidentsQuery, RowEnd, Seq, Signature, SignatureCount, Snapshot, SnapshotHeader,
-    SnapshotRequest, Store, StoreError, Timestamp, Total, Write,
+    NamedGroup, Outcome, Pace, Page, Pending, Principal, Put, Query, ReaderFilter, Record,
+    RecordId, RecordPath, ResidentsQuery, RowEnd, Seq, Signature, SignatureCount, Snapshot,
+    SnapshotHeader, SnapshotRequest, Store, StoreError, Timestamp, Total, Write,
 };
 
 /// The rule that is broken.
@@ -135,6 +135,14 @@ impl Snapshot for Moment<'_> {
         limit: usize,
     ) -> Pending<'a, Result<Vec<SignatureCount>, StoreError>> {
         self.inner.signatures(whose, after, limit)
+    }
+
+    fn names<'a>(
+        &'a mut self,
+        after: Option<&'a GroupPath>,
+        limit: usize,
+    ) -> Pending<'a, Result<Vec<NamedGroup>, StoreError>> {
+        self.inner.names(after, limit)
     }
 
     fn principals_of<'a>(

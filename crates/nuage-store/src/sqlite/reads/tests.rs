@@ -41,12 +41,7 @@ fn put(path: &RecordPath) -> Batch {
 }
 
 fn ask() -> SnapshotRequest {
-    SnapshotRequest {
-        collection: CollectionPath::accounts(),
-        members: Vec::new(),
-        groups_max: 10,
-        paths: Vec::new(),
-    }
+    SnapshotRequest::of(CollectionPath::accounts())
 }
 
 #[test]
