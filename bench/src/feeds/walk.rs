@@ -54,7 +54,7 @@ impl Walk {
         };
         let mut walk = Self { bucket: shape.name(), seen: Vec::new(), way };
         for n in people {
-            let groups = home.store.groups_of(&[person(n)]).await?;
+            let groups = home.store.groups_of(&[person(n)], usize::MAX).await?;
             let groups = groups.iter().map(nuage_model::GroupPath::principal);
             let principals: Vec<Principal> = groups.chain([person(n)]).collect();
             walk.seen.push(walk.signatures(&principals).await?);

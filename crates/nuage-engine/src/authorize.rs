@@ -5,15 +5,17 @@
 //! place where it would be. What decides gives the reason, so that whoever explains a decision
 //! asks the very function that made it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nuage_model::{
-    Bodies, CollectionPath, Guard, Kind, Page, Permissions, Principal, Query, Record, RecordPath,
-    Scope, StoreError,
+    Bodies, CollectionPath, GroupPath, Guard, Kind, Page, Permissions, Principal, Query, Record,
+    RecordPath, Scope, StoreError,
 };
 
 use crate::access::{Intent, ListIntent, Right, granted_verbs, inherited, own};
 use crate::engine::{Parent, read_permissions};
+use crate::groups::{groups_among, groups_on};
 use crate::{Caller, EngineError, Session, Settings};
 
 /// Proof that the caller may do what was intended with one record.
@@ -160,31 +162,57 @@ impl Session {
         intent: Intent,
     ) -> Result<Opened, EngineError> {
         let kind = path.kind();
-        self.tell_missing(chain, kind, intent_right(intent))?;
+        let right = intent_right(intent);
+        let groups = self.groups_above(kind, &chain.above);
+        self.recall(&groups);
+        self.tell_missing(chain, kind, right)?;
         if chain.missing.is_none()
             && let Some(presumed) = self.presume(path, intent)
-            && let Ok(opened) = self.judge(path.clone(), intent, chain.above.clone(), presumed)
         {
-            self.rely_on_presumed(path, opened.record.as_deref());
-            return Ok(opened);
+            self.recall(&on(presumed.as_deref())?);
+            let above = chain.above.clone();
+            if let Ok(opened) = self.judge(path.clone(), intent, above, presumed) {
+                self.rely_on_presumed(path, opened.record.as_deref());
+                return Ok(opened);
+            }
         }
         // How long it takes tells how large a record is: only to those who may read it.
         let bodies = match self.reaches(kind, Right::Read, &chain.above) {
             true => Bodies::All,
             false => Bodies::Small,
         };
-        let record = self.look(path, bodies).await?.map(Arc::new);
-        if chain.missing.is_some() {
-            return Err(EngineError::Forbidden);
-        }
-        let opened = self.judge(path.clone(), intent, chain.above.clone(), record)?;
-        match &opened.record {
-            Some(record) if record.lacks_body() => {
-                let record = self.look(&opened.path, Bodies::All).await?.map(Arc::new);
-                self.judge(opened.path, intent, opened.parents, record)
+        let mut record = self.look(path, bodies).await?.map(Arc::new);
+        loop {
+            let on_itself = on(record.as_deref())?;
+            self.recall(&on_itself);
+            let judged = match chain.missing {
+                Some(_) => Err(EngineError::Forbidden),
+                None => self.judge(path.clone(), intent, chain.above.clone(), record.clone()),
+            };
+            let opened = match judged {
+                // Nobody is refused by what is only remembered.
+                Err(EngineError::Forbidden) => {
+                    let too_many = self.find_out_near(&groups, on_itself).await?;
+                    self.tell_missing(chain, kind, right)?;
+                    if chain.missing.is_some() {
+                        return Err(EngineError::Forbidden);
+                    }
+                    let judged = self.judge(path.clone(), intent, chain.above.clone(), record);
+                    judged.map_err(|error| too_many.unwrap_or(error))?
+                }
+                judged => judged?,
+            };
+            match &opened.record {
+                Some(small) if small.lacks_body() => {
+                    record = self.look(path, Bodies::All).await?.map(Arc::new);
+                }
+                _ => return Ok(opened),
             }
-            _ => Ok(opened),
         }
+    }
+
+    pub(crate) fn groups_above(&self, kind: Kind, above: &Above) -> BTreeSet<GroupPath> {
+        groups_above(self.engine.settings(), kind, above)
     }
 
     /// Judges what the caller intends with this record.
@@ -255,17 +283,38 @@ impl Session {
             ListIntent::Write => Right::Write,
             ListIntent::Create => Right::Create,
         };
-        self.tell_missing(chain, kind, right)?;
         let above = &chain.above;
+        let groups = self.groups_above(kind, above);
+        self.recall(&groups);
+        self.tell_missing(chain, kind, right)?;
         let opened =
             |scope| OpenedList { collection: collection.clone(), scope, parents: above.clone() };
+        if self.reaches(kind, right, above) {
+            return Ok(opened(Scope::All));
+        }
+        let (principals, asked) = match intent {
+            ListIntent::Create => {
+                self.find_out(groups).await?;
+                (Vec::new(), true)
+            }
+            _ => match self.readers_of(collection, groups.clone()).await {
+                Err(EngineError::TooManyInnerGroups(most)) => {
+                    self.find_out(groups).await?;
+                    match self.reaches(kind, right, above) {
+                        true => (Vec::new(), true),
+                        false => return Err(EngineError::TooManyInnerGroups(most)),
+                    }
+                }
+                readers => readers?,
+            },
+        };
+        self.tell_missing(chain, kind, right)?;
         if self.reaches(kind, right, above) {
             return Ok(opened(Scope::All));
         }
         if intent == ListIntent::Create {
             return Err(EngineError::Forbidden);
         }
-        let principals: Vec<Principal> = self.caller.principals().iter().cloned().collect();
         let scope = match intent {
             ListIntent::Write => Scope::Holders("write", principals),
             _ => Scope::Readers(principals),
@@ -275,6 +324,10 @@ impl Session {
         let Page { records: shared, .. } = self.page(&probe).await?;
         let is_shown = !shared.is_empty() || self.may_create_directly(kind, above);
         if chain.missing.is_some() || !is_shown {
+            // What is remembered of a place must not show in how long a refusal takes.
+            if !asked {
+                self.find_out(BTreeSet::new()).await?;
+            }
             return Err(EngineError::Forbidden);
         }
         Ok(opened(scope))
@@ -286,9 +339,11 @@ impl Session {
     pub(crate) async fn may_read_past(
         &mut self,
         collection: &CollectionPath,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, EngineError> {
         let chain = self.load_ancestors(collection, Bodies::All).await?;
-        Ok(inherits(&self.caller, collection.kind(), Right::Read, &chain.above).is_some())
+        let kind = collection.kind();
+        self.learn(self.groups_above(kind, &chain.above)).await?;
+        Ok(inherits(&self.caller, kind, Right::Read, &chain.above).is_some())
     }
 
     /// Whether the caller has a right to one record, which was read without judging.
@@ -297,9 +352,12 @@ impl Session {
         path: &RecordPath,
         record: Option<&Record>,
         right: Right,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, EngineError> {
         let chain = self.load_ancestors(&path.collection, Bodies::All).await?;
         let permissions = record.map(read_permissions).transpose()?;
+        let mut groups = self.groups_above(path.kind(), &chain.above);
+        groups.extend(on(record)?);
+        self.learn(groups).await?;
         let judged = Judged { path, permissions: permissions.as_ref() };
         Ok(judge(self.engine.settings(), &self.caller, judged, right, &chain.above).is_some())
     }
@@ -352,8 +410,24 @@ impl Session {
     }
 
     /// Whether the operator gives the permission on all objects of a kind to the caller.
-    pub fn granted(&self, kind: &str, verb: &str) -> bool {
-        granted(self.engine.settings(), &self.caller, kind, verb).is_some()
+    pub async fn granted(&mut self, kind: &str, verb: &str) -> Result<bool, EngineError> {
+        let engine = Arc::clone(&self.engine);
+        let Some(holders) = engine.settings().grants.holders(kind, verb) else { return Ok(false) };
+        if self.is_one_of(holders.iter()).await? {
+            return Ok(true);
+        }
+        // Nobody is refused by what is only remembered.
+        self.find_out(groups_among(holders).collect()).await?;
+        self.is_one_of(holders.iter()).await
+    }
+
+    /// Whether the caller holds a permission of this name among some of one record.
+    pub async fn holds(
+        &mut self,
+        permissions: &Permissions,
+        name: &str,
+    ) -> Result<bool, EngineError> {
+        self.is_one_of(permissions.holders(name)).await
     }
 
     /// Whether the caller may add to a list without any other right to it, and so may see that
@@ -361,6 +435,14 @@ impl Session {
     fn may_create_directly(&self, kind: Kind, above: &Above) -> bool {
         may_create_directly(self.engine.settings(), &self.caller, kind, above).is_some()
     }
+}
+
+/// The groups in the permissions above a place, and in those that the operator gives there.
+pub(crate) fn groups_above(settings: &Settings, kind: Kind, above: &Above) -> BTreeSet<GroupPath> {
+    let holders = above.iter().flat_map(|(_, parent)| parent.permissions.iter());
+    let holders = holders.flat_map(|(_, holders)| holders);
+    let given = settings.grants.iter().filter(|(name, _)| name.starts_with(kind.as_str()));
+    groups_among(holders.chain(given.flat_map(|(_, holders)| holders))).collect()
 }
 
 /// What gives the right to one record: its own permissions, those further up, or the operator.
@@ -446,6 +528,10 @@ pub(crate) fn may_create_directly<'a>(
         .first()
         .and_then(|(path, parent)| held(caller, path, &parent.permissions, names))
         .or_else(|| granted(settings, caller, kind.as_str(), "create"))
+}
+
+fn on(record: Option<&Record>) -> Result<BTreeSet<GroupPath>, StoreError> {
+    record.map_or_else(|| Ok(BTreeSet::new()), groups_on)
 }
 
 fn intent_right(intent: Intent) -> Right {

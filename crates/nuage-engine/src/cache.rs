@@ -93,6 +93,17 @@ struct Inner<K, V> {
 /// The age of a cache at the moment of a look-up that found nothing.
 pub(crate) struct Age(u64);
 
+impl<K: Eq + Hash + Clone, V: Weigh> Inner<K, V> {
+    // Another process may have changed everything.
+    fn see(&mut self, foreign_writes: u64) {
+        if self.foreign_writes != foreign_writes {
+            self.foreign_writes = foreign_writes;
+            self.age += 1;
+            self.entries.clear();
+        }
+    }
+}
+
 impl<K: Eq + Hash + Clone, V: Clone + Weigh> Cache<K, V> {
     /// A cache that takes so many bytes, about.
     pub(crate) fn new(bytes_max: usize) -> Self {
@@ -114,12 +125,15 @@ impl<K: Eq + Hash + Clone, V: Clone + Weigh> Cache<K, V> {
         }
         drop(inner);
         let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if inner.foreign_writes != foreign_writes {
-            inner.foreign_writes = foreign_writes;
-            inner.age += 1;
-            inner.entries.clear();
-        }
+        inner.see(foreign_writes);
         Err(Age(inner.age))
+    }
+
+    /// The age to store with what is read from now on.
+    pub(crate) fn age(&self, foreign_writes: u64) -> Age {
+        let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        inner.see(foreign_writes);
+        Age(inner.age)
     }
 
     /// Keeps what was read at that age, unless something changed since.

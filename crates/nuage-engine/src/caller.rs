@@ -2,25 +2,23 @@
 
 use std::sync::Arc;
 
-use foldhash::HashSet;
+use foldhash::HashMap;
 use nuage_model::{AUTHENTICATED, EVERYONE, Principal};
 
-/// The closure of a caller's principals.
+/// Somebody, and which groups they are known to count as.
+///
+/// Groups are found out where a decision depends on them; until then nobody counts as one.
 #[derive(Clone, Debug)]
 pub struct Caller {
     user: Option<Principal>,
-    principals: Arc<HashSet<Principal>>,
+    /// Groups that were found out about, and whether the caller counts as each.
+    groups: Arc<HashMap<Principal, bool>>,
 }
 
 impl Caller {
-    pub(crate) fn new(user: Option<Principal>, groups: impl Iterator<Item = Principal>) -> Self {
-        let mut principals: HashSet<Principal> = groups.collect();
-        principals.insert(EVERYONE.into());
-        if let Some(user) = &user {
-            principals.insert(AUTHENTICATED.into());
-            principals.insert(user.clone());
-        }
-        Self { user, principals: Arc::new(principals) }
+    /// A person or application; `None` for a stranger.
+    pub fn new(user: Option<Principal>) -> Self {
+        Self { user, groups: Arc::default() }
     }
 
     /// The person or application, unless anonymous.
@@ -28,24 +26,35 @@ impl Caller {
         self.user.as_ref()
     }
 
-    /// All that the caller counts as.
-    pub fn principals(&self) -> &HashSet<Principal> {
-        &self.principals
+    /// What the caller counts as whatever groups there are.
+    pub(crate) fn base(&self) -> Vec<Principal> {
+        let person = self.user.iter().cloned();
+        let everybody = self.user.is_some().then(|| AUTHENTICATED.into());
+        person.chain(everybody).chain([EVERYONE.into()]).collect()
     }
 
-    /// The same, to keep.
-    pub(crate) fn shared_principals(&self) -> Arc<HashSet<Principal>> {
-        Arc::clone(&self.principals)
-    }
-
-    /// Whose groups count for the caller: none for a stranger.
-    pub(crate) fn members(&self) -> Vec<Principal> {
-        self.user.iter().cloned().chain(self.user.is_some().then(|| AUTHENTICATED.into())).collect()
-    }
-
-    /// Whether the caller counts as this principal.
+    /// Whether the caller counts as this principal, as far as it is known.
     pub fn is(&self, principal: &str) -> bool {
-        self.principals.contains(principal)
+        let is_base = || match &self.user {
+            Some(user) => principal == user.as_str() || principal == AUTHENTICATED,
+            None => false,
+        };
+        is_base() || principal == EVERYONE || self.groups.get(principal) == Some(&true)
+    }
+
+    /// Whether it was found out about this group.
+    pub(crate) fn knows(&self, group: &str) -> bool {
+        self.groups.contains_key(group)
+    }
+
+    /// It was found out whether the caller counts as this group.
+    pub(crate) fn note(&mut self, group: Principal, counts: bool) {
+        Arc::make_mut(&mut self.groups).insert(group, counts);
+    }
+
+    /// Forgets what was found out about groups.
+    pub(crate) fn forget(&mut self) {
+        self.groups = Arc::default();
     }
 
     /// Whom a change is attributed to: everyone, for an anonymous caller.

@@ -119,12 +119,7 @@ impl Engine {
     }
 
     async fn compact_one(self: &Arc<Self>, path: &CollectionPath) -> Result<(), StoreError> {
-        let ask = SnapshotRequest {
-            collection: path.clone(),
-            members: vec![],
-            groups_max: 0,
-            paths: vec![],
-        };
+        let ask = SnapshotRequest::of(path.clone());
         let settings = &self.settings().feed;
         let now = self.now();
         let before = Timestamp(now.0.saturating_sub(settings.horizon_ms));

@@ -6,18 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use nuage_model::{
-    ApplyError, Batch, Bodies, EVERYONE, GroupPath, Guard, Kind, Pending, Permissions, Principal,
-    Put, Record, RecordPath, State, Store, StoreError, Timestamp, Write,
+    ApplyError, Batch, Bodies, GroupPath, Guard, Kind, Pending, Permissions, Principal, Put,
+    Record, RecordPath, State, Store, StoreError, Timestamp, Write,
 };
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::cache::{Age, Cache, Weigh, bytes_of};
+use crate::cache::{Age, Cache, Weigh};
 use crate::compact::Housekeeping;
 use crate::feed::{Feeds, Hub};
-use crate::groups::{self, Staged};
+use crate::named::AllNamed;
 use crate::record_cache::RecordCache;
 use crate::validate::{ParentSchemas, Schemas};
-use crate::{Caller, Conflict, EngineError, FeedStatistics, Resolved, Session, Settings, Turns};
+use crate::{Caller, Conflict, FeedStatistics, Resolved, Session, Settings, Turns};
 
 /// The doors to what is random and timed, handed in so that tests can hold them.
 pub struct World {
@@ -41,7 +41,8 @@ pub struct Engine {
     world: World,
     parents: Cache<RecordPath, Arc<Parent>>,
     records: RecordCache,
-    callers: Cache<Principal, Caller>,
+    memberships: Cache<(Principal, GroupPath), bool>,
+    named: AllNamed,
     accounts_generation: AtomicU64,
     locks: Vec<Arc<Mutex<()>>>,
     lock_hasher: RandomState,
@@ -63,8 +64,8 @@ pub(crate) struct Parent {
 
 /// Room for buckets and collections that were read: some ten thousand usual ones.
 const PARENTS_BYTES: usize = 32 * 1024 * 1024;
-/// Room for the groups of callers.
-const CALLERS_BYTES: usize = 32 * 1024 * 1024;
+/// Room for who is in which group.
+const MEMBERSHIPS_BYTES: usize = 32 * 1024 * 1024;
 
 /// Records of one batch that are kept in the cache. What deletes thousands is not followed by more of
 /// them.
@@ -94,7 +95,8 @@ impl Engine {
             world,
             parents: Cache::new(PARENTS_BYTES),
             records: RecordCache::new(),
-            callers: Cache::new(CALLERS_BYTES),
+            memberships: Cache::new(MEMBERSHIPS_BYTES),
+            named: AllNamed::default(),
             accounts_generation: AtomicU64::new(0),
             locks: (0..LOCKS).map(|_| Arc::default()).collect(),
             lock_hasher: RandomState::new(),
@@ -178,41 +180,31 @@ impl Engine {
         self.accounts_generation.load(Ordering::Acquire).wrapping_add(self.store.foreign_writes())
     }
 
-    /// The closure of a user's principals: groups, the groups that those are in, and so on.
-    ///
-    /// # Errors
-    ///
-    /// [`EngineError::TooManyGroups`] beyond the limit of groups that one person may be in.
-    pub async fn caller(&self, user: Option<Principal>) -> Result<Caller, EngineError> {
-        let key = user.clone().unwrap_or_else(|| EVERYONE.into());
-        let age = match self.callers.get(&key, self.store.foreign_writes()) {
-            Ok(caller) => return Ok(caller),
-            Err(age) => age,
-        };
-        let groups = match &user {
-            Some(user) => self.groups(user, None).await?,
-            None => Vec::new(),
-        };
-        let caller = Caller::new(user, groups.iter().map(GroupPath::principal));
-        self.callers.put(&age, key, caller.clone());
-        Ok(caller)
+    /// Whether somebody counts as a group, as far as it is remembered.
+    pub(crate) fn remembered_membership(&self, who: &Principal, group: &GroupPath) -> Option<bool> {
+        let key = (who.clone(), group.clone());
+        self.memberships.get(&key, self.store.foreign_writes()).ok()
     }
 
-    /// The groups that somebody is in, directly or not, looked up now. Whom the settings give
-    /// something by name is not refused it because others put them into too many groups: they
-    /// count as in none, since the settings ask for none.
-    pub(crate) async fn groups(
+    /// What is found out about memberships from now on may be remembered with this.
+    pub(crate) fn age_of_memberships(&self) -> Age {
+        self.memberships.age(self.store.foreign_writes())
+    }
+
+    /// Remembers whether somebody counts as a group.
+    pub(crate) fn remember_membership(
         &self,
-        user: &Principal,
-        staged: Option<Staged<'_>>,
-    ) -> Result<Vec<GroupPath>, EngineError> {
-        let groups_max = self.settings.limits.groups_of_person;
-        match groups::closure(self.store.as_ref(), user, staged, groups_max).await {
-            Err(EngineError::TooManyGroups(_)) if self.settings.grants.names(user) => {
-                Ok(Vec::new())
-            }
-            found => found,
-        }
+        age: &Age,
+        who: &Principal,
+        group: GroupPath,
+        counts: bool,
+    ) {
+        self.memberships.put(age, (who.clone(), group), counts);
+    }
+
+    /// What is remembered of the groups that collections name.
+    pub(crate) fn named(&self) -> &AllNamed {
+        &self.named
     }
 
     /// The record of a bucket or a collection, if it is alive.
@@ -269,10 +261,14 @@ impl Engine {
         Ok(self.parent(path).await?.map(|parent| parent.record.clone()))
     }
 
-    /// Begins a unit of work. A first attempt at changing one record queues behind others that
+    /// Begins a unit of work of somebody; of a stranger, if there is no user. A first attempt at changing one record queues behind others that
     /// change it, and takes what is remembered for what there is; later attempts queue for all that
     /// was changed before they were refused, and read it.
-    pub async fn session(self: &Arc<Self>, caller: Caller, attempts: &Attempts) -> Session {
+    pub async fn session(
+        self: &Arc<Self>,
+        user: Option<Principal>,
+        attempts: &Attempts,
+    ) -> Session {
         let mut numbers = BTreeSet::new();
         for path in &attempts.paths {
             numbers.insert(self.lock_hasher.hash_one(path) as usize % LOCKS);
@@ -281,7 +277,7 @@ impl Engine {
         for number in numbers {
             locks.push(Arc::clone(&self.locks[number]).lock_owned().await);
         }
-        Session::new(Arc::clone(self), caller, locks, !attempts.reads)
+        Session::new(Arc::clone(self), Caller::new(user), locks, !attempts.reads)
     }
 
     /// Applies a batch and forgets what it changed, even if nobody waits for the answer any more.
@@ -346,14 +342,14 @@ impl Engine {
                 Changed::Account => {
                     self.accounts_generation.fetch_add(1, Ordering::AcqRel);
                 }
-                Changed::Groups => self.callers.forget(),
+                Changed::Groups => self.memberships.forget(),
                 Changed::Everything { positions } => {
                     if *positions {
                         self.records.clear();
                     }
                     self.feeds.forget();
                     self.parents.forget();
-                    self.callers.forget();
+                    self.memberships.forget();
                     self.accounts_generation.fetch_add(1, Ordering::AcqRel);
                 }
             }
@@ -366,12 +362,6 @@ impl Weigh for Arc<Parent> {
         // Schemas are kept once more, as they are checked.
         let State::Live { body, permissions, .. } = &self.record.state else { return 0 };
         2 * body.len() + 4 * permissions.len()
-    }
-}
-
-impl Weigh for Caller {
-    fn bytes(&self) -> usize {
-        bytes_of(self.principals())
     }
 }
 

@@ -12,7 +12,7 @@ use nuage_model::{
 use serde_json::Value;
 
 use crate::engine::read_permissions;
-use crate::{Attempts, Caller, CommitError, Engine, EngineError};
+use crate::{Attempts, CommitError, Engine, EngineError};
 
 /// Records changed in one commit.
 const STEP: usize = 100;
@@ -42,7 +42,7 @@ impl Engine {
                 query.after = Some(query.position(&View::new(last)));
             }
         }
-        for group in self.store().groups_of(&whom).await? {
+        for group in self.store().groups_of(&whom, usize::MAX).await? {
             let groups = nuage_model::CollectionPath::groups(group.bucket);
             self.erase_from(&groups.record(group.group), principal).await?;
         }
@@ -57,9 +57,7 @@ impl Engine {
         let attempts_max = self.settings().limits.write_attempts;
         let mut attempts = Attempts::at(path.clone());
         loop {
-            // Nothing is judged, so that nobody is in too many groups to be forgotten.
-            let caller = Caller::new(Some(principal.clone()), std::iter::empty());
-            let mut session = self.session(caller, &attempts).await;
+            let mut session = self.session(Some(principal.clone()), &attempts).await;
             let opened = match session.open_unjudged(path.clone()).await {
                 Ok(opened) => opened,
                 Err(EngineError::UnknownParent(_)) => return Ok(()),

@@ -19,9 +19,12 @@ pub enum EngineError {
     /// The body breaks a rule of its kind or a schema.
     #[error("invalid: {}", .0.description)]
     Invalid(Invalid),
-    /// The caller is in more groups, directly or through other groups, than may be counted.
-    #[error("the caller is in more than {0} groups")]
-    TooManyGroups(usize),
+    /// What the caller wants names groups that contain more groups than may be looked at.
+    #[error("it names groups that contain more than {0} groups")]
+    TooManyInnerGroups(usize),
+    /// The records of the collection would name more groups than they may.
+    #[error("the collection would name more than {0} groups")]
+    TooManyNames(usize),
     /// The record would have more bytes, with its permissions, than one may have.
     #[error("the record is larger than {0} bytes")]
     TooLarge(usize),

@@ -13,7 +13,7 @@ mod words;
 
 use std::sync::Arc;
 
-use nuage_model::{Kind, Permissions, Principal, RecordPath, StoreError};
+use nuage_model::{Kind, Permissions, Principal, RecordPath};
 
 use crate::access::{Right, granted_verbs, inherited, own};
 use crate::authorize::{Above, By, Grant, Judged, judge, reaches};
@@ -114,8 +114,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// As for any change of the object; [`EngineError::TooManyGroups`] where that is why the
-    /// other one may do nothing.
+    /// As for any change of the object; [`EngineError::TooManyInnerGroups`].
     pub async fn explain(
         &mut self,
         path: RecordPath,
@@ -151,10 +150,12 @@ impl Session {
         let Some(record) = opened.live() else {
             return Err(EngineError::Unknown(path.clone()));
         };
-        let people = self.people(principal, sight).await?;
         let itself = Arc::new(Parent::new(record.clone())?);
         let mut inside = vec![(path.clone(), itself)];
         inside.extend(opened.parents.iter().cloned());
+        let kinds = asked_of(path.kind()).into_iter().map(|asked| asked.kind);
+        let named = kinds.flat_map(|kind| self.groups_above(kind, &inside)).collect();
+        let people = self.people(principal, named, sight).await?;
         let permissions = opened.permissions();
         let scene = Scene { path, permissions, parents: &opened.parents, inside };
         let mut answers = Vec::new();
@@ -233,7 +234,7 @@ impl Session {
         &mut self,
         known: &RecordPath,
         levels: &mut Vec<Level>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), EngineError> {
         levels.retain(|level| level.object.is_some());
         for level in levels {
             if let Some(path) = level.object.as_ref().filter(|path| *path != known) {

@@ -7,16 +7,20 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use foldhash::HashSet;
 use nuage_model::{
-    CollectionPath, Kind, Permissions, Principal, Query, ReaderFilter, RecordPath, Scope,
-    Timestamp, View,
+    CollectionPath, GroupPath, Kind, Permissions, Principal, Query, ReaderFilter, RecordPath,
+    Scope, Timestamp, View,
 };
 
 use crate::access::{implied, permission_names};
+use crate::groups::CHAIN_MAX;
 use crate::{EngineError, Session};
 
 /// Collections asked for at a time.
 const COLLECTIONS: usize = 100;
+/// Groups that are looked for around those that somebody is a member of.
+const GROUPS_AROUND: usize = 10_000;
 /// Records looked at in one turn.
 const ROWS: usize = 500;
 
@@ -87,39 +91,67 @@ impl Session {
     }
 
     /// What the caller may do where no record is.
-    pub fn holdings_of_root(&self) -> Vec<&'static str> {
-        let names = [("bucket", "bucket:create"), ("account", "account:create")];
-        let held = names.into_iter().filter(|(kind, _)| self.granted(kind, "create"));
-        held.map(|(_, name)| name).collect()
+    pub async fn holdings_of_root(&mut self) -> Result<Vec<&'static str>, EngineError> {
+        let mut held = Vec::new();
+        for (kind, name) in [("bucket", "bucket:create"), ("account", "account:create")] {
+            if self.granted(kind, "create").await? {
+                held.push(name);
+            }
+        }
+        Ok(held)
     }
 
     /// The next collections that may hold something for the caller: all, where the operator opens a
     /// kind to them.
     async fn places_to_look(
-        &self,
+        &mut self,
         after: Option<&CollectionPath>,
     ) -> Result<Vec<CollectionPath>, EngineError> {
+        for kind in [Kind::Bucket, Kind::Collection, Kind::Group] {
+            if !self.opened_by_operator(kind).await?.is_empty() {
+                let _turn = self.turn().await?;
+                let store = self.engine.store();
+                return Ok(store.collections(ReaderFilter::All, after, COLLECTIONS).await?);
+            }
+        }
         let _turn = self.turn().await?;
+        let whose = self.around().await?;
         let store = self.engine.store();
-        let kinds = [Kind::Bucket, Kind::Collection, Kind::Group];
-        Ok(if kinds.iter().any(|kind| !self.opened_by_operator(*kind).is_empty()) {
-            store.collections(ReaderFilter::All, after, COLLECTIONS).await?
-        } else {
-            store.collections(ReaderFilter::Of(&self.principals()), after, COLLECTIONS).await?
-        })
+        Ok(store.collections(ReaderFilter::Of(&whose), after, COLLECTIONS).await?)
+    }
+
+    /// All groups around the caller: those that they are a member of, and, as far as these are not more
+    /// than so many, those that contain them. Here alone it is looked upwards, where it decides nothing
+    /// but where to look; whoever puts the caller into thousands of groups hides no more than what is
+    /// shared through groups in groups.
+    async fn around(&self) -> Result<Vec<Principal>, EngineError> {
+        let mut all = self.caller.base();
+        let mut level = self.own_groups(None, usize::MAX).await?;
+        for _ in 1..CHAIN_MAX {
+            let known: HashSet<&Principal> = all.iter().collect();
+            level.retain(|group| !known.contains(group));
+            all.extend(level.iter().cloned());
+            let left = GROUPS_AROUND.saturating_sub(all.len());
+            if left == 0 || level.is_empty() {
+                break;
+            }
+            let around = self.engine.store().groups_of(&level, left).await?;
+            level = around.iter().map(GroupPath::principal).collect();
+        }
+        Ok(all)
     }
 
     /// What the operator gives to the caller on all records of a kind.
-    fn opened_by_operator(&self, kind: Kind) -> Vec<&'static str> {
-        if !matches!(kind, Kind::Bucket | Kind::Collection | Kind::Group) {
-            return Vec::new();
+    async fn opened_by_operator(&mut self, kind: Kind) -> Result<Vec<&'static str>, EngineError> {
+        let mut verbs = Vec::new();
+        if matches!(kind, Kind::Bucket | Kind::Collection | Kind::Group) {
+            for verb in ["read", "write"] {
+                if self.granted(kind.as_str(), verb).await? {
+                    verbs.push(verb);
+                }
+            }
         }
-        let verbs = ["read", "write"].into_iter();
-        verbs.filter(|verb| self.granted(kind.as_str(), verb)).collect()
-    }
-
-    fn principals(&self) -> Vec<Principal> {
-        self.caller.principals().iter().cloned().collect()
+        Ok(verbs)
     }
 
     /// Goes through one collection, from a place in it or from its beginning.
@@ -133,12 +165,13 @@ impl Session {
         if kind == Kind::History {
             return Ok(None);
         }
-        let given = self.opened_by_operator(kind);
+        let given = self.opened_by_operator(kind).await?;
         let mut query = Query::all(collection.clone(), ROWS);
         query.bodies = false;
         query.after = after.map(|after| vec![Some(after.0.into())]);
+        let (readers, _) = self.readers_of(&collection, BTreeSet::new()).await?;
         if given.is_empty() {
-            query.scope = Scope::Readers(self.principals());
+            query.scope = Scope::Readers(readers.clone());
         }
         let mut last = after;
         loop {
@@ -153,7 +186,7 @@ impl Session {
             for record in &page.records {
                 walk.looks -= 1;
                 let own = Permissions::from_text(&record.permissions()).unwrap_or_default();
-                let is_me = |principal: &str| self.caller.is(principal);
+                let is_me = |principal: &str| readers.iter().any(|one| one.as_str() == principal);
                 let held = permission_names(kind).iter().copied();
                 let held = held.filter(|name| own.grants(name, &is_me));
                 let names = held.chain(given.iter().copied()).flat_map(|name| implied(kind, name));

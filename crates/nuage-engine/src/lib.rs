@@ -9,7 +9,8 @@
 //! - `access`: the one table of which permission grants what;
 //! - `authorize`: the one path by which reads, lists, counts and writes are judged;
 //! - `record_cache`: records as they were last seen, by which changes are decided;
-//! - `groups`: which groups somebody is in, directly or through other groups;
+//! - `groups`: which groups somebody counts as, looked for from those that a place names; `named`:
+//!   what collections name;
 //! - `operator`: what the operator may always do;
 //! - `explain`: why somebody may or may not do something;
 //! - [`check`]: what is wrong in a store as only the engine can know;
@@ -34,6 +35,7 @@ mod groups;
 mod history;
 mod holdings;
 mod list;
+mod named;
 mod notes;
 mod operator;
 mod record_cache;
@@ -55,6 +57,7 @@ pub use explain::{Answer, Explanation, Level, Source, Verdict};
 #[cfg(feature = "mutants")]
 pub use feed::mutants;
 pub use feed::{Entry, FeedPage, FeedQuery, FeedSettings, FeedStatistics, Follow, Interest};
+pub use groups::CHAIN_MAX;
 pub use holdings::{Holding, HoldingsPlace};
 pub use notes::{keep, lease};
 pub use session::{Resolved, Session};

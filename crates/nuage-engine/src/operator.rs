@@ -37,8 +37,7 @@ impl Engine {
         let attempts_max = self.settings().limits.write_attempts;
         let mut attempts = Attempts::at(path.clone());
         loop {
-            let nobody = self.caller(None).await?;
-            let mut session = self.session(nobody, &attempts).await;
+            let mut session = self.session(None, &attempts).await;
             let opened = session.open_unjudged(path.clone()).await?;
             let is_there = opened.live().is_some();
             match (is_there, removed) {

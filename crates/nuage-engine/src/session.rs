@@ -20,7 +20,7 @@ use tokio::sync::OwnedMutexGuard;
 use crate::access::Intent;
 use crate::engine::{Engine, Parent};
 use crate::groups::Staged;
-use crate::{Caller, CommitError, Conflict, EngineError, Requester};
+use crate::{Caller, CommitError, Conflict, Requester};
 
 /// One unit of work.
 pub struct Session {
@@ -31,8 +31,9 @@ pub struct Session {
     pub(crate) page_bytes: usize,
     locks: Vec<OwnedMutexGuard<()>>,
     relied: HashMap<RecordPath, Option<RecordMeta>>,
-    /// Whether what is remembered is taken for what there is.
-    presumes: bool,
+    /// Whether what is remembered is taken for what there is, and nothing is in its way that a commit
+    /// finds.
+    pub(crate) presumes: bool,
     /// What was taken so.
     presumed: Vec<RecordPath>,
     /// What was found in two states, both of which something relies on.
@@ -45,6 +46,8 @@ pub struct Session {
     /// By collection, so that looking for those of one does not go through the others.
     staged: HashMap<CollectionPath, HashMap<RecordId, Record>>,
     members: HashMap<GroupPath, Vec<Principal>>,
+    /// Groups that collections do not name yet, as far as it was looked.
+    pub(crate) new_names: HashMap<CollectionPath, BTreeSet<GroupPath>>,
     dropped_collections: HashSet<CollectionPath>,
     dropped_buckets: HashSet<BucketId>,
     touched: HashMap<CollectionPath, usize>,
@@ -75,6 +78,7 @@ impl Session {
             writes: Vec::new(),
             staged: HashMap::default(),
             members: HashMap::default(),
+            new_names: HashMap::default(),
             dropped_collections: HashSet::default(),
             dropped_buckets: HashSet::default(),
             touched: HashMap::default(),
@@ -111,22 +115,9 @@ impl Session {
         }
     }
 
-    /// Goes on as somebody else, counting the groups as this unit of work leaves them.
-    ///
-    /// # Errors
-    ///
-    /// [`EngineError::TooManyGroups`] beyond the limit of groups that one person may be in; the
-    /// unit of work then goes on as before.
-    pub async fn act_as(&mut self, user: Option<Principal>) -> Result<(), EngineError> {
-        let staged = self.staged_groups();
-        self.caller = match &user {
-            Some(user) if staged.is_some() => {
-                let groups = self.engine.groups(user, staged).await?;
-                Caller::new(Some(user.clone()), groups.iter().map(GroupPath::principal))
-            }
-            _ => self.engine.caller(user).await?,
-        };
-        Ok(())
+    /// Goes on as somebody else.
+    pub fn act_as(&mut self, user: Option<Principal>) {
+        self.caller = Caller::new(user);
     }
 
     /// What this unit of work itself says about groups, if anything.
@@ -301,9 +292,11 @@ impl Session {
                 self.touched.retain(|collection, _| collection.bucket != *bucket);
                 self.members.retain(|group, _| group.bucket != *bucket);
                 self.dropped_buckets.insert(bucket.clone());
+                self.caller.forget();
             }
             Write::SetMembers { group, members } => {
                 self.members.insert(group.clone(), members.clone());
+                self.caller.forget();
             }
             // These change nothing that a unit of work looks at.
             Write::Flush { .. }
@@ -401,7 +394,8 @@ impl Session {
             |guard: &&Guard| matches!(guard.path.kind(), Kind::Bucket | Kind::Collection);
         let parents: Vec<Guard> = guards.iter().filter(is_parent).cloned().collect();
         let author = self.caller.user().cloned();
-        let batch = Batch { author, guards, ..Batch::new(self.now, self.writes) };
+        let names_max = self.engine.settings().limits.names;
+        let batch = Batch { author, guards, names_max, ..Batch::new(self.now, self.writes) };
         let error = match self.engine.apply(batch, records, self.locks).await {
             Ok(resolved) => return Ok(resolved),
             Err(error) => error,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nuage_model::{AUTHENTICATED, EVERYONE, Limits, Principal};
+use nuage_model::{Limits, Principal};
 
 use crate::FeedSettings;
 
@@ -84,16 +84,6 @@ impl Grants {
             return None;
         }
         self.0.get(&format!("{kind}_{verb}")).filter(|holders| !holders.is_empty())
-    }
-
-    /// Whether a person holds any of them by name, or everybody who is logged in may write all of
-    /// a kind: without looking at groups, which others may put people in.
-    pub fn names(&self, person: &Principal) -> bool {
-        let everybody = [AUTHENTICATED, EVERYONE].map(Principal::from);
-        self.iter().any(|(name, holders)| {
-            let by_all = || everybody.iter().any(|all| holders.contains(all));
-            holders.contains(person) || (name.ends_with("_write") && by_all())
-        })
     }
 
     /// Kind, underscore, verb, and the holders.

@@ -5,14 +5,16 @@
 
 use std::collections::BTreeSet;
 
+use foldhash::{HashMap, HashSet};
 use nuage_model::{
-    Body, GroupPath, Kind, Permissions, Placement, Principal, Put, Query, Readers, Record,
-    RecordPath, Timestamp, Write,
+    Body, GroupPath, Kind, MembershipQuery, Memberships, Permissions, Placement, Principal, Put,
+    Query, Readers, Record, RecordPath, SnapshotRequest, Timestamp, Write,
 };
 use serde_json::Value;
 
 use crate::access::{Right, readers};
 use crate::authorize::Above;
+use crate::groups::{Ask, CHAIN_MAX, groups_among, search};
 use crate::history::Deed;
 use crate::validate::QUICK_BYTES_MAX;
 use crate::{EngineError, Invalid, Opened, OpenedList, Ownership, Session};
@@ -81,14 +83,24 @@ impl Session {
         let path = &opened.path;
         let kind = path.kind();
         let members = match kind {
-            Kind::Group => Some(self.members(body.text()).await?),
+            Kind::Group => {
+                let members = self.members(body.text()).await?;
+                let before = match opened.live() {
+                    Some(live) => members_of(live.body(), usize::MAX).unwrap_or_default(),
+                    None => Vec::new(),
+                };
+                let before: HashSet<GroupPath> = groups_among(&before).collect();
+                self.check_inner_groups(&group_path(path), &members, &before).await?;
+                Some(members)
+            }
             _ => None,
         };
+        let readers = Readers::new(readers(kind, permissions));
+        self.check_names(path, &readers).await?;
         self.guard_on(opened);
         let write = self.next_write();
-        let readers = Readers::new(readers(kind, permissions));
         let live = opened.live();
-        let placement = self.placement(path, &opened.parents, live, chosen);
+        let placement = self.placement(path, &opened.parents, live, chosen).await?;
         let remembered = self.engine.settings().history.as_ref().map(|_| body.clone());
         let record = self.stage_record(
             path,
@@ -112,6 +124,82 @@ impl Session {
         let body = body.to_owned();
         let work = move || members_of(&body, members_max);
         self.engine.turns().run(&self.requester(), work).await?
+    }
+
+    // Groups in a group are few, and a chain that does not count as a whole is not made longer. Members
+    // may go whatever became of the groups below meanwhile.
+    async fn check_inner_groups(
+        &mut self,
+        group: &GroupPath,
+        members: &[Principal],
+        before: &HashSet<GroupPath>,
+    ) -> Result<(), EngineError> {
+        let invalid = |description: String| {
+            Err(EngineError::Invalid(Invalid { field: "data.members".to_owned(), description }))
+        };
+        let inner: Vec<GroupPath> = groups_among(members).filter(|inner| inner != group).collect();
+        if inner.iter().all(|inner| before.contains(inner)) {
+            return Ok(());
+        }
+        let most = self.engine.settings().limits.groups_in_group;
+        if inner.len() > most {
+            return invalid(format!("more than {most} groups"));
+        }
+        let query = self.members_query(inner.clone());
+        let inner_max = query.inner_max;
+        let staged = self.staged_groups();
+        match search(&mut Ask::session(self), query, staged).await {
+            Ok(found) if chain_below(group, inner, &found) <= CHAIN_MAX => Ok(()),
+            Ok(_) => invalid(format!(
+                "chains of more than {CHAIN_MAX} groups: who is in the last of them would not count \
+                 as a member of the first"
+            )),
+            Err(EngineError::TooManyInnerGroups(_)) => {
+                invalid(format!("groups that contain more than {inner_max} groups"))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    // The store refuses a batch that names too many groups. Only after that it is looked which of its
+    // requests it is.
+    async fn check_names(
+        &mut self,
+        path: &RecordPath,
+        readers: &Readers,
+    ) -> Result<(), EngineError> {
+        if self.presumes || !path.kind().bounds_names() {
+            return Ok(());
+        }
+        let groups: Vec<GroupPath> = readers.groups().collect();
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let collection = &path.collection;
+        let ask = SnapshotRequest::of(collection.clone());
+        let standing = self.engine.store().standing(&ask).await?.standing;
+        let standing = standing.filter(|_| !self.is_dropped(collection));
+        let mut new: BTreeSet<GroupPath> = groups.iter().cloned().collect();
+        if standing.is_some() {
+            let query = MembershipQuery {
+                collection: Some(collection.clone()),
+                only_named: true,
+                depth: 0,
+                ..self.members_query(groups)
+            };
+            for named in Ask::session(self).memberships(&query).await?.names {
+                new.remove(&named.group);
+            }
+        }
+        let most = self.engine.settings().limits.names;
+        let there = standing.map_or(0, |standing| usize::try_from(standing.names).unwrap_or(0));
+        let own = self.new_names.entry(collection.clone()).or_default();
+        new.retain(|group| !own.contains(group));
+        if !new.is_empty() && there + own.len() + new.len() > most {
+            return Err(EngineError::TooManyNames(most));
+        }
+        own.extend(new);
+        Ok(())
     }
 
     /// Deletes the record with all that is below it; unknown ones are told as such. What comes
@@ -171,18 +259,20 @@ impl Session {
 
     // An existing record cannot be moved back. Two records never show the same time: whoever may not
     // see all of them would find the hidden ones by the times that are taken.
-    fn placement(
-        &self,
+    async fn placement(
+        &mut self,
         path: &RecordPath,
         parents: &Above,
         live: Option<&Record>,
         chosen: Option<Timestamp>,
-    ) -> Placement {
-        match chosen.filter(|at| live.is_none_or(|old| *at > old.timestamp())) {
-            Some(at) if self.reaches(path.kind(), Right::Read, parents) => Placement::At(at),
-            Some(at) => Placement::Ahead(at),
-            None => Placement::Next,
-        }
+    ) -> Result<Placement, EngineError> {
+        let chosen = chosen.filter(|at| live.is_none_or(|old| *at > old.timestamp()));
+        let Some(at) = chosen else { return Ok(Placement::Next) };
+        self.learn(self.groups_above(path.kind(), parents)).await?;
+        Ok(match self.reaches(path.kind(), Right::Read, parents) {
+            true => Placement::At(at),
+            false => Placement::Ahead(at),
+        })
     }
 
     async fn bury(
@@ -194,7 +284,7 @@ impl Session {
         chosen: Option<Timestamp>,
     ) -> Result<Record, EngineError> {
         let write = self.next_write();
-        let placement = self.placement(path, parents, Some(live), chosen);
+        let placement = self.placement(path, parents, Some(live), chosen).await?;
         let tombstone = self.stage_record(path, Write::Delete { path: path.clone(), placement });
         match path.kind() {
             Kind::Bucket => self.stage(Write::DropBucket { bucket: path.id.as_str().into() }),
@@ -254,6 +344,23 @@ const UNNAMEABLE: &str = "the character U+0000 cannot be in a name";
 /// name: whoever logs in with one is nobody's principal.
 fn can_be_named(principal: &Principal) -> bool {
     !principal.as_str().contains('\0')
+}
+
+/// Groups of the longest way down from a group that has these as members, the shortest way to each.
+fn chain_below(group: &GroupPath, inner: Vec<GroupPath>, found: &Memberships) -> usize {
+    let mut inside: HashMap<&GroupPath, Vec<&GroupPath>> = HashMap::default();
+    for (inner, outer) in &found.inside {
+        inside.entry(outer).or_default().push(inner);
+    }
+    let mut seen: HashSet<&GroupPath> = inner.iter().chain([group]).collect();
+    let (mut level, mut length) = (inner.iter().collect::<Vec<_>>(), 1);
+    while !level.is_empty() {
+        length += 1;
+        let below = level.iter().flat_map(|group| inside.get(group).into_iter().flatten());
+        let below: Vec<&GroupPath> = below.copied().collect();
+        level = below.into_iter().filter(|group| seen.insert(group)).collect();
+    }
+    length
 }
 
 fn group_path(path: &RecordPath) -> GroupPath {

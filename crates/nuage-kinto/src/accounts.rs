@@ -38,9 +38,9 @@ impl Kinto {
 
     /// Checks what is asked of an account and replaces its password by a hash. Nothing happens to
     /// other objects.
-    pub(crate) fn prepare_account(
+    pub(crate) async fn prepare_account(
         &self,
-        session: &Session,
+        session: &mut Session,
         call: &Call,
         opened: &Opened,
         data: &mut Object,
@@ -49,10 +49,14 @@ impl Kinto {
         if path.kind() != Kind::Account {
             return Ok(());
         }
-        if let Some(user) = session.caller().user()
+        let user = session.caller().user().cloned();
+        if user.is_some()
             && opened.live().is_none()
-            && !session.granted("account", "write")
-            && Some(user) != self.account_owner(path).as_ref()
+            && user != self.account_owner(path)
+            && !session
+                .granted("account", "write")
+                .await
+                .map_err(|error| self.refusal(session, error))?
         {
             return Err(Error::invalid_one(Invalid::body(
                 "data.id",

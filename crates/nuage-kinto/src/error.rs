@@ -34,6 +34,8 @@ pub(crate) struct Reason {
     pub(crate) details: Option<Details>,
     /// Headers that come with it.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// Whether it is a failure of the server, after which a batch is not gone on with.
+    pub(crate) is_failure: bool,
 }
 
 /// What exactly is wrong.
@@ -131,6 +133,10 @@ impl DerefMut for Error {
     }
 }
 
+/// After how long somebody may ask again where too many groups lie inside those that are named: their
+/// owners have to do something about it.
+const INNER_GROUPS_RETRY_S: u64 = 300;
+
 impl Error {
     fn new(status: StatusCode, errno: u16, error: &'static str) -> Self {
         Self(Box::new(Reason {
@@ -141,6 +147,7 @@ impl Error {
             info: None,
             details: None,
             headers: Vec::new(),
+            is_failure: status.is_server_error(),
         }))
     }
 
@@ -177,14 +184,6 @@ impl Error {
     pub(crate) fn forbidden() -> Self {
         Self::new(StatusCode::FORBIDDEN, 121, "Forbidden")
             .say("This user cannot access this resource.")
-    }
-
-    /// 403 for somebody who is in so many groups that they cannot be counted.
-    pub(crate) fn too_many_groups(limit: usize) -> Self {
-        Self::new(StatusCode::FORBIDDEN, 121, "Forbidden").say(format!(
-            "More than {limit} groups, directly or through other groups, are more than one user \
-             may be in (limits.groups_of_person)."
-        ))
     }
 
     /// 404 for a path that leads nowhere.
@@ -234,6 +233,27 @@ impl Error {
                  please retry later.",
             )
             .with(RETRY_AFTER, HeaderValue::from(retry_after_s))
+    }
+
+    /// 403 for a change by which the records of a collection would name too many groups.
+    pub(crate) fn too_many_names(limit: usize) -> Self {
+        Self::new(StatusCode::FORBIDDEN, 121, "Forbidden").say(format!(
+            "The permissions in this collection would name more than {limit} groups (limits.names). \
+             Those of deleted records count until they are forgotten."
+        ))
+    }
+
+    /// 503 where so many groups lie inside those that a place names that it cannot be told who is in
+    /// them. Not 403: nothing was taken from anybody, and devices empty their mirrors after that.
+    pub(crate) fn too_many_inner_groups(limit: usize) -> Self {
+        let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, 201, "Service Unavailable");
+        error.0.is_failure = false;
+        error
+            .say(format!(
+                "This place names groups that contain more than {limit} groups \
+                 (limits.inner_groups)."
+            ))
+            .with(RETRY_AFTER, HeaderValue::from(INNER_GROUPS_RETRY_S))
     }
 
     /// 410: the date of the end has passed; the alert says so to clients.

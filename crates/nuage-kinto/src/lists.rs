@@ -143,9 +143,11 @@ impl Kinto {
             if conditions.must_be_new() || conditions.differs(live.timestamp()) {
                 return self.stale_for(session, &path, live).await;
             }
+            let shown = shown(session, opened.permissions()).await;
+            let permissions = shown.map_err(|error| self.refusal(session, error))?;
             return Ok(Reply::Object {
                 status: StatusCode::OK,
-                permissions: Some(shown(session, opened.permissions())),
+                permissions: Some(permissions),
                 record: live.clone(),
                 fields: None,
             });
@@ -166,7 +168,7 @@ impl Kinto {
         let opened = session.open(path.clone(), Intent::Create).await;
         let opened = opened.map_err(|error| self.refusal(session, error))?;
         let data = envelope.data.get_or_insert_default();
-        self.prepare_account(session, call, &opened, data)?;
+        self.prepare_account(session, call, &opened, data).await?;
         let change = Change {
             body: envelope.data.unwrap_or_default().to_text(),
             permissions: given(envelope.permissions.unwrap_or_default()),

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, StatusCode};
-use nuage_engine::{Change, Engine, Intent, Opened, Session};
+use nuage_engine::{Change, Engine, EngineError, Intent, Opened, Session};
 use nuage_http::Preconditions;
 use nuage_model::{CollectionPath, Kind, Permissions, Record, RecordPath};
 
@@ -60,9 +60,11 @@ impl Kinto {
         if conditions.must_be_new() || conditions.differs(timestamp) {
             return Ok(stale(live));
         }
+        let shown = shown(session, opened.permissions()).await;
+        let permissions = shown.map_err(|error| self.refusal(session, error))?;
         Ok(Reply::Object {
             status: StatusCode::OK,
-            permissions: Some(shown(session, opened.permissions())),
+            permissions: Some(permissions),
             record: live.clone(),
             fields: params.fields,
         })
@@ -98,7 +100,7 @@ impl Kinto {
             None => {}
         }
         if let Some(data) = &mut envelope.data {
-            self.prepare_account(session, call, &opened, data)?;
+            self.prepare_account(session, call, &opened, data).await?;
         }
         let status = if opened.live().is_some() { StatusCode::OK } else { StatusCode::CREATED };
         let permissions = match envelope.permissions {
@@ -131,8 +133,11 @@ impl Kinto {
         let put = session.put(opened, change).await;
         let (record, permissions) = put.map_err(|error| self.refusal(session, error))?;
         // Whoever signs up is not known yet under the new name.
-        let all = is_owned.then(|| permissions.to_text());
-        let permissions = Some(all.unwrap_or_else(|| shown(session, &permissions)));
+        let shown = match is_owned {
+            true => Ok(permissions.to_text()),
+            false => shown(session, &permissions).await,
+        };
+        let permissions = Some(shown.map_err(|error| self.refusal(session, error))?);
         Ok(Reply::Object { status, record, permissions, fields: None })
     }
 
@@ -180,7 +185,7 @@ impl Kinto {
             Some(hash) if !patched.sends(accounts::PASSWORD) => {
                 patched.data.set(accounts::PASSWORD, hash);
             }
-            _ => self.prepare_account(session, call, &opened, &mut patched.data)?,
+            _ => self.prepare_account(session, call, &opened, &mut patched.data).await?,
         }
         let change = Change {
             body: patched.data.to_text(),
@@ -317,12 +322,14 @@ pub(crate) fn preconditions(call: &Call) -> Result<Preconditions, Error> {
 }
 
 /// Permissions as text, for those who may change them.
-pub(crate) fn shown(session: &Session, permissions: &Permissions) -> String {
-    if permissions.grants("write", &|principal| session.caller().is(principal)) {
-        permissions.to_text()
-    } else {
-        "{}".to_owned()
-    }
+pub(crate) async fn shown(
+    session: &mut Session,
+    permissions: &Permissions,
+) -> Result<String, EngineError> {
+    Ok(match session.holds(permissions, "write").await? {
+        true => permissions.to_text(),
+        false => "{}".to_owned(),
+    })
 }
 
 /// The permissions that a client gave; null counts as not given.

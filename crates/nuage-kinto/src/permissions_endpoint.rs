@@ -10,7 +10,7 @@
 use std::ops::ControlFlow;
 
 use http::Method;
-use nuage_engine::{Holding, HoldingsPlace, Session};
+use nuage_engine::{EngineError, Holding, HoldingsPlace, Session};
 use nuage_model::{
     CollectionPath, Field, Kind, Position, Query, Record, Seq, Signature, State, Timestamp, View,
 };
@@ -130,14 +130,18 @@ impl Kinto {
     /// among them, and the place after the last if others follow in these. Of many, in a turn.
     async fn entries(
         &self,
-        session: &Session,
+        session: &mut Session,
         held: Vec<Holding>,
         with_root: bool,
         query: &Query,
         limit: usize,
     ) -> Result<(Vec<Record>, Option<HoldingsPlace>), Error> {
         let bytes = held.len() * ENTRY_BYTES;
-        let root = root_entry(session).filter(|_| with_root);
+        let root = match with_root {
+            true => root_entry(session).await,
+            false => Ok(None),
+        };
+        let root = root.map_err(|error| self.refusal(session, error))?;
         let (query, has_accounts) = (query.clone(), self.settings.features.accounts);
         let make = move || {
             let is_asked = |entry: &Record| query.matches(&View::new(entry));
@@ -214,16 +218,16 @@ fn sort(entries: &mut Vec<Record>, query: &Query) {
 }
 
 /// What the caller may do at the root.
-fn root_entry(session: &Session) -> Option<Record> {
-    let names = session.holdings_of_root();
+async fn root_entry(session: &mut Session) -> Result<Option<Record>, EngineError> {
+    let names = session.holdings_of_root().await?;
     if names.is_empty() {
-        return None;
+        return Ok(None);
     }
     let mut body = Map::new();
     body.insert("uri".to_owned(), "/".into());
     body.insert("resource_name".to_owned(), "root".into());
     body.insert("permissions".to_owned(), names.into());
-    Some(made_up("", &Value::Object(body)))
+    Ok(Some(made_up("", &Value::Object(body))))
 }
 
 fn made_up(id: &str, body: &Value) -> Record {

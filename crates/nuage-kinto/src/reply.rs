@@ -94,7 +94,7 @@ impl Reply {
     /// Whether nothing of the unit of work that gave this answer may stay.
     pub(crate) fn is_abort(&self) -> bool {
         match self {
-            Self::Error(error) => error.status.is_server_error(),
+            Self::Error(error) => error.is_failure,
             Self::Text { status, .. } => status.is_server_error(),
             _ => false,
         }

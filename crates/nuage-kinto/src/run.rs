@@ -88,9 +88,7 @@ impl Kinto {
             _ => None,
         };
         loop {
-            let caller = self.engine.caller(user.clone()).await;
-            let caller = caller.map_err(|error| self.refusal_to(user.as_ref(), error))?;
-            let mut session = self.engine.session(caller, &attempts).await;
+            let mut session = self.engine.session(user.clone(), &attempts).await;
             session.come_from(call.peer);
             held.clear();
             let answers = match &subrequests {
@@ -177,11 +175,8 @@ impl Kinto {
             session.bound_pages(own.saturating_add(left));
             let (path, method, kind, reply) = match call {
                 Ok(call) => {
-                    let user = self.identify(call).await?;
-                    let reply = match session.act_as(user.clone()).await {
-                        Ok(()) => self.reply(session, call).await,
-                        Err(error) => Reply::Error(self.refusal_to(user.as_ref(), error)),
-                    };
+                    session.act_as(self.identify(call).await?);
+                    let reply = self.reply(session, call).await;
                     unheld += reply.bytes();
                     if unheld >= SMALL_BYTES {
                         held.push(self.hold(session, call, std::mem::take(&mut unheld))?);
@@ -294,7 +289,8 @@ impl Kinto {
             EngineError::Invalid(invalid) => {
                 Error::invalid_one(Invalid::body(invalid.field, invalid.description))
             }
-            EngineError::TooManyGroups(limit) => Error::too_many_groups(limit),
+            EngineError::TooManyNames(limit) => Error::too_many_names(limit),
+            EngineError::TooManyInnerGroups(limit) => Error::too_many_inner_groups(limit),
             EngineError::TooLarge(limit_bytes) => Error::record_too_large(limit_bytes),
             EngineError::Crowded(crowded) => self.put_off(crowded),
             EngineError::Store(error) => self.failure(error),

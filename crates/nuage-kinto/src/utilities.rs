@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{RETRY_AFTER, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use nuage_engine::{Caller, EngineError, Ownership, Session};
+use nuage_engine::{EngineError, Ownership, Session};
 use nuage_model::Principal;
 use serde_json::{Map, Value, json};
 
@@ -47,7 +47,10 @@ impl Kinto {
             body["eos"] = eos.text.as_str().into();
         }
         if let Some(user) = session.caller().user() {
-            let (principals, cut) = shown_principals(session.caller(), engine.limits.principals);
+            let most = engine.limits.principals;
+            let principals = session.principals(most.saturating_add(1)).await;
+            let principals = principals.map_err(|error| self.refusal(session, error))?;
+            let (principals, cut) = shown_principals(&principals, most);
             let mut told = json!({ "id": user.as_str(), "principals": principals });
             if cut {
                 told["principals_truncated"] = true.into();
@@ -228,10 +231,11 @@ impl Kinto {
 
     pub(crate) async fn erase_user(
         &self,
-        session: &Session,
+        session: &mut Session,
         principal: &str,
     ) -> Result<Reply, Error> {
-        if !session.granted("user-data", "delete") {
+        let may = session.granted("user-data", "delete").await;
+        if !may.map_err(|error| self.refusal(session, error))? {
             return Err(self.refusal(session, EngineError::Forbidden));
         }
         let erased = self.engine.erase(&Principal::from(principal)).await;
@@ -243,8 +247,8 @@ impl Kinto {
 
 /// The principals of somebody, in order and with those of everybody among them, and whether there
 /// are more than may be told: others put people into groups.
-fn shown_principals(caller: &Caller, most: usize) -> (Vec<&str>, bool) {
-    let mut all: Vec<_> = caller.principals().iter().map(Principal::as_str).collect();
+fn shown_principals(all: &[Principal], most: usize) -> (Vec<&str>, bool) {
+    let mut all: Vec<_> = all.iter().map(Principal::as_str).collect();
     let is_group = |name: &str| name.starts_with('/');
     all.sort_unstable_by_key(|name| (is_group(name), *name));
     let cut = all.len() > most;

@@ -23,6 +23,9 @@ pub struct Batch {
     pub now: Timestamp,
     /// All must hold at the moment of applying, before any of the writes.
     pub guards: Vec<Guard>,
+    /// Most groups that the signatures of one collection may name once it is applied, unless they are
+    /// more already and become no more. Looked at like a guard. Zero: as many as it brings.
+    pub names_max: usize,
     /// In order; later writes see earlier ones.
     pub writes: Vec<Write>,
 }
@@ -33,7 +36,7 @@ pub const RULES: u32 = 1;
 impl Batch {
     /// One that relies on nothing, and that nobody in particular waits for.
     pub fn new(now: Timestamp, writes: Vec<Write>) -> Self {
-        Self { rules: RULES, author: None, now, guards: Vec::new(), writes }
+        Self { rules: RULES, author: None, now, guards: Vec::new(), names_max: 0, writes }
     }
 }
 

@@ -5,8 +5,8 @@
 //! `docs/feed.md`.
 
 use crate::{
-    CollectionPath, GroupPath, Head, Pending, Principal, Record, RecordId, RecordPath, Seq,
-    Signature, StoreError, Timestamp,
+    BucketId, CollectionPath, GroupsStanding, Head, MembershipQuery, Memberships, Pending,
+    Principal, Record, RecordId, RecordPath, Seq, Signature, StoreError, Timestamp,
 };
 
 /// What is read first of a moment: all that decides who may see what of a collection.
@@ -14,18 +14,16 @@ use crate::{
 pub struct SnapshotRequest {
     /// The collection whose feed is read.
     pub collection: CollectionPath,
-    /// Whose groups are looked for: the person and what every person counts as.
-    pub members: Vec<Principal>,
-    /// Most groups that are given; whoever is in more gets one more than this.
-    pub groups_max: usize,
     /// Records to read along: those of the bucket and of the collection.
     pub paths: Vec<RecordPath>,
+    /// Buckets, of which it is read where their groups stand.
+    pub buckets: Vec<BucketId>,
 }
 
 impl SnapshotRequest {
     /// Where this collection stands, and nothing else.
     pub fn of(collection: CollectionPath) -> Self {
-        Self { collection, members: Vec::new(), groups_max: 0, paths: Vec::new() }
+        Self { collection, paths: Vec::new(), buckets: Vec::new() }
     }
 }
 
@@ -40,12 +38,10 @@ pub struct SnapshotHeader {
     pub epoch: String,
     /// Where the collection stands; `None` if there is no such collection.
     pub standing: Option<CollectionStats>,
-    /// The groups that the members are in, and the groups that those are in, and so on, each once,
-    /// with the position of the record of the group (zero if there is none): it moves with each
-    /// change of the group's members. In order.
-    pub groups: Vec<(GroupPath, Seq)>,
     /// The records asked for, in that order; tombstones included.
     pub records: Vec<Option<Record>>,
+    /// Where the groups of the buckets stand, in that order.
+    pub groups: Vec<GroupsStanding>,
 }
 
 /// Where a collection stands.
@@ -67,17 +63,6 @@ pub struct CollectionStats {
     pub named: i64,
 }
 
-/// A group that signatures of a collection name: what is read, was, or can only be told as gone.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NamedGroup {
-    /// Which.
-    pub group: GroupPath,
-    /// The position since which there is such a signature; zero: always.
-    pub since: Seq,
-    /// By which others speak of it. Never given again to another one in the collection.
-    pub ordinal: i64,
-}
-
 impl CollectionStats {
     /// How many rows it has that a feed may tell of.
     pub fn rows(&self) -> u64 {
@@ -96,12 +81,11 @@ pub trait Snapshot: Send {
         limit: usize,
     ) -> Pending<'a, Result<Vec<SignatureCount>, StoreError>>;
 
-    /// The groups that signatures of the collection name, in order, after this one.
-    fn names<'a>(
+    /// What [`crate::Store::memberships`] says, in this moment.
+    fn memberships<'a>(
         &'a mut self,
-        after: Option<&'a GroupPath>,
-        limit: usize,
-    ) -> Pending<'a, Result<Vec<NamedGroup>, StoreError>>;
+        query: &'a MembershipQuery,
+    ) -> Pending<'a, Result<Memberships, StoreError>>;
 
     /// Who is in each of these signatures; nobody where one is not known.
     fn principals_of<'a>(

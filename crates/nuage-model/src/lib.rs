@@ -8,6 +8,7 @@ mod batch;
 pub mod copy;
 mod feed;
 mod limits;
+mod membership;
 mod name;
 mod order;
 mod permission;
@@ -18,11 +19,11 @@ mod store;
 
 pub use batch::{ApplyError, Batch, Body, Guard, Outcome, Placement, Put, RULES, Slot, Write};
 pub use feed::{
-    Checksum, CollectionStats, DIGEST_MODULUS, FeedRow, Hint, Listener, Moment, NamedGroup,
-    ReaderFilter, ResidentsQuery, RowEnd, SignatureCount, Snapshot, SnapshotHeader,
-    SnapshotRequest, digest,
+    Checksum, CollectionStats, DIGEST_MODULUS, FeedRow, Hint, Listener, Moment, ReaderFilter,
+    ResidentsQuery, RowEnd, SignatureCount, Snapshot, SnapshotHeader, SnapshotRequest, digest,
 };
 pub use limits::Limits;
+pub use membership::{GroupsStanding, MembershipQuery, Memberships, NamedGroup};
 pub use name::{BucketId, CollectionName, CollectionPath, Kind, RecordId, RecordPath};
 pub use order::{compare, same};
 pub use permission::{

@@ -40,9 +40,13 @@ pub struct Limits {
     pub principals: usize,
     /// Members of one group. Each is an index entry that is rewritten with the group.
     pub members: usize,
-    /// Groups that one person may be in, directly or through other groups. Each is looked up with
-    /// each page of a feed.
-    pub groups_of_person: usize,
+    /// Groups that one group may have as members.
+    pub groups_in_group: usize,
+    /// Groups inside those that a place names, of which it is looked who is in them. Whoever may read
+    /// something there only through such groups is put off beyond that.
+    pub inner_groups: usize,
+    /// Groups that the permissions of the records of one collection may name.
+    pub names: usize,
     /// Entries in one page of a feed. A device applies a page at once.
     pub feed_page: usize,
     /// Time that a feed may be waited for in one request, and between two signs of life of a
@@ -114,7 +118,9 @@ impl Default for Limits {
             id_bytes: 512,
             principals: 1_000,
             members: 10_000,
-            groups_of_person: 10_000,
+            groups_in_group: 100,
+            inner_groups: 20_000,
+            names: 10_000,
             feed_page: 1_000,
             feed_wait_ms: 25_000,
             filter_terms: 64,

@@ -95,6 +95,12 @@ impl Kind {
             Self::History => "history",
         }
     }
+
+    /// Whether it is bounded how many groups the permissions in a collection of this kind name: not
+    /// where everybody has records of their own, nor where they tell what others were.
+    pub fn bounds_names(self) -> bool {
+        matches!(self, Self::Collection | Self::Group | Self::Record)
+    }
 }
 
 static ROOT: LazyLock<BucketId> = LazyLock::new(|| BucketId::new(""));

@@ -20,8 +20,9 @@ use std::pin::Pin;
 
 use crate::copy::{Dump, Progress, Step};
 use crate::{
-    ApplyError, Batch, BucketId, CollectionPath, Head, Kind, Listener, Moment, Outcome, Page,
-    Principal, Query, ReaderFilter, Record, RecordId, RecordPath, SnapshotRequest,
+    ApplyError, Batch, BucketId, CollectionPath, Head, Kind, Listener, MembershipQuery,
+    Memberships, Moment, Outcome, Page, Principal, Query, ReaderFilter, Record, RecordId,
+    RecordPath, SnapshotHeader, SnapshotRequest,
 };
 
 /// A boxed future: the port is used through `dyn Store`.
@@ -78,10 +79,26 @@ pub trait Store: Send + Sync {
         pace: Pace,
     ) -> Pending<'a, Result<Option<Total>, StoreError>>;
 
-    /// The groups, of any bucket, that have one of these members: directly only.
+    /// Which of some groups have which groups and members inside, all of one moment. `None` if it is
+    /// more than can be found in a moment, and [`Pace::Quick`] was asked for.
+    fn memberships<'a>(
+        &'a self,
+        query: &'a MembershipQuery,
+        pace: Pace,
+    ) -> Pending<'a, Result<Option<Memberships>, StoreError>>;
+
+    /// The beginning of [`Store::snapshot`] alone.
+    fn standing<'a>(
+        &'a self,
+        ask: &'a SnapshotRequest,
+    ) -> Pending<'a, Result<SnapshotHeader, StoreError>>;
+
+    /// The groups, of any bucket, that have one of these members: directly only, at most so many. In
+    /// order.
     fn groups_of<'a>(
         &'a self,
         members: &'a [Principal],
+        most: usize,
     ) -> Pending<'a, Result<Vec<GroupPath>, StoreError>>;
 
     /// Collections that were ever touched and hold something (live or dead), in order, after this

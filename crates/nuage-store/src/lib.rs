@@ -11,6 +11,7 @@ mod feed;
 mod integrity;
 mod list;
 mod lost;
+mod memberships;
 mod options;
 mod places;
 mod postgres;

@@ -6,123 +6,43 @@ use nuage_model::copy::{Cell, Table};
 use nuage_model::{CollectionPath, GroupPath, Kind, Principal, ReaderFilter, Tally};
 
 use crate::cells::{self, Cells, Source};
-use crate::reads::{Columns, Depth, Of, Reads, Scan, Together};
+use crate::reads::{Columns, Reads, Scan, Together};
 use crate::rules::CollectionRow;
 use crate::schema::{Index, Range};
 
-/// Collections that are counted in one go.
+/// Collections that are counted, or ranges that are followed, in one go.
 const CHUNK: usize = 1_000;
 
-/// Ranges that are looked into in one go, where they have few rows together, and how many that is.
-const MANY: usize = 1_024;
-const FEW_ROWS: usize = 4_096;
-/// Ranges that are looked into in one go otherwise.
-const SOME: usize = 8;
-
-/// Members, each with a bucket that has groups for it.
-type Pairs = BTreeSet<(Principal, String)>;
-
-/// The groups that have one of these members, in order.
+/// The groups that have one of these members, at most so many, in order.
 pub(crate) async fn groups_of<R: Reads>(
     reads: &R,
     members: &[Principal],
+    most: usize,
 ) -> Result<Vec<GroupPath>, R::Fault> {
-    let groups = reads.begin(reads.groups(members, Depth::Direct, usize::MAX)).await?;
-    Ok(groups.into_iter().collect())
-}
-
-/// The same, step by step: at most one more than so many.
-///
-/// Each group is visited once, so that groups may contain each other. The walk stops as soon as
-/// there are more than are wanted.
-pub(crate) async fn walk<R: Reads>(
-    reads: &R,
-    members: &[Principal],
-    depth: Depth,
-    most: usize,
-) -> Result<BTreeSet<GroupPath>, R::Fault> {
-    let mut groups: BTreeSet<GroupPath> = BTreeSet::new();
-    let mut pairs = pairs_of(reads, members, most).await?;
-    while !pairs.is_empty() {
-        let found = groups_in(reads, &pairs, most).await?;
-        let new: Vec<GroupPath> = found.into_iter().filter(|path| !groups.contains(path)).collect();
-        let members: Vec<Principal> = new.iter().map(GroupPath::principal).collect();
-        groups.extend(new);
-        if groups.len() > most || depth == Depth::Direct {
-            break;
-        }
-        pairs = pairs_of(reads, &members, most).await?;
-    }
-    while groups.len() > most.saturating_add(1) {
-        groups.pop_last();
-    }
-    Ok(groups)
-}
-
-/// In which buckets there are groups for these members: at most one more than so many.
-async fn pairs_of<R: Reads>(
-    reads: &R,
-    members: &[Principal],
-    most: usize,
-) -> Result<Pairs, R::Fault> {
     let index = Index::Key(Table::DirectoryGroups);
     let ranges = members.iter().map(|who| Range::of(index, vec![cells::text(who.as_str())]));
-    some_of(reads, ranges.collect(), most, |row: &dyn Source| {
+    // Each bucket that is told has one.
+    let limit = most.saturating_mul(members.len());
+    let pairs = reads.scan(Scan::of(ranges.collect(), limit), |row: &dyn Source| {
         let mut cells = Cells::of(Table::DirectoryGroups, row, 0);
-        Ok((Principal::from(cells.text()?), cells.text()?.to_owned()))
-    })
-    .await
-}
-
-/// The groups of these buckets that have these members: at most one more than so many.
-async fn groups_in<R: Reads>(
-    reads: &R,
-    pairs: &Pairs,
-    most: usize,
-) -> Result<BTreeSet<GroupPath>, R::Fault> {
-    let range = |(member, bucket): &(Principal, String)| {
-        let prefix = vec![cells::text(bucket.as_str()), cells::text(member.as_str())];
-        Range::of(Index::Key(Table::Members), prefix)
-    };
-    some_of(reads, pairs.iter().map(range).collect(), most, |row: &dyn Source| {
-        let mut cells = Cells::of(Table::Members, row, 0);
-        let (bucket, _, group) = (cells.text()?, cells.text()?, cells.text()?);
-        Ok(GroupPath { bucket: bucket.into(), group: group.into() })
-    })
-    .await
-}
-
-// What the rows of some ranges stand for, each once, at most one more than so many. No two rows of
-// one range stand for the same.
-async fn some_of<R: Reads, T: Ord + Send>(
-    reads: &R,
-    ranges: Vec<Range>,
-    most: usize,
-    of: impl Of<T> + Copy,
-) -> Result<BTreeSet<T>, R::Fault> {
-    let mut kept = BTreeSet::new();
-    for many in ranges.chunks(MANY) {
-        if kept.len() > most {
+        let (member, bucket) = (cells.text()?, cells.text()?);
+        Ok(Range::of(Index::Key(Table::Members), [bucket, member].map(cells::text).to_vec()))
+    });
+    let ranges = reads.begin(pairs).await?.rows;
+    let mut groups = BTreeSet::new();
+    for ranges in ranges.chunks(CHUNK) {
+        let left = limit.saturating_sub(groups.len());
+        let found = reads.scan(Scan::of(ranges.to_vec(), left), |row: &dyn Source| {
+            let mut cells = Cells::of(Table::Members, row, 0);
+            let (bucket, _, group) = (cells.text()?, cells.text()?, cells.text()?);
+            Ok(GroupPath { bucket: bucket.into(), group: group.into() })
+        });
+        groups.extend(found.await?.rows);
+        if groups.len() >= most {
             break;
         }
-        let found = reads.scan(Scan::of(many.to_vec(), FEW_ROWS), of).await?;
-        if found.is_all {
-            kept.extend(found.rows);
-            continue;
-        }
-        // Whoever has too many of them has too many in one of these, or in all that came before.
-        for some in many.chunks(SOME) {
-            let limit = most.saturating_add(1).saturating_mul(some.len());
-            kept.extend(reads.scan(Scan::of(some.to_vec(), limit), of).await?.rows);
-            if kept.len() > most {
-                break;
-            }
-        }
     }
-    while kept.len() > most.saturating_add(1) {
-        kept.pop_last();
-    }
-    Ok(kept)
+    Ok(groups.into_iter().take(most).collect())
 }
 
 /// The collections that hold something, or may hold records for one of these principals, in order.

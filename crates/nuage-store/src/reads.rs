@@ -3,18 +3,16 @@
 //! Lists, feeds and directories are written once above them. A database that is asked across a
 //! network answers futures that are joined in one round trip.
 
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use foldhash::HashMap;
+use nuage_model::StoreError;
 use nuage_model::copy::{Cell, Column, Table};
-use nuage_model::{GroupPath, Principal, StoreError};
 
 use crate::cells::{CellRef, Source};
 use crate::list::Signatures;
-use crate::places;
 use crate::schema::{Index, Range, slim};
 
 /// Columns of a table: those from one place to another. The cells of a row that is read are those.
@@ -244,8 +242,8 @@ pub(crate) const SHAPES: &[Shape] = {
         (Index::Key(Table::SignaturePrincipals), 3, 1, false, false, Merged, false),
         (Index::SignaturePrincipalsSignature, 3, 0, false, false, Chained, false),
         (Index::Key(Table::Members), 2, 0, false, false, Chained, false),
+        (Index::MembersInner, 2, 0, false, false, Chained, false),
         (Index::Key(Table::Names), 2, 0, false, false, Chained, false),
-        (Index::Key(Table::Names), 2, 2, false, false, Chained, false),
         (Index::Key(Table::DirectoryGroups), 1, 0, false, false, Chained, false),
         (Index::Key(Table::DirectoryCollections), 1, 0, false, false, Merged, false),
         (Index::Key(Table::DirectoryCollections), 1, 2, false, false, Merged, false),
@@ -290,15 +288,6 @@ impl<T> Found<T> {
     }
 }
 
-/// Which groups somebody is in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Depth {
-    /// Those that name them.
-    Direct,
-    /// Those as well that have such a group as a member, and so on.
-    Nested,
-}
-
 /// What a row is read as.
 pub(crate) trait Of<T>: Fn(&dyn Source) -> Result<T, StoreError> + Send + Sync {}
 
@@ -334,18 +323,6 @@ pub(crate) trait Reads: Sync + Sized {
         bytes: usize,
         of: impl Of<T>,
     ) -> impl Future<Output = Result<Vec<Option<T>>, Self::Fault>> + Send;
-
-    /// The groups, of any bucket, that have one of these members: at most one more than so many.
-    /// Where they are far away, they are found by one question, however deep they lie: anybody may
-    /// put somebody into a long chain of groups.
-    fn groups(
-        &self,
-        members: &[Principal],
-        depth: Depth,
-        most: usize,
-    ) -> impl Future<Output = Result<BTreeSet<GroupPath>, Self::Fault>> + Send {
-        places::walk(self, members, depth, most)
-    }
 
     /// Rows along an index.
     fn scan<T: Send>(

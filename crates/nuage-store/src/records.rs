@@ -39,7 +39,8 @@ pub(crate) async fn heads<R: Reads>(
     Ok(sequences(reads, paths).await?.into_iter().map(head).collect())
 }
 
-async fn sequences<R: Reads>(
+/// The rows of these collections, dropped ones included.
+pub(crate) async fn sequences<R: Reads>(
     reads: &R,
     paths: &[CollectionPath],
 ) -> Result<Vec<Option<CollectionRow>>, R::Fault> {

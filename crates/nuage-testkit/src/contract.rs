@@ -7,6 +7,7 @@ mod asking;
 mod build;
 mod compaction;
 pub mod law;
+mod memberships;
 mod moments;
 mod names;
 mod placing;
@@ -86,14 +87,15 @@ const CASES: &[(&str, Case)] = cases![
     moments::a_moment_stays_as_it_was,
     moments::moments_are_dropped_wherever_they_are,
     moments::many_signatures_are_read_and_summed,
-    moments::groups_in_groups_are_found_once_each,
-    moments::groups_without_a_record_have_no_position,
-    moments::of_too_many_groups_one_more_than_wanted_is_given,
     moments::heads_of_several_collections_are_told_in_order,
     moments::what_is_overdue_is_the_oldest,
     moments::positions_ahead_of_the_clock_grow_old,
     moments::feeds_end_with_the_store,
     moments::views_are_kept_by_bucket_person_and_name,
+    memberships::groups_are_looked_into_from_above,
+    memberships::standings_of_groups_move_with_them,
+    memberships::more_groups_inside_than_wanted_are_told_as_such,
+    memberships::random_groups_are_found_as_they_are,
     names::a_name_stays_while_anything_has_a_signature_of_it,
     names::names_of_one_batch_come_and_go_in_order,
     names::what_comes_back_from_behind_the_horizon_is_counted,

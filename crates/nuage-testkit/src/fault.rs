@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use nuage_model::copy::{Dump, Progress, Step};
 use nuage_model::{
     Admin, ApplyError, Batch, Bodies, CollectionPath, Finding, GroupPath, Head, Kind, Listener,
-    Moment, Outcome, Pace, Page, Pending, Principal, Query, ReaderFilter, Record, RecordPath,
-    SnapshotRequest, Store, StoreError, Tally, Total,
+    MembershipQuery, Memberships, Moment, Outcome, Pace, Page, Pending, Principal, Query,
+    ReaderFilter, Record, RecordPath, SnapshotHeader, SnapshotRequest, Store, StoreError, Tally,
+    Total,
 };
 
 const NEVER: u64 = u64::MAX;
@@ -147,11 +148,27 @@ impl Store for FaultStore {
         self.pass(move |store| store.count_at(query, pace))
     }
 
+    fn memberships<'a>(
+        &'a self,
+        query: &'a MembershipQuery,
+        pace: Pace,
+    ) -> Pending<'a, Result<Option<Memberships>, StoreError>> {
+        self.pass(move |store| store.memberships(query, pace))
+    }
+
+    fn standing<'a>(
+        &'a self,
+        ask: &'a SnapshotRequest,
+    ) -> Pending<'a, Result<SnapshotHeader, StoreError>> {
+        self.pass(move |store| store.standing(ask))
+    }
+
     fn groups_of<'a>(
         &'a self,
         members: &'a [Principal],
+        most: usize,
     ) -> Pending<'a, Result<Vec<GroupPath>, StoreError>> {
-        self.pass(|store| store.groups_of(members))
+        self.pass(move |store| store.groups_of(members, most))
     }
 
     fn collections<'a>(

@@ -318,7 +318,19 @@ impl Scene {
         let hello = self.send(login, Call::get("/v1/")).json();
         let everyone = || vec![json!("system.Everyone")];
         let principals = hello["user"]["principals"].as_array().cloned();
-        let principals = principals.unwrap_or_else(everyone);
+        let mut principals = principals.unwrap_or_else(everyone);
+        // Those around them are not told.
+        for _ in 0..GROUPS {
+            for number in 0..GROUPS {
+                let group = Call::get(format!("{}/groups/g{number}", self.bucket));
+                let members = self.send(Some(KEEPER), group).json()["data"]["members"].clone();
+                let members = members.as_array().cloned().unwrap_or_default();
+                if members.iter().any(|member| principals.contains(member)) {
+                    let bucket = self.bucket.trim_start_matches("/v1");
+                    principals.push(format!("{bucket}/groups/g{number}").into());
+                }
+            }
+        }
         let mut own = BTreeSet::new();
         for record in 0..RECORDS {
             let answer = self.send(Some(KEEPER), Call::get(self.record(record)));

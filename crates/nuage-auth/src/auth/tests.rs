@@ -10,9 +10,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nuage_engine::{Engine, World};
 use nuage_model::{
-    Admin, ApplyError, Batch, Bodies, CollectionPath, GroupPath, Head, Listener, Moment, Outcome,
-    Pace, Page, Pending, Principal, Query, ReaderFilter, Readers, Record, RecordPath, Seq,
-    SnapshotRequest, State, Store, StoreError, Timestamp, Total,
+    Admin, ApplyError, Batch, Bodies, CollectionPath, GroupPath, Head, Listener, MembershipQuery,
+    Memberships, Moment, Outcome, Pace, Page, Pending, Principal, Query, ReaderFilter, Readers,
+    Record, RecordPath, Seq, SnapshotHeader, SnapshotRequest, State, Store, StoreError, Timestamp,
+    Total,
 };
 
 use crate::turns::Clock;
@@ -87,9 +88,25 @@ impl Store for Accounts {
         closed()
     }
 
+    fn memberships<'a>(
+        &'a self,
+        _: &'a MembershipQuery,
+        _: Pace,
+    ) -> Pending<'a, Result<Option<Memberships>, StoreError>> {
+        closed()
+    }
+
+    fn standing<'a>(
+        &'a self,
+        _: &'a SnapshotRequest,
+    ) -> Pending<'a, Result<SnapshotHeader, StoreError>> {
+        closed()
+    }
+
     fn groups_of<'a>(
         &'a self,
         _: &'a [Principal],
+        _: usize,
     ) -> Pending<'a, Result<Vec<GroupPath>, StoreError>> {
         closed()
     }

@@ -4,15 +4,16 @@
 //! groups themselves, as far as the asker may read them.
 
 use foldhash::HashMap;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet};
 
 use nuage_model::{
-    AUTHENTICATED, Bodies, CollectionPath, EVERYONE, GroupPath, Principal, Record, RecordPath,
+    Bodies, CollectionPath, EVERYONE, GroupPath, MembershipQuery, Principal, Record, RecordPath,
     StoreError,
 };
 
 use super::{Level, Sight};
 use crate::access::Right;
+use crate::groups::{Ask, CHAIN_MAX, reached, search};
 use crate::write::members_of;
 use crate::{Caller, EngineError, Session};
 
@@ -41,46 +42,47 @@ impl Session {
     pub(super) async fn people(
         &mut self,
         principal: &Principal,
+        named: BTreeSet<GroupPath>,
         sight: Sight,
     ) -> Result<People, EngineError> {
-        if principal.as_str() == EVERYONE {
-            let caller = Caller::new(None, std::iter::empty());
-            return Ok(People { caller, via: HashMap::default() });
-        }
-        let groups = self.engine.groups(principal, self.staged_groups()).await?;
-        let ways = self.ways(principal, &groups, sight).await?;
+        let mut caller = Caller::new((principal.as_str() != EVERYONE).then(|| principal.clone()));
+        let groups = named.into_iter().collect();
+        let query = MembershipQuery { members: caller.base(), ..self.members_query(groups) };
+        let staged = self.staged_groups();
+        let found = search(&mut Ask::session(self), query, staged).await?;
+        let groups: Vec<GroupPath> = reached(&found, CHAIN_MAX).into_iter().collect();
+        let ways = self.ways(&caller, &groups, sight).await?;
         let mut via = HashMap::default();
-        let mut found: VecDeque<Principal> = VecDeque::from([principal.clone()]);
-        for everybody in [AUTHENTICATED, EVERYONE].map(Principal::from) {
-            if everybody != *principal {
-                via.insert(everybody.clone(), principal.clone());
-                found.push_back(everybody);
-            }
+        let mut level = caller.base();
+        for everybody in level.iter().filter(|everybody| *everybody != principal) {
+            via.insert(everybody.clone(), principal.clone());
         }
-        let mut groups = Vec::new();
-        while let Some(member) = found.pop_front() {
-            for group in ways.get(&member).into_iter().flatten() {
-                if group != principal && !via.contains_key(group) {
-                    via.insert(group.clone(), member.clone());
-                    groups.push(group.clone());
-                    found.push_back(group.clone());
+        for _ in 0..CHAIN_MAX {
+            let mut next = Vec::new();
+            for member in level {
+                for group in ways.get(&member).into_iter().flatten() {
+                    if group != principal && !via.contains_key(group) {
+                        via.insert(group.clone(), member.clone());
+                        caller.note(group.clone(), true);
+                        next.push(group.clone());
+                    }
                 }
             }
+            level = next;
         }
-        let caller = Caller::new(Some(principal.clone()), groups.into_iter());
         Ok(People { caller, via })
     }
 
-    /// Which of these groups has somebody, everybody who is logged in, or another of the groups
-    /// among its members: from member to groups.
+    /// Which of these groups has somebody, everybody, or another of the groups among its members:
+    /// from member to groups.
     async fn ways(
         &mut self,
-        principal: &Principal,
+        somebody: &Caller,
         groups: &[GroupPath],
         sight: Sight,
     ) -> Result<HashMap<Principal, Vec<Principal>>, EngineError> {
         let mut known: HashSet<Principal> = groups.iter().map(GroupPath::principal).collect();
-        known.extend([principal.clone(), AUTHENTICATED.into()]);
+        known.extend(somebody.base());
         let mut ways: HashMap<Principal, Vec<Principal>> = HashMap::default();
         for groups in groups.chunks(STEP) {
             let paths: Vec<_> = groups.iter().map(path_of).collect();
@@ -105,7 +107,7 @@ impl Session {
     /// Whether one of the holders is a group that the caller may not look into, or has such a
     /// group among its members, directly or not. Says nothing about who is in it.
     pub(super) async fn hides(&mut self, levels: &[Level]) -> Result<bool, EngineError> {
-        let groups_max = self.engine.settings().limits.groups_of_person;
+        let groups_max = self.engine.settings().limits.inner_groups;
         let holders = levels.iter().filter_map(|level| level.holders.as_ref()).flatten().flatten();
         let mut seen: HashSet<GroupPath> =
             holders.filter_map(|holder| GroupPath::of_principal(holder.as_str())).collect();

@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
+use foldhash::HashSet;
 use nuage_model::{
-    Batch, CollectionStats, Kind, Principal, RecordPath, Seq, Snapshot, SnapshotHeader,
+    Batch, CollectionStats, GroupPath, Kind, Principal, RecordPath, Seq, Snapshot, SnapshotHeader,
     SnapshotRequest, StoreError,
 };
 use sha2::{Digest, Sha256};
@@ -14,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::access::Right;
-use crate::authorize::{may_create_directly, reaches};
+use crate::authorize::{groups_above, may_create_directly, reaches};
 use crate::engine::Parent;
 use crate::feed::ViewName;
 use crate::feed::epoch::{is_from_the_future, name_of_epoch};
@@ -22,6 +23,8 @@ use crate::feed::mutants::{self, Carried, Mutant};
 use crate::feed::run::{Walker, sees_any};
 use crate::feed::token::{Base, Cursor, Owner, Phase, Run, Token};
 use crate::feed::view::View;
+use crate::groups::{Ask, as_whom};
+use crate::named::Remembered;
 use crate::{
     Caller, Crowded, Engine, EngineError, Entry, FeedPage, FeedQuery, Follow, Interest, Requester,
 };
@@ -45,7 +48,7 @@ impl Engine {
         query: &FeedQuery,
         token: Option<&str>,
     ) -> Result<FeedPage, EngineError> {
-        let person = Caller::new(query.user.clone(), std::iter::empty()).author();
+        let person = Caller::new(query.user.clone()).author();
         let (engine, query) = (Arc::clone(self), query.clone());
         let token = token.map(str::to_owned);
         let (runtime, mutant) = (Handle::current(), Carried::along());
@@ -71,30 +74,21 @@ impl Engine {
         query: &FeedQuery,
         token: Option<&str>,
     ) -> Result<FeedPage, EngineError> {
-        let caller = Caller::new(query.user.clone(), std::iter::empty());
+        let caller = Caller::new(query.user.clone());
         let person = caller.author();
         let owner = Owner { person: &person, collection: &query.collection };
         let token = token.and_then(|token| self.feeds().tokens.open(token, &owner));
-        let groups_max = self.settings().limits.groups_of_person;
         let ask = SnapshotRequest {
-            collection: query.collection.clone(),
-            members: caller.members(),
-            groups_max,
             paths: above(query),
+            ..SnapshotRequest::of(query.collection.clone())
         };
         // Only views that a token speaks of and that are not the present ones are looked up.
         let mut lost = false;
         for _ in 0..ROUNDS_MAX {
-            let (mut opening, mut snapshot) = self.store().snapshot(&ask).await?;
-            let too_many = opening.groups.len() > groups_max;
-            if too_many {
-                opening.groups.clear();
-            }
-            let present = self.present(query, &opening)?;
-            // Who sees the whole without them needs none.
-            if too_many && present.view.name != ViewName::Whole {
-                return Err(EngineError::TooManyGroups(groups_max));
-            }
+            let remembered = self.named().remembered(&query.collection);
+            let ask = SnapshotRequest { buckets: remembered.buckets(), ..ask.clone() };
+            let (opening, mut snapshot) = self.store().snapshot(&ask).await?;
+            let present = self.present(query, (remembered, &opening), &mut *snapshot).await?;
             // Who brings no token and may see nothing is refused in the same time whether the
             // collection is there or not.
             if present.is_missing || token.is_none() && present.is_refusable {
@@ -133,10 +127,13 @@ impl Engine {
     }
 
     // Judges the caller, in the moment of the snapshot.
-    fn present(&self, query: &FeedQuery, opening: &SnapshotHeader) -> Result<Present, EngineError> {
-        let groups: Vec<Principal> =
-            opening.groups.iter().map(|(group, _)| group.principal()).collect();
-        let caller = Caller::new(query.user.clone(), groups.iter().cloned());
+    async fn present(
+        &self,
+        query: &FeedQuery,
+        (remembered, opening): (Remembered, &SnapshotHeader),
+        snapshot: &mut dyn Snapshot,
+    ) -> Result<Present, EngineError> {
+        let mut caller = Caller::new(query.user.clone());
         let mut above = Vec::with_capacity(2);
         let mut missing: Option<RecordPath> = None;
         for (path, record) in self::above(query).into_iter().zip(&opening.records) {
@@ -146,16 +143,60 @@ impl Engine {
             }
         }
         let settings = self.settings();
-        let whole = reaches(settings, &caller, Kind::Record, Right::Read, &above).is_some();
+        let sees_whole = |caller: &Caller| {
+            reaches(settings, caller, Kind::Record, Right::Read, &above).is_some()
+        };
+        let mut counted = None;
+        if !sees_whole(&caller) {
+            let groups = groups_above(settings, Kind::Record, &above);
+            let mut ask = Ask::moment(snapshot);
+            let collection = &query.collection;
+            let inner_max = settings.limits.inner_groups;
+            let named = (remembered, opening);
+            let found = self.named().counted(
+                &mut ask,
+                named,
+                collection,
+                groups.clone(),
+                &caller,
+                inner_max,
+            );
+            match found.await {
+                Ok(found) => {
+                    for group in found.groups() {
+                        caller.note(group.principal(), true);
+                    }
+                    counted = Some(found);
+                }
+                // Who sees the whole does not depend on what single records name.
+                Err(error @ EngineError::TooManyInnerGroups(_)) => {
+                    for group in as_whom(&mut ask, groups, &caller, inner_max).await? {
+                        caller.note(group.principal(), true);
+                    }
+                    if !sees_whole(&caller) {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let whole = sees_whole(&caller);
+        let mut counts_as: HashSet<Principal> = caller.base().into_iter().collect();
+        if let Some(counted) = &counted {
+            counts_as.extend(counted.groups().iter().map(GroupPath::principal));
+        }
+        let groups: Vec<Principal> = match &counted {
+            Some(counted) if !whole => counted.names().map(|one| one.group.principal()).collect(),
+            _ => Vec::new(),
+        };
         let is_missing = missing.is_some();
         if let Some(missing) = missing.filter(|_| whole) {
             return Err(EngineError::UnknownParent(missing));
         }
         let may_create = may_create_directly(settings, &caller, Kind::Record, &above).is_some();
         let mut hash = Sha256::new();
-        for (group, seq) in &opening.groups {
-            hash.update(group.principal().as_str());
-            hash.update(seq.0.to_be_bytes());
+        for group in &groups {
+            hash.update(group.as_str());
         }
         // They move when rights are taken and given back, and not otherwise.
         for record in &opening.records {
@@ -178,6 +219,7 @@ impl Engine {
             standing,
             view: View::of(caller, whole, &groups),
             groups,
+            counts_as: Arc::new(counts_as),
             rights: first_eight(&hash.finalize()),
             is_refusable: !whole && !may_create,
             is_missing,
@@ -197,7 +239,7 @@ impl Engine {
         let Some(token) = token.clone().filter(|token| present.can_go_on(token)) else {
             return Ok(afresh);
         };
-        let caller = || Caller::new(present.view.caller.user().cloned(), std::iter::empty());
+        let caller = || Caller::new(present.view.caller.user().cloned());
         let view = match token.view {
             ViewName::Nothing => View::nothing(),
             ViewName::Whole => View::of(caller(), true, &[]),
@@ -211,7 +253,7 @@ impl Engine {
                 let groups = self.feeds().views.remembered(bucket, owner.person, name);
                 let groups = groups.ok_or(name)?;
                 let user = present.view.caller.user().cloned();
-                View::of(Caller::new(user, groups.iter().cloned()), false, &groups)
+                View::of(Caller::new(user), false, &groups)
             }
         };
         Ok(Start { view, token: Some(token), is_known: true })
@@ -328,7 +370,7 @@ impl Engine {
             sum,
             interest: Interest {
                 whole: present.view.name == ViewName::Whole,
-                principals: present.view.caller.shared_principals(),
+                principals: present.counts_as,
             },
         })
     }
@@ -341,6 +383,8 @@ struct Present {
     view: View,
     /// In order.
     groups: Vec<Principal>,
+    /// All that the caller counts as, of what the view depends on.
+    counts_as: Arc<HashSet<Principal>>,
     /// Names the state of everything that decides about the view.
     rights: [u8; 8],
     /// Whether the caller is refused where nothing is visible.

@@ -29,14 +29,17 @@ pub(super) struct View {
 impl View {
     /// That of a device without anything.
     pub(super) fn nothing() -> Self {
-        let caller = Caller::new(None, std::iter::empty());
+        let caller = Caller::new(None);
         Self { name: ViewName::Nothing, caller, principals: Vec::new() }
     }
 
     /// That of a caller.
     pub(super) fn of(caller: Caller, whole: bool, groups: &[Principal]) -> Self {
         let name = if whole { ViewName::Whole } else { name_of(groups) };
-        let principals = caller.principals().iter().cloned().collect();
+        let mut principals = caller.base();
+        principals.extend(groups.iter().cloned());
+        let mut caller = caller;
+        groups.iter().for_each(|group| caller.note(group.clone(), true));
         Self { name, caller, principals }
     }
 

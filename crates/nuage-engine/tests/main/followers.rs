@@ -42,7 +42,7 @@ async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
 /// Writes a record that these may read, as alice.
 async fn share(engine: &Arc<Engine>, path: &RecordPath, body: &str, readers: &[&str]) {
     loop {
-        let caller = engine.caller(Some("alice".into())).await.unwrap();
+        let caller = Some("alice".into());
         let mut session = engine.session(caller, &Attempts::at(path.clone())).await;
         let opened = session.open(path.clone(), Intent::Put).await.unwrap();
         let mut change = change(body);

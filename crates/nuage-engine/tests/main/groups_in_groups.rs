@@ -1,42 +1,207 @@
-//! Groups in groups, where the limit is met before or after a request is judged.
+//! Groups in groups: how far they count, and whom their bounds concern.
 
-use nuage_engine::{EngineError, Settings, Verdict};
-use nuage_model::{CollectionPath, Limits, Principal, RecordPath};
+use nuage_engine::{
+    Attempts, CHAIN_MAX, CommitError, EngineError, FeedQuery, Intent, ListIntent, Session,
+    Settings, Verdict,
+};
+use nuage_model::{CollectionPath, Limits, Principal, Query, RecordPath};
 
-use crate::houses::{House, collection, put, records};
+use crate::houses::{House, change, collection, put, records};
 
 fn group(name: &str) -> RecordPath {
     CollectionPath::groups("b".into()).record(name)
 }
 
-/// A house where one group is as many as may be, with bob in one, and that in `outer`.
-async fn crowded() -> House {
-    let limits = Limits { groups_of_person: 1, ..Limits::default() };
-    let house = House::with_collection(Settings { limits, ..Settings::default() }).await;
-    let mut alice = house.session("alice").await;
-    put(&mut alice, &group("inner"), r#"{"members":["bob","carol"]}"#).await;
-    put(&mut alice, &group("outer"), r#"{"members":["/buckets/b/groups/inner"]}"#).await;
-    alice.commit().await.unwrap();
-    house
+fn name(group: &str) -> String {
+    format!("/buckets/b/groups/{group}")
 }
 
-fn is_crowded<T>(result: &Result<T, EngineError>) -> bool {
-    matches!(result, Err(EngineError::TooManyGroups(1)))
+async fn share(session: &mut Session, id: &str, with: &str) -> Result<(), EngineError> {
+    let opened = session.open(records().record(id), Intent::Put).await?;
+    let mut shared = change("{}");
+    shared.permissions.add("read", with.into());
+    session.put(&opened, shared).await?;
+    Ok(())
+}
+
+async fn fill(
+    session: &mut Session,
+    group_name: &str,
+    members: &[&str],
+) -> Result<(), EngineError> {
+    let opened = session.open(group(group_name), Intent::Put).await?;
+    let body = serde_json::json!({ "members": members }).to_string();
+    session.put(&opened, change(&body)).await?;
+    Ok(())
+}
+
+async fn reads(house: &House, user: &str) -> (bool, usize) {
+    let mut session = house.session(user).await;
+    let one = session.open(records().record("r"), Intent::Read).await.is_ok();
+    let mut session = house.session(user).await;
+    let list = session.open_list(records(), ListIntent::Read).await;
+    let all = match &list {
+        Ok(list) => session.list(list, Query::all(records(), 10)).await.unwrap().1.records.len(),
+        Err(_) => 0,
+    };
+    (one, all)
+}
+
+fn is_invalid(result: Result<(), EngineError>, part: &str) -> bool {
+    matches!(result, Err(EngineError::Invalid(invalid)) if invalid.description.contains(part))
 }
 
 #[tokio::test]
-async fn who_is_in_too_many_groups_is_told_so_and_can_be_explained_and_forgotten() {
-    let house = crowded().await;
-    let bob = Principal::from("bob");
-    assert!(is_crowded(&house.engine.caller(Some(bob.clone())).await));
+async fn chains_count_up_to_a_length() {
+    let house = House::with_collection(Settings::default()).await;
     let mut alice = house.session("alice").await;
-    assert!(is_crowded(&alice.act_as(Some(bob.clone())).await));
-    assert_eq!(alice.caller().user(), Some(&Principal::from("alice")), "it goes on as before");
-    assert!(is_crowded(&alice.explain(collection(), &bob).await));
+    share(&mut alice, "r", &name("g1")).await.unwrap();
+    // From above, so that no write sees how long the chain becomes: g1 contains g2, and so on.
+    for n in 1..=CHAIN_MAX {
+        let inner = name(&format!("g{}", n + 1));
+        fill(&mut alice, &format!("g{n}"), &[&inner, &format!("user{n}")]).await.unwrap();
+    }
+    fill(&mut alice, &format!("g{}", CHAIN_MAX + 1), &["far"]).await.unwrap();
+    alice.commit().await.unwrap();
+    assert_eq!(reads(&house, "user1").await, (true, 1));
+    assert_eq!(reads(&house, &format!("user{CHAIN_MAX}")).await, (true, 1));
+    assert_eq!(reads(&house, "far").await, (false, 0), "one group too far");
+    // A short way beside the long one counts, whichever is found first.
+    let mut alice = house.session("alice").await;
+    let far = name(&format!("g{}", CHAIN_MAX + 1));
+    fill(&mut alice, "g2", &[&name("g3"), &far]).await.unwrap();
+    alice.commit().await.unwrap();
+    assert_eq!(reads(&house, "far").await, (true, 1));
+}
 
-    house.engine.erase(&bob).await.unwrap();
-    assert_eq!(house.body(&group("inner")).await.unwrap(), r#"{"members":["carol"]}"#);
-    assert!(house.engine.caller(Some(bob)).await.is_ok());
+#[tokio::test]
+async fn a_group_is_not_put_over_a_chain_that_is_too_long() {
+    let house = House::with_collection(Settings::default()).await;
+    let mut alice = house.session("alice").await;
+    fill(&mut alice, "g1", &["bob"]).await.unwrap();
+    for n in 2..=CHAIN_MAX {
+        fill(&mut alice, &format!("g{n}"), &[&name(&format!("g{}", n - 1))]).await.unwrap();
+    }
+    let last = name(&format!("g{CHAIN_MAX}"));
+    let refused = fill(&mut alice, "g9", &[&last]).await;
+    assert!(is_invalid(refused, "chains of more than 8 groups"));
+    fill(&mut alice, "g9", &[&name("g7")]).await.unwrap();
+    // A circle is no long chain.
+    fill(&mut alice, "g1", &[&last, "bob"]).await.unwrap();
+    alice.commit().await.unwrap();
+    let mut alice = house.session("alice").await;
+    let refused = fill(&mut alice, "g10", &[&last]).await;
+    assert!(is_invalid(refused, "chains of more than 8 groups"));
+    // Over what became too long from below, no group is added, but others may go.
+    fill(&mut alice, "g9", &[&name("g7"), "carol"]).await.unwrap();
+    let many: Vec<String> = (0..101).map(|n| name(&format!("m{n}"))).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    fill(&mut alice, "g9", &many[..100]).await.unwrap();
+    assert!(is_invalid(fill(&mut alice, "g9", &many).await, "more than 100 groups"));
+}
+
+#[tokio::test]
+async fn what_a_place_names_is_bounded_there_and_nowhere_else() {
+    let limits = Limits { inner_groups: 3, ..Limits::default() };
+    let house = House::with_collection(Settings { limits, ..Settings::default() }).await;
+    let mut alice = house.session("alice").await;
+    for (id, with) in [("r", name("outer")), ("s", "bob".to_owned())] {
+        share(&mut alice, id, &with).await.unwrap();
+    }
+    fill(&mut alice, "i1", &["bob"]).await.unwrap();
+    for (outer, inner) in [("i2", "i1"), ("outer", "i2"), ("i3", "i5"), ("i4", "i3")] {
+        fill(&mut alice, outer, &[&name(inner)]).await.unwrap();
+    }
+    let refused = fill(&mut alice, "over", &[&name("outer"), &name("i4")]).await;
+    assert!(is_invalid(refused, "more than 3 groups"));
+    alice.commit().await.unwrap();
+    assert_eq!(reads(&house, "bob").await, (true, 2));
+
+    // From below it can be more than may be looked at, and then only who needs it is put off.
+    let mut alice = house.session("alice").await;
+    fill(&mut alice, "i1", &["bob", &name("i4")]).await.unwrap();
+    alice.commit().await.unwrap();
+    assert_eq!(reads(&house, "alice").await, (true, 2));
+    let mut bob = house.session("bob").await;
+    let refused = bob.open(records().record("r"), Intent::Read).await;
+    assert!(matches!(refused, Err(EngineError::TooManyInnerGroups(3))));
+    let refused = bob.open_list(records(), ListIntent::Read).await;
+    assert!(matches!(refused, Err(EngineError::TooManyInnerGroups(3))));
+    assert!(bob.open(records().record("s"), Intent::Read).await.is_ok());
+    let query =
+        FeedQuery { user: Some("bob".into()), collection: records(), limit: 10, sum: false };
+    let refused = house.engine.feed(&query, None).await;
+    assert!(matches!(refused, Err(EngineError::TooManyInnerGroups(3))));
+    // Whose groups are named above sees the whole.
+    let mut alice = house.session("alice").await;
+    let opened = alice.open(collection(), Intent::Write).await.unwrap();
+    let mut shared = change("{}");
+    shared.permissions.add("write", "alice".into());
+    shared.permissions.add("read", name("plain").as_str().into());
+    alice.put(&opened, shared).await.unwrap();
+    fill(&mut alice, "plain", &["bob"]).await.unwrap();
+    alice.commit().await.unwrap();
+    assert_eq!(reads(&house, "bob").await, (true, 2));
+    assert_eq!(house.engine.feed(&query, None).await.unwrap().entries.len(), 2);
+}
+
+#[tokio::test]
+async fn a_collection_names_so_many_groups() {
+    let limits = Limits { names: 3, ..Limits::default() };
+    let house = House::with_collection(Settings { limits, ..Settings::default() }).await;
+    let mut alice = house.session("alice").await;
+    for n in 0..3 {
+        share(&mut alice, &format!("r{n}"), &name(&format!("g{n}"))).await.unwrap();
+    }
+    alice.commit().await.unwrap();
+    let mut attempts = Attempts::default();
+    let is_refused = loop {
+        let mut alice = house.engine.session(Some("alice".into()), &attempts).await;
+        // One more of a name that is known, one of a new one.
+        share(&mut alice, "s", &name("g1")).await.unwrap();
+        let refused = share(&mut alice, "t", &name("g3")).await;
+        match alice.commit().await {
+            Ok(_) => break matches!(refused, Err(EngineError::TooManyNames(3))),
+            Err(CommitError::Conflict(conflict)) => assert!(attempts.again(conflict, 5)),
+            Err(CommitError::Store(error)) => panic!("{error}"),
+        }
+    };
+    assert!(is_refused);
+    assert!(house.body(&records().record("s")).await.is_some());
+    assert!(house.body(&records().record("t")).await.is_none());
+    // In the list of all buckets everybody has names.
+    let mut alice = house.session("alice").await;
+    let opened = alice.open(crate::houses::bucket(), Intent::Write).await.unwrap();
+    let mut shared = change("{}");
+    shared.permissions.add("write", "alice".into());
+    (0..5).for_each(|n| shared.permissions.add("read", name(&format!("g{n}")).as_str().into()));
+    alice.put(&opened, shared).await.unwrap();
+    alice.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn groups_of_strangers_cost_nobody_anything() {
+    let house = House::with_collection(Settings::default()).await;
+    let mut alice = house.session("alice").await;
+    share(&mut alice, "r", &name("g")).await.unwrap();
+    fill(&mut alice, "g", &["bob"]).await.unwrap();
+    alice.commit().await.unwrap();
+    let mut mallory = house.session("mallory").await;
+    let evil = CollectionPath::groups("evil".into());
+    crate::houses::create_unjudged(&mut mallory, &RecordPath::bucket("evil".into())).await;
+    for n in 0..300 {
+        let opened = mallory.open(evil.record(format!("e{n}")), Intent::Put).await.unwrap();
+        let members = ["bob".to_owned(), name("g"), format!("/buckets/evil/groups/e{}", n + 1)];
+        let body = serde_json::json!({ "members": members }).to_string();
+        mallory.put(&opened, change(&body)).await.unwrap();
+    }
+    mallory.commit().await.unwrap();
+    assert_eq!(reads(&house, "bob").await, (true, 1));
+    let explained =
+        house.session("alice").await.explain(records().record("r"), &"bob".into()).await;
+    assert!(matches!(explained.unwrap().answers[0].verdict, Verdict::Allowed { .. }));
+    house.engine.erase(&"bob".into()).await.unwrap();
+    assert_eq!(reads(&house, "bob").await, (false, 0));
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ impl House {
     }
 
     pub(crate) async fn session(&self, user: &str) -> Session {
-        let caller = self.engine.caller(Some(Principal::from(user))).await.unwrap();
+        let caller = Some(Principal::from(user));
         self.engine.session(caller, &Attempts::default()).await
     }
 

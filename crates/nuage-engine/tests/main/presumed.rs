@@ -30,7 +30,7 @@ impl Counted {
     }
 
     async fn session(&self, user: &str, attempts: &Attempts) -> Session {
-        let caller = self.engine.caller(Some(Principal::from(user))).await.unwrap();
+        let caller = Some(Principal::from(user));
         self.engine.session(caller, attempts).await
     }
 
@@ -47,7 +47,7 @@ impl Counted {
     // What another process writes, of which this engine is told nothing.
     async fn elsewhere(&self) -> Session {
         let engine = self.house.neighbour();
-        let caller = engine.caller(Some(Principal::from("alice"))).await.unwrap();
+        let caller = Some(Principal::from("alice"));
         engine.session(caller, &Attempts::default()).await
     }
 

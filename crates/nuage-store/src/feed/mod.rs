@@ -13,11 +13,10 @@ mod signatures;
 mod traces;
 
 use nuage_model::copy::{Cell, Table};
-use nuage_model::{CollectionPath, GroupPath, NamedGroup, Principal, Record, RecordId, StoreError};
+use nuage_model::{CollectionPath, Principal, Record, RecordId, StoreError};
 
 use crate::cells::{self, Cells, Source};
-use crate::reads::{Columns, Reads, Scan};
-use crate::schema::{Index, Range};
+use crate::reads::{Columns, Reads};
 
 pub(crate) use horizon::compaction_target;
 pub(crate) use moment::{Hold, Moment};
@@ -55,25 +54,6 @@ pub(crate) async fn records<R: Reads>(
         }
     }
     Ok(records)
-}
-
-/// The groups that signatures of this collection name, in order, after this one.
-pub(crate) async fn names<R: Reads>(
-    reads: &R,
-    path: &CollectionPath,
-    after: Option<&GroupPath>,
-    limit: usize,
-) -> Result<Vec<NamedGroup>, R::Fault> {
-    let range = Range::of(Index::Key(Table::Names), cells::collection(path));
-    let range = range.after(after.map(cells::group).unwrap_or_default());
-    let columns = Columns::of(Table::Names, 2, 7);
-    let named = move |row: &dyn Source| {
-        let mut cells = Cells::from(columns, row, 2);
-        let group = GroupPath { bucket: cells.text()?.into(), group: cells.text()?.into() };
-        let (_, since, ordinal) = (cells.whole()?, cells.seq()?, cells.whole()?);
-        Ok(NamedGroup { group, since, ordinal })
-    };
-    Ok(reads.scan(Scan { columns, ..Scan::of(vec![range], limit) }, named).await?.rows)
 }
 
 /// The groups kept for a person under a name, where the feed of this collection is read.

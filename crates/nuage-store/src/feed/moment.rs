@@ -3,12 +3,13 @@
 use std::future::Future;
 
 use nuage_model::{
-    Checksum, CollectionPath, FeedRow, GroupPath, NamedGroup, Pending, Principal, ReaderFilter,
-    Record, RecordId, ResidentsQuery, Seq, Signature, SignatureCount, Snapshot, StoreError,
-    Timestamp,
+    Checksum, CollectionPath, FeedRow, MembershipQuery, Memberships, Pace, Pending, Principal,
+    ReaderFilter, Record, RecordId, ResidentsQuery, Seq, Signature, SignatureCount, Snapshot,
+    StoreError, Timestamp,
 };
 
 use crate::feed;
+use crate::memberships::memberships;
 use crate::reads::Reads;
 
 /// What a moment is read with, until it is dropped.
@@ -65,12 +66,15 @@ impl<H: Hold> Snapshot for Moment<H> {
         ask!(self, counted(whose, after, limit))
     }
 
-    fn names<'a>(
+    fn memberships<'a>(
         &'a mut self,
-        after: Option<&'a GroupPath>,
-        limit: usize,
-    ) -> Pending<'a, Result<Vec<NamedGroup>, StoreError>> {
-        ask!(self, names(after, limit))
+        query: &'a MembershipQuery,
+    ) -> Pending<'a, Result<Memberships, StoreError>> {
+        Box::pin(async move {
+            let asked = memberships(self.hold.reads()?, query, Pace::Patient);
+            let answer = self.hold.within(asked).await;
+            Ok(self.hold.settle(answer)?.unwrap_or_default())
+        })
     }
 
     fn principals_of<'a>(

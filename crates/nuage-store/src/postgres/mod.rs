@@ -46,15 +46,18 @@ use foldhash::fast::FixedState;
 use nuage_model::copy::{Dump, Progress, Step};
 use nuage_model::{
     Admin, ApplyError, Batch, Bodies, BucketId, CollectionPath, Finding, GroupPath, Head, Kind,
-    Listener, Outcome, Pace, Page, Pending, Principal, Query, ReaderFilter, Record, RecordPath,
-    Snapshot, SnapshotHeader, SnapshotRequest, Store, StoreError, Tally, Total,
+    Listener, MembershipQuery, Memberships, Outcome, Pace, Page, Pending, Principal, Query,
+    ReaderFilter, Record, RecordPath, Snapshot, SnapshotHeader, SnapshotRequest, Store, StoreError,
+    Tally, Total,
 };
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::feed;
 use crate::list;
+use crate::memberships::memberships;
 use crate::places;
 use crate::postgres::aside::Aside;
 pub(crate) use crate::postgres::connect::Target;
@@ -232,12 +235,43 @@ impl Store for PostgresStore {
         })
     }
 
+    fn memberships<'a>(
+        &'a self,
+        query: &'a MembershipQuery,
+        pace: Pace,
+    ) -> Pending<'a, Result<Option<Memberships>, StoreError>> {
+        Box::pin(async move {
+            let within = Duration::from_millis(self.list_ms);
+            let _slot = match pace {
+                Pace::Quick => None,
+                Pace::Patient => Some(self.pool.slot(within).await?),
+            };
+            let asked =
+                read!(self.pool, within, |reader| reader.begin(memberships(reader, query, pace)));
+            Ok(asked?.1)
+        })
+    }
+
+    fn standing<'a>(
+        &'a self,
+        ask: &'a SnapshotRequest,
+    ) -> Pending<'a, Result<SnapshotHeader, StoreError>> {
+        Box::pin(async move {
+            let opening = read!(self.pool, ANSWER, |reader| feed::open(reader, ask))?.1;
+            if let Some(standing) = &opening.standing {
+                self.lineage.note_shown(&ask.collection, standing.head.seq);
+            }
+            Ok(opening)
+        })
+    }
+
     fn groups_of<'a>(
         &'a self,
         members: &'a [Principal],
+        most: usize,
     ) -> Pending<'a, Result<Vec<GroupPath>, StoreError>> {
         Box::pin(async move {
-            Ok(read!(self.pool, ANSWER, |reader| places::groups_of(reader, members))?.1)
+            Ok(read!(self.pool, ANSWER, |reader| places::groups_of(reader, members, most))?.1)
         })
     }
 

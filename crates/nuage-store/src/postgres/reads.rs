@@ -2,12 +2,11 @@
 //! joined go out together.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
+use nuage_model::StoreError;
 use nuage_model::copy::{Cell, Column, Form, Table};
-use nuage_model::{GroupPath, Principal, StoreError};
 use tokio_postgres::types::ToSql;
 
 use crate::cells::{CellRef, Source};
@@ -15,47 +14,10 @@ use crate::postgres::cells::{self, Array, value};
 use crate::postgres::errors::Fault;
 use crate::postgres::reader::Reader;
 use crate::postgres::statements;
-use crate::reads::{Columns, Condition, Depth, Found, Of, Reads, Scan, ScanKey, Texts, Together};
+use crate::reads::{Columns, Condition, Found, Of, Reads, Scan, ScanKey, Texts, Together};
 use crate::schema::Range;
 
 const NOTED: &str = "SELECT value FROM meta WHERE key = $1 ORDER BY key LIMIT 1";
-
-// The groups of the members that `$members` gives as `own (member)`: their buckets, their names and
-// the principals that they are. Which buckets to look in is the directory's to say; then each is
-// asked by itself, so that no index but that of the bucket is needed there.
-macro_rules! groups_of {
-    ($members:literal) => {
-        concat!(
-            "SELECT m.bucket, m.grp, '/buckets/' || m.bucket || '/groups/' || m.grp AS member
-            FROM ",
-            $members,
-            " CROSS JOIN LATERAL (SELECT bucket FROM directory_groups
-                WHERE member = own.member OFFSET 0) AS d
-            CROSS JOIN LATERAL (SELECT bucket, grp FROM members
-                WHERE bucket = d.bucket AND member >= own.member AND member <= own.member
-                ORDER BY member, grp OFFSET 0) AS m"
-        )
-    };
-}
-/// $1 members, at most $2 groups, not each once.
-const GROUPS: &str = concat!(
-    "SELECT bucket, grp FROM (",
-    groups_of!("unnest($1::text[]) AS own (member)"),
-    ") AS direct LIMIT $2"
-);
-/// $1 members, at most $2 groups. A group is visited once, so that groups may contain each other;
-/// the database stops looking as soon as there are more than are wanted.
-const NESTED_GROUPS: &str = concat!(
-    "WITH RECURSIVE inside (bucket, grp, member) AS (",
-    groups_of!("unnest($1::text[]) AS own (member)"),
-    " UNION ",
-    groups_of!("inside AS own"),
-    ") SELECT bucket, grp FROM inside LIMIT $2"
-);
-
-/// What is not made from a description, for the test of the plans.
-#[cfg(test)]
-pub(super) const BY_HAND: [&str; 2] = [GROUPS, NESTED_GROUPS];
 
 static POINTS: LazyLock<Texts<Columns>> = LazyLock::new(Texts::new);
 static LOOKUPS: LazyLock<Texts<(Columns, bool)>> = LazyLock::new(Texts::new);
@@ -136,33 +98,6 @@ impl Reads for Reader<'_> {
         self.each(&sql, &borrowed(&parameters), &mut place).await?;
         found.truncate(end.unwrap_or(keys.len()));
         Ok(found)
-    }
-
-    async fn groups(
-        &self,
-        members: &[Principal],
-        depth: Depth,
-        groups_max: usize,
-    ) -> Result<BTreeSet<GroupPath>, Fault> {
-        let members: Vec<&str> =
-            members.iter().map(Principal::as_str).filter(|who| !who.contains('\0')).collect();
-        if members.is_empty() {
-            return Ok(BTreeSet::new());
-        }
-        // Of direct ones the same may come for each member.
-        let (sql, times) = match depth {
-            Depth::Direct => (GROUPS, members.len()),
-            Depth::Nested => (NESTED_GROUPS, 1),
-        };
-        let limit = most(groups_max.saturating_add(1).saturating_mul(times));
-        let mut groups = BTreeSet::new();
-        let mut take = |row: &tokio_postgres::Row| {
-            let (bucket, group): (&str, &str) = (value(row, 0)?, value(row, 1)?);
-            groups.insert(GroupPath { bucket: bucket.into(), group: group.into() });
-            Ok(ControlFlow::Continue(()))
-        };
-        self.each(sql, &[&members, &limit], &mut take).await?;
-        Ok(groups)
     }
 
     async fn scan<T: Send>(&self, mut scan: Scan<'_>, of: impl Of<T>) -> Result<Found<T>, Fault> {

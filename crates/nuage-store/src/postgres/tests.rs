@@ -4,7 +4,6 @@ use nuage_model::copy::{Cell, Column, Form, Table};
 use nuage_testkit::postgres::Database;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use crate::postgres::reads::BY_HAND;
 use crate::postgres::statements::{self, Statements, first};
 use crate::reads::{Columns, Scan, Together};
 use crate::schema::{Index, Range};
@@ -83,6 +82,8 @@ fn of_readers() -> Vec<(String, String, Vec<String>, usize)> {
         Columns::of(Table::Signatures, 2, 5),
         Columns::of(Table::SignaturePrincipals, 3, 4),
         Columns::of(Table::Views, 3, 4),
+        Columns::all(Table::Members),
+        Columns::of(Table::Names, 2, 7),
     ];
     for columns in each {
         let key = columns.table.key();
@@ -93,11 +94,6 @@ fn of_readers() -> Vec<(String, String, Vec<String>, usize)> {
             let values = format!("{}, 1000", arrays(key));
             all.push((statements::lookups(columns, true), values, wanted, 0));
         }
-    }
-    for sql in BY_HAND {
-        let tables = [Table::DirectoryGroups, Table::Members];
-        let wanted = tables.map(|table| name(Index::Key(table))).to_vec();
-        all.push((sql.to_owned(), "ARRAY['m7', 'p1b1'], 10".to_owned(), wanted, 0));
     }
     for count in [1, 2] {
         for scan in Scan::of_all_shapes(count) {

@@ -13,7 +13,7 @@ mod place;
 mod plan;
 mod sequence;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use foldhash::HashMap;
 use nuage_model::copy::{Cell, Row, STORE, Table};
@@ -108,6 +108,29 @@ impl<'a, T: Rows> Transaction<'a, T> {
                 return Ok(false);
             }
             self.guarded.insert(guard.path.clone(), old);
+        }
+        self.names_fit(batch)
+    }
+
+    // Whether no collection would name more groups than it may.
+    fn names_fit(&mut self, batch: &Batch) -> Result<bool, T::Fault> {
+        if batch.names_max == 0 {
+            return Ok(true);
+        }
+        let mut named: BTreeMap<&CollectionPath, BTreeSet<GroupPath>> = BTreeMap::new();
+        for write in &batch.writes {
+            if let Write::Put(Put { path, readers, .. }) = write {
+                let groups: BTreeSet<GroupPath> = readers.groups().collect();
+                if !groups.is_empty() && path.kind().bounds_names() {
+                    named.entry(&path.collection).or_default().extend(groups);
+                }
+            }
+        }
+        for (path, groups) in named {
+            let most = i64::try_from(batch.names_max).unwrap_or(i64::MAX);
+            if !self.ledger.names_fit(&mut self.tables, path, groups, most)? {
+                return Ok(false);
+            }
         }
         Ok(true)
     }

@@ -4,7 +4,7 @@
 //! A group is named as long as anything has such a signature, be it a tombstone or an ended
 //! residency. Who is in the group is of no interest here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nuage_model::copy::Table;
 use nuage_model::{BucketId, CollectionPath, GroupPath, Seq};
@@ -25,6 +25,32 @@ pub(crate) struct Name {
 }
 
 impl CollectionCache {
+    /// Whether a collection may name these groups as well, if it may name so many.
+    pub(super) fn names_fit<T: Rows>(
+        &mut self,
+        tables: &mut T,
+        path: &CollectionPath,
+        groups: BTreeSet<GroupPath>,
+        most: i64,
+    ) -> Result<bool, T::Fault> {
+        let sequence = self.entry(tables, path)?.sequence.as_ref();
+        let there = sequence.filter(|one| !one.dropped).map_or(0, |one| one.names);
+        let mut left = most - there;
+        // Nearly always there is room for all of them, whether they are new or not.
+        if left >= i64::try_from(groups.len()).unwrap_or(i64::MAX) {
+            return Ok(true);
+        }
+        for group in groups {
+            if tables.get(Table::Names, &cells::name(path, &group))?.is_none() {
+                left -= 1;
+                if left < 0 {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
     /// A signature that was not there names these groups.
     pub(super) fn add_names<T: Rows>(
         &mut self,

@@ -38,13 +38,14 @@ use std::time::Duration;
 use nuage_model::copy::{Dump, Progress, Step};
 use nuage_model::{
     Admin, ApplyError, Batch, Bodies, CollectionPath, Finding, GroupPath, Head, Kind, Listener,
-    Outcome, Pace, Page, Pending, Principal, Query, ReaderFilter, Record, RecordPath, Snapshot,
-    SnapshotHeader, SnapshotRequest, Store, StoreError, Tally, Total,
+    MembershipQuery, Memberships, Outcome, Pace, Page, Pending, Principal, Query, ReaderFilter,
+    Record, RecordPath, Snapshot, SnapshotHeader, SnapshotRequest, Store, StoreError, Tally, Total,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::feed::{self, Hold, Moment};
 use crate::list;
+use crate::memberships::memberships;
 use crate::places;
 use crate::pulse::Pulse;
 use crate::reads::Reads;
@@ -306,11 +307,40 @@ impl Store for SqliteStore {
         })
     }
 
+    fn memberships<'a>(
+        &'a self,
+        query: &'a MembershipQuery,
+        pace: Pace,
+    ) -> Pending<'a, Result<Option<Memberships>, StoreError>> {
+        Box::pin(async move {
+            let quick =
+                self.at_once(async |look| look.begin(memberships(look, query, Pace::Quick)).await)?;
+            if quick.is_some() || pace == Pace::Quick {
+                return Ok(quick);
+            }
+            let query = query.clone();
+            self.patiently(async move |look: &Look<'_>| {
+                look.begin(memberships(look, &query, Pace::Patient)).await
+            })
+            .await
+        })
+    }
+
+    fn standing<'a>(
+        &'a self,
+        ask: &'a SnapshotRequest,
+    ) -> Pending<'a, Result<SnapshotHeader, StoreError>> {
+        Box::pin(ready(self.at_once(async |look| feed::open(look, ask).await)))
+    }
+
     fn groups_of<'a>(
         &'a self,
         members: &'a [Principal],
+        most: usize,
     ) -> Pending<'a, Result<Vec<GroupPath>, StoreError>> {
-        Box::pin(async move { self.at_once(async |look| places::groups_of(look, members).await) })
+        let members = members.to_vec();
+        let groups = async move |look: &Look<'_>| places::groups_of(look, &members, most).await;
+        Box::pin(self.patiently(groups))
     }
 
     fn heads<'a>(

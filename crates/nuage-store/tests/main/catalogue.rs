@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use nuage_model::{
-    Bodies, BucketId, CollectionPath, GroupPath, Placement, Principal, Query, ReaderFilter,
-    RecordId, RecordPath, ResidentsQuery, Seq, Signature, SnapshotRequest, Store, Timestamp, Write,
+    Bodies, BucketId, CollectionPath, GroupPath, MembershipQuery, Placement, Principal, Query,
+    ReaderFilter, RecordId, RecordPath, ResidentsQuery, Seq, Signature, SnapshotRequest, Store,
+    Timestamp, Write,
 };
 use nuage_store::{Address, Options};
 use nuage_testkit::backend::block_on;
@@ -160,7 +161,7 @@ async fn exercise(store: &Arc<dyn Store>) {
     for members in [vec![member.clone()], vec![], vec![member.clone()]] {
         apply(store, vec![Write::SetMembers { group: group.clone(), members }]).await;
     }
-    assert_eq!(store.groups_of(std::slice::from_ref(&member)).await.unwrap(), [group]);
+    assert_eq!(store.groups_of(std::slice::from_ref(&member), 100).await.unwrap(), [group]);
     store.collections(ReaderFilter::Of(&[member]), None, usize::MAX).await.unwrap();
     assert_eq!(store.get(&paths, Bodies::All).await.unwrap().len(), paths.len());
     store.head(&paths[0].collection).await.unwrap();
@@ -201,11 +202,19 @@ async fn read_feeds(store: &Arc<dyn Store>, collection: &CollectionPath) {
     assert_eq!(moment.view(&person, [1; 16]).await.unwrap(), Some(vec![]));
     drop(moment);
     assert_eq!(store.heads(std::slice::from_ref(collection)).await.unwrap().len(), 1);
-    let members = vec![person.clone()];
-    let paths = vec![collection.record("r"), RecordPath::bucket(bucket)];
-    let ask = SnapshotRequest { collection: collection.clone(), members, groups_max: 10, paths };
+    let paths = vec![collection.record("r"), RecordPath::bucket(bucket.clone())];
+    let ask = SnapshotRequest { collection: collection.clone(), paths, buckets: vec![bucket] };
     let (opening, mut moment) = store.snapshot(&ask).await.unwrap();
     assert_eq!(opening.groups.len(), 1);
+    let query = MembershipQuery {
+        collection: Some(collection.clone()),
+        groups: vec![GroupPath { bucket: "b".into(), group: "g".into() }],
+        members: vec![person.clone()],
+        depth: 2,
+        inner_max: 10,
+        only_named: false,
+    };
+    assert_eq!(moment.memberships(&query).await.unwrap().direct, query.groups);
     let persons = [person];
     let mut all = Vec::new();
     for whose in [ReaderFilter::All, ReaderFilter::Of(&persons)] {

@@ -115,7 +115,7 @@ async fn the_removal_goes_on_where_it_ended() {
     fill(&path).await;
     let store = crate::open(&path).await;
     crate::apply(&store, vec![Write::DropBucket { bucket: "b".into() }]).await;
-    assert_eq!(store.groups_of(&[Principal::from("bob")]).await.unwrap(), []);
+    assert_eq!(store.groups_of(&[Principal::from("bob")], 100).await.unwrap(), []);
     crate::apply(&store, vec![Write::Erase { path: RecordPath::bucket("b".into()) }]).await;
     store.close().await;
 

@@ -250,7 +250,8 @@ pub(super) async fn groups_are_found_by_their_members(store: Arc<dyn Store>) {
             Write::SetMembers { group: group(bucket, name), members },
         ]
     };
-    let found = async |who: &[&str]| store.groups_of(&principals(who)).await.expect("it reads");
+    let found =
+        async |who: &[&str]| store.groups_of(&principals(who), 100).await.expect("it reads");
     for bucket in ["blog", "club"] {
         founded(&store, bucket, "posts").await;
     }
@@ -401,7 +402,7 @@ pub(super) async fn names_with_a_character_0_are_of_nothing(store: Arc<dyn Store
             .expect("it can be asked for"),
         []
     );
-    assert_eq!(store.groups_of(&who).await.expect("it can be asked for"), []);
+    assert_eq!(store.groups_of(&who, 100).await.expect("it can be asked for"), []);
     let seen = Query { scope: Scope::Readers(who), ..all };
     assert_eq!(ids(&store, &seen).await, ["a"]);
 }

@@ -11,13 +11,12 @@ use nuage_model::{
 };
 
 use super::build::{
-    NOW, apply, delete, founded, get, group_path, head, outcome, principals, put, put_at, put_for,
-    readers, set, view_of,
+    NOW, apply, delete, founded, head, outcome, principals, put, put_at, put_for, readers, view_of,
 };
 
 /// What these cases ask for, unless they say otherwise.
 fn ask(collection: &CollectionPath) -> SnapshotRequest {
-    SnapshotRequest { groups_max: 100, ..SnapshotRequest::of(collection.clone()) }
+    SnapshotRequest::of(collection.clone())
 }
 
 async fn open<'a>(
@@ -214,80 +213,6 @@ pub(super) async fn many_signatures_are_read_and_summed(store: Arc<dyn Store>) {
             let Some(last) = walked.last() else { break };
             after = last.seq;
         }
-    }
-}
-
-async fn closure(store: &Arc<dyn Store>, who: &[&str], groups_max: usize) -> Vec<(String, Seq)> {
-    let posts = CollectionPath::new("blog", "posts");
-    let asked = SnapshotRequest { members: principals(who), groups_max, ..ask(&posts) };
-    let groups = opening(store, &asked).await.groups;
-    assert!(groups.is_sorted());
-    let named = groups.iter().map(|(path, seq)| (path.principal().as_str().to_owned(), *seq));
-    named.collect()
-}
-
-pub(super) async fn groups_in_groups_are_found_once_each(store: Arc<dyn Store>) {
-    founded(&store, "blog", "posts").await;
-    founded(&store, "club", "posts").await;
-    let name = |bucket: &str, group: &str| format!("/buckets/{bucket}/groups/{group}");
-    let (staff, board) = (name("blog", "staff"), name("blog", "board"));
-    let (all, friends) = (name("club", "all"), name("club", "friends"));
-    let writes = [
-        set("blog", "staff", &["alice", "bob", &all]),
-        set("blog", "board", &["carol", &staff, &board]),
-        set("club", "friends", &["dave"]),
-        // A circle, over two buckets.
-        set("club", "all", &[&staff, &friends, &name("blog", "unknown")]),
-    ];
-    let outcomes = apply(&store, NOW + 5, writes.concat()).await;
-    let placed = |name: &String, n: usize| (name.clone(), outcomes[2 * n].seq);
-    let [s, b, f, a] = [placed(&staff, 0), placed(&board, 1), placed(&friends, 2), placed(&all, 3)];
-    let circle = [b.clone(), s.clone(), a.clone()];
-    assert_eq!(closure(&store, &["alice"], 100).await, circle);
-    assert_eq!(closure(&store, &["bob", "alice", "bob"], 100).await, circle);
-    assert_eq!(closure(&store, &[&staff], 100).await, circle);
-    assert_eq!(closure(&store, &["carol"], 100).await, [b]);
-    let with_friends = [circle.to_vec(), vec![f]].concat();
-    assert_eq!(closure(&store, &["dave"], 100).await, with_friends);
-    assert_eq!(closure(&store, &["dave", "carol"], 100).await, with_friends);
-    assert_eq!(closure(&store, &[], 100).await, []);
-    assert_eq!(closure(&store, &["erin", "alice\0"], 100).await, []);
-
-    // Out of the circle; the position of a group moves with its members.
-    apply(&store, NOW + 9, set("blog", "staff", &["bob"]).to_vec()).await;
-    assert_eq!(closure(&store, &["alice"], 100).await, []);
-    let found = closure(&store, &["bob"], 100).await;
-    let position = get(&store, &group_path("blog", "staff")).await.map(|record| record.seq);
-    let staff = found.iter().find(|(name, _)| *name == staff).map(|(_, seq)| *seq);
-    assert!(staff > Some(s.1) && staff == position, "{found:?}");
-}
-
-pub(super) async fn groups_without_a_record_have_no_position(store: Arc<dyn Store>) {
-    founded(&store, "blog", "posts").await;
-    let name = "/buckets/blog/groups/friends".to_owned();
-    let [record, members] = set("blog", "friends", &["alice"]);
-    apply(&store, NOW, vec![members]).await;
-    assert_eq!(closure(&store, &["alice"], 100).await, [(name.clone(), Seq(0))]);
-    let placed = apply(&store, NOW, vec![record.clone()]).await[0].seq;
-    assert_eq!(closure(&store, &["alice"], 100).await, [(name.clone(), placed)]);
-    apply(&store, NOW, vec![delete(&group_path("blog", "friends"))]).await;
-    assert_eq!(closure(&store, &["alice"], 100).await, [(name, Seq(0))]);
-    apply(&store, NOW, vec![record]).await;
-}
-
-pub(super) async fn of_too_many_groups_one_more_than_wanted_is_given(store: Arc<dyn Store>) {
-    founded(&store, "blog", "posts").await;
-    let name = |n: usize| format!("/buckets/blog/groups/g{n}");
-    // Two directly, and a chain from one of them.
-    let mut writes = set("blog", "g0", &["alice"]).to_vec();
-    writes.extend(set("blog", "g1", &["alice"]));
-    for n in 2..9 {
-        writes.extend(set("blog", &format!("g{n}"), &[&name(n - 1)]));
-    }
-    apply(&store, NOW, writes).await;
-    for groups_max in 0..12 {
-        let found = closure(&store, &["alice"], groups_max).await;
-        assert_eq!(found.len(), 9.min(groups_max + 1), "{groups_max}");
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::random::new_epoch;
 use nuage_model::copy::{Cell, PageSize, Row, Table};
 use nuage_model::{
-    BucketId, CollectionPath, GroupPath, NamedGroup, RecordPath, Seq, SnapshotRequest, Store, Write,
+    BucketId, CollectionPath, GroupPath, MembershipQuery, NamedGroup, Pace, RecordPath, Seq,
+    SnapshotRequest, Store, Write,
 };
 
 use super::build::{NOW, apply, delete, founded, put_for, set};
@@ -60,24 +61,15 @@ async fn names(store: &Arc<dyn Store>, path: &CollectionPath) -> Names {
     named
 }
 
-/// What a moment shows of the names: since when, which number.
+/// What is said of the names of a collection: since when, which number.
 async fn shown(store: &Arc<dyn Store>, path: &CollectionPath) -> BTreeMap<String, [i64; 2]> {
-    let ask = SnapshotRequest::of(path.clone());
-    let (header, mut moment) = store.snapshot(&ask).await.expect("it answers");
-    let mut all: Vec<NamedGroup> = Vec::new();
-    loop {
-        let after = all.last().map(|named| named.group.clone());
-        let page = moment.names(after.as_ref(), 2).await.expect("it answers");
-        let is_last = page.len() < 2;
-        all.extend(page);
-        if is_last {
-            break;
-        }
-    }
+    let query = MembershipQuery { collection: Some(path.clone()), ..MembershipQuery::default() };
+    let found = store.memberships(&query, Pace::Patient).await.expect("it answers");
+    let names = found.expect("it waits").names;
+    let header = store.standing(&SnapshotRequest::of(path.clone())).await.expect("it answers");
     let count = header.standing.map_or(0, |standing| standing.names);
-    assert_eq!(all.len() as u64, count, "as many as are counted");
-    assert!(all.is_sorted_by(|a, b| a.group < b.group), "in order");
-    let shown = all.into_iter().map(|NamedGroup { group, since, ordinal }| {
+    assert_eq!(names.len() as u64, count, "as many as are counted");
+    let shown = names.into_iter().map(|NamedGroup { group, since, ordinal }| {
         (group.principal().as_str().to_owned(), [since.0, ordinal])
     });
     shown.collect()

@@ -97,7 +97,7 @@ pub(super) async fn a_dropped_bucket_takes_everything_along(store: Arc<dyn Store
         assert_eq!(head(&store, &collection).await, None, "{collection}");
     }
     assert_eq!(get(&store, &posts.record("a")).await, None);
-    assert!(store.groups_of(&principals(&["alice"])).await.expect("it reads").is_empty());
+    assert!(store.groups_of(&principals(&["alice"]), 100).await.expect("it reads").is_empty());
     expect_unlisted(&store, "alice").await;
     assert_eq!(head(&store, &kept).await.map(|head| head.live), Some(1));
 
@@ -131,7 +131,7 @@ pub(super) async fn flush_removes_everything(store: Arc<dyn Store>) {
     assert_eq!(head(&store, &CollectionPath::buckets()).await, None);
     assert_eq!(get(&store, &RecordPath::account("alice")).await, None);
     assert!(get(&store, &RecordPath::account("bob")).await.is_some());
-    assert!(store.groups_of(&principals(&["alice"])).await.expect("it reads").is_empty());
+    assert!(store.groups_of(&principals(&["alice"]), 100).await.expect("it reads").is_empty());
     let collections = store.collections(ReaderFilter::All, None, 10).await.expect("it reads");
     assert_eq!(collections, [CollectionPath::accounts()]);
 }

@@ -201,7 +201,9 @@ limits! {
     id_bytes: usize, "length of an identifier";
     principals: usize, "principals under one permission, and told of one person by the root";
     members: usize, "members of one group";
-    groups_of_person: usize, "groups that one person may be in, directly or through groups";
+    groups_in_group: usize, "groups that one group may have as members";
+    inner_groups: usize, "groups inside those that a place names, of which it is looked who is in them";
+    names: usize, "groups that the permissions of the records of one collection may name";
     feed_page: usize, "entries in one page of a feed";
     feed_wait_ms: u64, "time that a feed may be waited for, and between two signs of life of a stream";
     filter_terms: usize, "conditions in one list request";

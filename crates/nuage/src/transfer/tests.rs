@@ -94,7 +94,7 @@ async fn what_is_exported_and_imported_is_exported_again_the_same() {
     assert_eq!(records as usize, text.lines().count() - 1);
     assert_eq!(text_of(copy.as_ref()).await, text);
     assert_eq!(copy.admin().check().await.unwrap(), Vec::new());
-    let groups = copy.groups_of(&[Principal::from("account:bob")]).await.unwrap();
+    let groups = copy.groups_of(&[Principal::from("account:bob")], 100).await.unwrap();
     assert_eq!(groups.len(), 1);
     for path in copy.collections(ReaderFilter::All, None, 100).await.unwrap() {
         let heads = (original.head(&path).await.unwrap(), copy.head(&path).await.unwrap());

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use nuage_model::{
     Admin, ApplyError, Batch, Bodies, Checksum, CollectionPath, FeedRow, GroupPath, Head, Listener,
-    NamedGroup, Outcome, Pace, Page, Pending, Principal, Put, Query, ReaderFilter, Record,
-    RecordId, RecordPath, ResidentsQuery, RowEnd, Seq, Signature, SignatureCount, Snapshot,
-    SnapshotHeader, SnapshotRequest, Store, StoreError, Timestamp, Total, Write,
+    MembershipQuery, Memberships, Outcome, Pace, Page, Pending, Principal, Put, Query,
+    ReaderFilter, Record, RecordId, RecordPath, ResidentsQuery, RowEnd, Seq, Signature,
+    SignatureCount, Snapshot, SnapshotHeader, SnapshotRequest, Store, StoreError, Timestamp, Total,
+    Write,
 };
 
 /// The rule that is broken.
@@ -137,12 +138,11 @@ impl Snapshot for Moment<'_> {
         self.inner.signatures(whose, after, limit)
     }
 
-    fn names<'a>(
+    fn memberships<'a>(
         &'a mut self,
-        after: Option<&'a GroupPath>,
-        limit: usize,
-    ) -> Pending<'a, Result<Vec<NamedGroup>, StoreError>> {
-        self.inner.names(after, limit)
+        query: &'a MembershipQuery,
+    ) -> Pending<'a, Result<Memberships, StoreError>> {
+        self.inner.memberships(query)
     }
 
     fn principals_of<'a>(
@@ -275,11 +275,27 @@ impl Store for Forgetful {
         self.inner.count_at(query, pace)
     }
 
+    fn memberships<'a>(
+        &'a self,
+        query: &'a MembershipQuery,
+        pace: Pace,
+    ) -> Pending<'a, Result<Option<Memberships>, StoreError>> {
+        self.inner.memberships(query, pace)
+    }
+
+    fn standing<'a>(
+        &'a self,
+        ask: &'a SnapshotRequest,
+    ) -> Pending<'a, Result<SnapshotHeader, StoreError>> {
+        self.inner.standing(ask)
+    }
+
     fn groups_of<'a>(
         &'a self,
         members: &'a [Principal],
+        most: usize,
     ) -> Pending<'a, Result<Vec<GroupPath>, StoreError>> {
-        self.inner.groups_of(members)
+        self.inner.groups_of(members, most)
     }
 
     fn collections<'a>(

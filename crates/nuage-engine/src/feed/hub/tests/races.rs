@@ -47,7 +47,7 @@ impl Watcher {
         self.subscription.begin_page();
         let head = self.yard.head(&records()).await;
         let me = Principal::from(person(self.number));
-        let groups = self.yard.store.groups_of(std::slice::from_ref(&me)).await.unwrap();
+        let groups = self.yard.store.groups_of(std::slice::from_ref(&me), 100).await.unwrap();
         let mut principals = vec![me];
         principals.extend(groups.iter().map(|group| group.principal()));
         let own = records().record(person(self.number));

@@ -1,0 +1,214 @@
+//! The groups that a collection names, and which of them somebody counts as.
+//!
+//! Signatures of a collection name groups, and so do the permissions above it. What is inside these
+//! depends on the collection alone, and is remembered for all who ask; as which of them somebody
+//! counts is remembered beside it. Both are compared with what the store says of the moment that
+//! is judged: nothing has to tell that they changed, in whichever process that was.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nuage_model::{
+    BucketId, CollectionPath, GroupPath, GroupsStanding, MembershipQuery, Memberships, NamedGroup,
+    Principal, SnapshotHeader,
+};
+
+use crate::cache::{Bounded, Weigh};
+use crate::groups::{self, Ask, CHAIN_MAX, reached};
+use crate::{Caller, EngineError};
+
+/// Room for what collections name.
+const NAMED_BYTES: usize = 32 * 1024 * 1024;
+/// Room for what people count as.
+const COUNTED_BYTES: usize = 32 * 1024 * 1024;
+/// What a group takes that is remembered, about.
+const GROUP_BYTES: usize = 160;
+
+/// What a collection names, with what is inside.
+pub(crate) struct Named {
+    epoch: String,
+    incarnation: Option<[u8; 8]>,
+    /// Moves with the names.
+    named: i64,
+    /// Groups in the permissions above, in order.
+    above: Vec<GroupPath>,
+    /// Of no person: all names, and what is inside which group.
+    found: Memberships,
+    /// All these groups, in order.
+    groups: Vec<GroupPath>,
+}
+
+/// Which groups of [`Named`] somebody counts as.
+pub(crate) struct Counted {
+    named: Arc<Named>,
+    standings: Vec<GroupsStanding>,
+    groups: BTreeSet<GroupPath>,
+}
+
+impl Counted {
+    /// All of them: those that are named, here or above, and those inside them.
+    pub(crate) fn groups(&self) -> &BTreeSet<GroupPath> {
+        &self.groups
+    }
+
+    /// Those that signatures of the collection name.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &NamedGroup> {
+        self.all_names().iter().filter(|named| self.groups.contains(&named.group))
+    }
+
+    /// All groups that signatures of the collection name, whoever counts as them. In order.
+    pub(crate) fn all_names(&self) -> &[NamedGroup] {
+        &self.named.found.names
+    }
+}
+
+impl Weigh for Arc<Named> {
+    fn bytes(&self) -> usize {
+        let inside = 2 * self.found.inside.len();
+        (self.found.names.len() + self.groups.len() + inside) * GROUP_BYTES
+    }
+}
+
+impl Weigh for Arc<Counted> {
+    fn bytes(&self) -> usize {
+        self.groups.len() * GROUP_BYTES + self.standings.len() * size_of::<GroupsStanding>()
+    }
+}
+
+/// What is remembered of all collections.
+pub(crate) struct AllNamed {
+    named: Mutex<Bounded<CollectionPath, Arc<Named>>>,
+    counted: Mutex<Bounded<(CollectionPath, Principal), Arc<Counted>>>,
+}
+
+impl Default for AllNamed {
+    fn default() -> Self {
+        Self {
+            named: Mutex::new(Bounded::new(NAMED_BYTES)),
+            counted: Mutex::new(Bounded::new(COUNTED_BYTES)),
+        }
+    }
+}
+
+/// What is remembered of a collection, to be compared with a moment.
+pub(crate) struct Remembered(Option<Arc<Named>>);
+
+impl Remembered {
+    /// The buckets of which the moment must say where their groups stand.
+    pub(crate) fn buckets(&self) -> Vec<BucketId> {
+        let standings = self.0.iter().flat_map(|named| &named.found.standings);
+        standings.map(|(bucket, _)| bucket.clone()).collect()
+    }
+}
+
+fn recalled<K: Eq + std::hash::Hash + Clone, V: Weigh + Clone>(
+    all: &Mutex<Bounded<K, V>>,
+    key: &K,
+) -> Option<V> {
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    all.renew(key);
+    all.get(key).map(|(value, _)| value.clone())
+}
+
+impl AllNamed {
+    /// What is remembered of a collection.
+    pub(crate) fn remembered(&self, collection: &CollectionPath) -> Remembered {
+        Remembered(recalled(&self.named, collection))
+    }
+
+    /// Which groups somebody counts as, of those that the collection and the permissions above it
+    /// name, in the moment that `header` is of: the buckets asked for were those of `remembered`.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::TooManyInnerGroups`] if the groups that are named contain more than may be
+    /// looked at.
+    pub(crate) async fn counted(
+        &self,
+        ask: &mut Ask<'_, '_>,
+        (remembered, header): (Remembered, &SnapshotHeader),
+        collection: &CollectionPath,
+        above: BTreeSet<GroupPath>,
+        caller: &Caller,
+        inner_max: usize,
+    ) -> Result<Arc<Counted>, EngineError> {
+        let above: Vec<GroupPath> = above.into_iter().collect();
+        let key = (collection.clone(), caller.author());
+        let query = groups::query(Vec::new(), caller, inner_max);
+        let known = remembered.0.filter(|named| named.is_of(header, &above));
+        let mut read = None;
+        if let Some(named) = known {
+            let counted = recalled(&self.counted, &key).filter(|counted| {
+                Arc::ptr_eq(&counted.named, &named) && counted.standings == header.groups
+            });
+            if let Some(counted) = counted {
+                return Ok(counted);
+            }
+            // What is inside is known.
+            let groups = named.groups.clone();
+            let query = MembershipQuery { groups, depth: 0, ..query.clone() };
+            let found = ask.memberships(&query).await?;
+            // Unless it moved since the header was read, where that is of another moment.
+            if named.has_inside(found.standings.iter().map(|(_, standing)| standing)) {
+                let inside = named.found.inside.clone();
+                let direct = found.direct;
+                let whole = Memberships { inside, direct, ..Memberships::default() };
+                read = Some((named, found.standings, reached(&whole, CHAIN_MAX)));
+            }
+        }
+        let (named, standings, groups) = match read {
+            Some(read) => read,
+            None => {
+                let collection = header.standing.map(|_| collection.clone());
+                let query = MembershipQuery { collection, groups: above.clone(), ..query };
+                let mut found = ask.memberships(&query).await?;
+                let groups = reached(&found, CHAIN_MAX);
+                found.direct = Vec::new();
+                let standings = found.standings.clone();
+                (Arc::new(Named::new(header, above, found)), standings, groups)
+            }
+        };
+        let standings = standings.into_iter().map(|(_, standing)| standing).collect();
+        self.named
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key.0.clone(), Arc::clone(&named));
+        let counted = Arc::new(Counted { named, standings, groups });
+        let mut all = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(key, Arc::clone(&counted));
+        Ok(counted)
+    }
+}
+
+impl Named {
+    fn new(header: &SnapshotHeader, above: Vec<GroupPath>, found: Memberships) -> Self {
+        let names = found.names.iter().map(|named| &named.group);
+        let inside = found.inside.iter().map(|(inner, _)| inner);
+        let groups: BTreeSet<&GroupPath> = names.chain(inside).chain(&above).collect();
+        let groups = groups.into_iter().cloned().collect();
+        Self {
+            epoch: header.epoch.clone(),
+            incarnation: header.standing.map(|standing| standing.incarnation),
+            named: header.standing.map_or(0, |standing| standing.named),
+            above,
+            found,
+            groups,
+        }
+    }
+
+    // Whether it is still so. Persons come and go without a change of what is inside.
+    fn is_of(&self, header: &SnapshotHeader, above: &[GroupPath]) -> bool {
+        self.epoch == header.epoch
+            && self.incarnation == header.standing.map(|standing| standing.incarnation)
+            && self.named == header.standing.map_or(0, |standing| standing.named)
+            && self.above == above
+            && self.has_inside(header.groups.iter())
+    }
+
+    // Whether no group came into another one, or went, where groups stand so.
+    fn has_inside<'s>(&self, standings: impl Iterator<Item = &'s GroupsStanding>) -> bool {
+        let inner = |one: &GroupsStanding| (one.incarnation, one.dropped, one.nested);
+        let own = self.found.standings.iter().map(|(_, standing)| inner(standing));
+        own.eq(standings.map(inner))
+    }
+}
