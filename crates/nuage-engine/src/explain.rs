@@ -30,6 +30,9 @@ pub struct Explanation {
     pub principal: Principal,
     /// One answer for each thing that may be done with it.
     pub answers: Vec<Answer>,
+    /// Groups named for it that they are in only through more groups than count; not told to those who
+    /// may not know all.
+    pub too_far: Vec<Principal>,
 }
 
 /// Whether and why somebody may do one thing.
@@ -163,7 +166,12 @@ impl Session {
             let verdict = self.verdict(&scene, asked, &people, sight).await?;
             answers.push(Answer { right: asked.name, verdict });
         }
-        Ok(Explanation { object: path.clone(), principal: principal.clone(), answers })
+        Ok(Explanation {
+            object: path.clone(),
+            principal: principal.clone(),
+            answers,
+            too_far: people.too_far,
+        })
     }
 
     async fn verdict(

@@ -17,6 +17,8 @@ use crate::groups::{Ask, CHAIN_MAX, reached, search};
 use crate::write::members_of;
 use crate::{Caller, EngineError, Session};
 
+/// Groups of the longest chain of memberships that is told of, though it does not count.
+const FARTHER: usize = 2 * CHAIN_MAX;
 /// Groups read at a time.
 const STEP: usize = 100;
 
@@ -25,6 +27,8 @@ pub(super) struct People {
     pub(super) caller: Caller,
     /// To each principal the one by which somebody counts as it.
     via: HashMap<Principal, Principal>,
+    /// Groups that are named, and that somebody is in only through more groups than count.
+    pub(super) too_far: Vec<Principal>,
 }
 
 impl People {
@@ -46,11 +50,23 @@ impl Session {
         sight: Sight,
     ) -> Result<People, EngineError> {
         let mut caller = Caller::new((principal.as_str() != EVERYONE).then(|| principal.clone()));
-        let groups = named.into_iter().collect();
+        let groups = named.iter().cloned().collect();
         let query = MembershipQuery { members: caller.base(), ..self.members_query(groups) };
         let staged = self.staged_groups();
-        let found = search(&mut Ask::session(self), query, staged).await?;
-        let groups: Vec<GroupPath> = reached(&found, CHAIN_MAX).into_iter().collect();
+        let found = search(&mut Ask::session(self), query.clone(), staged).await?;
+        let groups = reached(&found, CHAIN_MAX);
+        let mut too_far = Vec::new();
+        if sight == Sight::Whole && named.iter().any(|group| !groups.contains(group)) {
+            let farther = MembershipQuery { depth: FARTHER - 1, ..query };
+            // Where it is more than may be looked at, nothing is said of it.
+            if let Ok(found) = search(&mut Ask::session(self), farther, staged).await {
+                let all = reached(&found, FARTHER);
+                let far =
+                    named.iter().filter(|group| all.contains(group) && !groups.contains(group));
+                too_far = far.map(GroupPath::principal).collect();
+            }
+        }
+        let groups: Vec<GroupPath> = groups.into_iter().collect();
         let ways = self.ways(&caller, &groups, sight).await?;
         let mut via = HashMap::default();
         let mut level = caller.base();
@@ -70,7 +86,7 @@ impl Session {
             }
             level = next;
         }
-        Ok(People { caller, via })
+        Ok(People { caller, via, too_far })
     }
 
     /// Which of these groups has somebody, everybody, or another of the groups among its members:

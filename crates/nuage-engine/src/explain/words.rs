@@ -5,6 +5,8 @@ use std::fmt::Write;
 use nuage_model::{AUTHENTICATED, EVERYONE, Principal, RecordPath};
 use serde_json::{Map, Value, json};
 
+use crate::CHAIN_MAX;
+
 use super::{Answer, Explanation, Level, Source, Verdict};
 
 /// Holders named in a sentence; the JSON has all of them.
@@ -19,11 +21,15 @@ impl Explanation {
     /// The explanation as data, sentences included.
     pub fn to_json(&self) -> Value {
         let answers: Vec<Value> = self.answers.iter().map(|answer| self.answer(answer)).collect();
-        json!({
+        let mut told = json!({
             "object": self.object.to_string(),
             "principal": self.principal.as_str(),
             "rights": answers,
-        })
+        });
+        if !self.too_far.is_empty() {
+            told["too_far"] = self.too_far.iter().map(Principal::as_str).collect();
+        }
+        told
     }
 
     fn answer(&self, answer: &Answer) -> Value {
@@ -59,7 +65,17 @@ impl Explanation {
                 text
             }
             Verdict::Refused(levels) => {
-                format!("{who} may not {deed}: {}.", places(levels))
+                let mut text = format!("{who} may not {deed}: {}.", places(levels));
+                let holders = levels.iter().filter_map(|level| level.holders.as_ref());
+                let mut holders = holders.flatten().flatten();
+                if let Some(far) = holders.find(|holder| self.too_far.contains(holder)) {
+                    let _ = write!(
+                        text,
+                        " It is in {far} through a chain of more than {CHAIN_MAX} groups, which does \
+                         not count."
+                    );
+                }
+                text
             }
             Verdict::Undecided(levels) => format!(
                 "{who} may not {deed}, unless through a group that you may not look into: {}.",

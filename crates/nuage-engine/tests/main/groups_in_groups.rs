@@ -66,6 +66,12 @@ async fn chains_count_up_to_a_length() {
     assert_eq!(reads(&house, "user1").await, (true, 1));
     assert_eq!(reads(&house, &format!("user{CHAIN_MAX}")).await, (true, 1));
     assert_eq!(reads(&house, "far").await, (false, 0), "one group too far");
+    let mut alice = house.session("alice").await;
+    let path = records().record("r");
+    let explained = alice.explain_unjudged(path, &"far".into()).await.unwrap();
+    assert_eq!(explained.too_far, [name("g1").as_str().into()]);
+    let told = explained.sentences().next().unwrap();
+    assert!(told.contains("through a chain of more than 8 groups, which does not count"), "{told}");
     // A short way beside the long one counts, whichever is found first.
     let mut alice = house.session("alice").await;
     let far = name(&format!("g{}", CHAIN_MAX + 1));
