@@ -238,7 +238,7 @@ impl Subject for House {
         };
         let page = self.engine.feed(&query, ask.token);
         let page = match self.rule {
-            Some(rule) => mutants::with(rule, page).await,
+            Some(rule) => mutants::with(vec![rule], page).await,
             None => page.await,
         };
         let page = match page {
