@@ -16,8 +16,6 @@ pub enum Mutant {
     RetractBySeq,
     /// Lost signatures are retracted with all that they hold, also what came after the token.
     RetractAllOfLost,
-    /// The store keeps one departure of each record, the last.
-    OneDeparturePerId,
     /// Tokens from before the horizon are taken.
     NoHorizonCheck,
     /// The horizon is compared with the cursor of a run instead of with where it stands.
@@ -28,8 +26,6 @@ pub enum Mutant {
     TailFromEnd,
     /// Tokens are good for everybody.
     TokenNotBound,
-    /// A record that comes back after a deletion keeps its residency.
-    RevivedKeepsResidency,
     /// A run goes to where it began, not to where its first phase ends.
     UntilIsBase,
     /// The last phase goes on to the head, and the run ends in the moment before.

@@ -15,8 +15,8 @@ const PURPOSE: &str = "nuage feed token 2";
 /// The same of tokens of the former format, which are read.
 const FORMER_PURPOSE: &str = "nuage feed token 1";
 /// Longer ones are not ours. The longest is of a run with four different views of
-/// [`ORDINALS_MAX`] groups each: 1,655 characters where ordinals are as large as they may be, and
-/// 300 where a collection has had 100,000 names.
+/// [`ORDINALS_MAX`] groups each: 1,640 characters where ordinals are as large as they may be, and
+/// 446 where a collection has had 100,000 names.
 const TOKEN_BYTES_MAX: usize = 2_048;
 /// Views of more groups are named by hash.
 pub(super) const ORDINALS_MAX: usize = 32;

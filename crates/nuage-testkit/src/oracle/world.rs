@@ -13,15 +13,6 @@ pub(crate) struct Live {
     pub(crate) time: i64,
 }
 
-/// What a person's rights stand on: changes whenever anything did that they follow from, also if
-/// it changed back.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Rights {
-    whole: bool,
-    groups: Vec<(usize, u64)>,
-    above: (u64, u64),
-}
-
 #[derive(Clone, Default)]
 pub(crate) struct World {
     bucket: bool,
@@ -33,11 +24,11 @@ pub(crate) struct World {
     live: BTreeMap<usize, Live>,
     last_readers: BTreeMap<usize, BTreeSet<Who>>,
     groups: [Option<BTreeSet<Who>>; GROUPS],
-    group_versions: [u64; GROUPS],
     collection_readers: BTreeSet<Who>,
     bucket_readers: BTreeSet<Who>,
-    versions: (u64, u64),
-    /// Records that a person could ever see in this incarnation.
+    /// How many commits there were.
+    pub(crate) commits: u64,
+    /// Records that a person could see after some commit, in this incarnation.
     seen: [BTreeSet<usize>; PERSONS + 1],
     contents: u64,
     latest: i64,
@@ -121,19 +112,15 @@ impl World {
                 self.live.remove(record);
             }
             Deed::SetMembers { group, members } => {
-                self.group_versions[*group] += 1;
                 self.groups[*group] = Some(members.clone());
             }
             Deed::DropGroup(group) => {
-                self.group_versions[*group] += 1;
                 self.groups[*group] = None;
             }
             Deed::CollectionReaders(readers) => {
-                self.versions.0 += 1;
                 self.collection_readers.clone_from(readers);
             }
             Deed::BucketReaders(readers) => {
-                self.versions.1 += 1;
                 self.bucket_readers.clone_from(readers);
             }
             Deed::DropCollection => self.end(),
@@ -142,11 +129,15 @@ impl World {
                 self.bucket = false;
                 self.bucket_readers.clear();
                 self.groups = Default::default();
-                self.group_versions.iter_mut().for_each(|version| *version += 1);
             }
             Deed::CreateBucket => self.bucket = true,
             Deed::CreateCollection => self.collection = true,
         }
+    }
+
+    /// What was applied since the last commit is one.
+    pub(crate) fn commit(&mut self) {
+        self.commits += 1;
         for person in 0..=PERSONS {
             let visible: Vec<usize> = self.visible(person).map(|(record, _)| record).collect();
             self.seen[person].extend(visible);
@@ -161,11 +152,10 @@ impl World {
             bucket: self.bucket,
             incarnation: self.incarnation + 1,
             groups: self.groups.clone(),
-            group_versions: self.group_versions,
             bucket_readers: self.bucket_readers.clone(),
-            versions: (self.versions.0 + 1, self.versions.1 + 1),
             contents: self.contents,
             latest: self.latest,
+            commits: self.commits,
             forgotten: self.forgotten,
             ..Self::default()
         };
@@ -220,17 +210,6 @@ impl World {
     /// Whether a person could ever see a record of this incarnation.
     pub(crate) fn could_see(&self, person: usize, record: usize) -> bool {
         self.seen[person].contains(&record)
-    }
-
-    /// What the rights of a person stand on at present.
-    pub(crate) fn rights(&self, person: usize) -> Rights {
-        let closure = self.closure(person);
-        let groups = closure.iter().filter_map(|who| match who {
-            Who::Group(group) => Some((*group, self.group_versions[*group])),
-            _ => None,
-        });
-        let groups = groups.collect();
-        Rights { whole: self.sees_whole(person), groups, above: self.versions }
     }
 }
 
