@@ -307,6 +307,8 @@ impl Engine {
         owner: &Owner<'_>,
     ) -> Result<FeedPage, EngineError> {
         let Told { token, keep, page } = told;
+        #[cfg(feature = "mutants")]
+        let (former, keep) = former(&token, &page.interest, keep);
         let (views, now) = (&self.feeds().views, self.now());
         let bucket = &query.collection.bucket;
         let to_keep = |(hash, groups): &([u8; 16], Vec<Principal>)| {
@@ -323,7 +325,13 @@ impl Engine {
             })?;
             writes.into_iter().for_each(|write| views.kept(write, now));
         }
-        Ok(FeedPage { token: self.feeds().tokens.seal(&token, owner), ..page })
+        let sealed = self.feeds().tokens.seal(&token, owner);
+        #[cfg(feature = "mutants")]
+        let sealed = match former {
+            Some(view) => self.feeds().tokens.seal_former(&token, &view, owner),
+            None => sealed,
+        };
+        Ok(FeedPage { token: sealed, ..page })
     }
 }
 
@@ -381,6 +389,32 @@ struct Told {
     token: Token,
     /// The groups of its views of many.
     keep: Vec<([u8; 16], Vec<Principal>)>,
+}
+
+// The view of a token at rest in the former format, if it is to have that: of all groups of the
+// person. They are kept.
+#[cfg(feature = "mutants")]
+fn former(
+    token: &Token,
+    interest: &Interest,
+    mut keep: Vec<([u8; 16], Vec<Principal>)>,
+) -> (Option<ViewName>, Vec<([u8; 16], Vec<Principal>)>) {
+    if token.place.run.is_some() || !mutants::is(Mutant::FormerTokens) {
+        return (None, keep);
+    }
+    if interest.whole {
+        return (Some(ViewName::Whole), keep);
+    }
+    let group = |who: &Principal| nuage_model::GroupPath::of_principal(who.as_str());
+    let mut groups: Vec<_> = interest.principals.iter().filter_map(group).collect();
+    if groups.is_empty() {
+        return (Some(ViewName::Few(Vec::new())), keep);
+    }
+    groups.sort();
+    let groups: Vec<Principal> = groups.iter().map(nuage_model::GroupPath::principal).collect();
+    let hash = crate::feed::view::hash_of(&groups);
+    keep.push((hash, groups));
+    (Some(ViewName::Many(hash)), keep)
 }
 
 // The records that rights come from, nearest first.

@@ -434,7 +434,7 @@ impl<'s> Walker<'s> {
             let (mut traces, asked) = match &way {
                 Way::Walk(rows) => (self.snapshot.tail(cursor, *rows).await?, *rows),
                 Way::Probe { live, ended } => {
-                    let asked = room - told.len() + 1;
+                    let asked = (room + 1).saturating_sub(told.len()).max(1);
                     (self.snapshot.tail_of(live, ended, cursor, asked).await?, asked)
                 }
             };

@@ -194,12 +194,11 @@ impl Tokens {
     #[cfg(any(test, feature = "mutants"))]
     pub(super) fn seal_former(
         &self,
-        base: Base,
-        (at, view): (Seq, &ViewName),
-        holds: bool,
+        Token { base, holds, place }: &Token,
+        view: &ViewName,
         owner: &Owner<'_>,
     ) -> String {
-        let mut bytes = [base.epoch, base.incarnation, at.0.to_be_bytes()].concat();
+        let mut bytes = [base.epoch, base.incarnation, place.at.0.to_be_bytes()].concat();
         match view {
             ViewName::Nothing => bytes.push(0),
             ViewName::Whole => bytes.push(1),
@@ -209,7 +208,7 @@ impl Tokens {
                 bytes.extend(hash);
             }
         }
-        bytes.extend([u8::from(holds), 0]);
+        bytes.extend([u8::from(*holds), 0]);
         seal(&self.former, &bytes, owner)
     }
 }

@@ -139,7 +139,7 @@ impl View {
 }
 
 // The groups are in order.
-fn hash_of(groups: &[Principal]) -> [u8; 16] {
+pub(super) fn hash_of(groups: &[Principal]) -> [u8; 16] {
     let mut hash = Sha256::new();
     for group in groups {
         hash.update((group.as_str().len() as u64).to_be_bytes());

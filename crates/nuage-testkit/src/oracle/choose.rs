@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::oracle::step::{Change, DEVICES, GROUPS, PERSONS, RECORDS, Step, Token, Who};
+use crate::oracle::step::{BUCKETS, Change, DEVICES, GROUPS, PERSONS, RECORDS, Step, Token, Who};
 use crate::random::Random;
 
 /// What a history is mostly about.
@@ -103,7 +103,45 @@ impl Chooser {
         let readers = || Some(BTreeSet::from([Who::Group(group)]));
         let one = |change| Step::Change(vec![change]);
         let member = || one(Change::Member(group, Who::Person(person)));
-        if self.random.chance(50) {
+        let scene = self.random.below(4);
+        if scene == 0 {
+            // Shared with a group and taken back, by one commit and by two, beside a stay in it.
+            let record = RECORDS + self.random.below(100);
+            let nobody = || Some(BTreeSet::new());
+            let put = |readers| Change::Put(record, readers, None);
+            return vec![
+                one(put(nobody())),
+                one(put(readers())),
+                one(put(nobody())),
+                member(),
+                page(100, Token::Own),
+                Step::Change(vec![put(readers()), put(nobody())]),
+                page(1, Token::Own),
+                member(),
+                one(put(readers())),
+                one(put(nobody())),
+                page(1, Token::Own),
+            ];
+        }
+        if scene == 1 {
+            // A group is lost, while what is left of it is taken back slowly.
+            let shared = [(); 4].map(|()| self.random.below(RECORDS));
+            let share = |record| one(Change::Put(record, readers(), None));
+            return vec![
+                share(shared[0]),
+                share(shared[1]),
+                share(shared[2]),
+                page(100, Token::Own),
+                member(),
+                page(1, Token::Own),
+                one(Change::Unshare(shared[2], Who::Group(group))),
+                page(1, Token::Own),
+                share(shared[3]),
+                member(),
+                page(1, Token::Own),
+            ];
+        }
+        if scene == 2 {
             // Out of a group and in again, while a record comes and goes that nobody saw before.
             let record = RECORDS + self.random.below(100);
             return vec![
@@ -221,7 +259,9 @@ impl Chooser {
             Kind::Group => Change::DropGroup(self.random.below(GROUPS)),
             Kind::Collection => Change::CollectionReader(self.reader()),
             Kind::Bucket => Change::BucketReader(self.reader()),
-            Kind::Gone if self.random.chance(25) => Change::DropBucket,
+            Kind::Gone if self.random.chance(60) => {
+                Change::DropBucket(self.random.below(BUCKETS))
+            }
             Kind::Gone => Change::DropCollection,
             Kind::Create => Change::Create,
             _ => Change::Member(self.random.below(GROUPS), self.member()),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::oracle::step::{Change, GROUPS, PERSONS, Who};
+use crate::oracle::step::{BUCKETS, Change, GROUPS, PERSONS, Who, bucket_of};
 use crate::oracle::subject::Deed;
 
 /// A live record.
@@ -15,7 +15,7 @@ pub(crate) struct Live {
 
 #[derive(Clone, Default)]
 pub(crate) struct World {
-    bucket: bool,
+    buckets: [bool; BUCKETS],
     collection: bool,
     /// Moves with each collection that is made.
     pub(crate) incarnation: u64,
@@ -45,17 +45,15 @@ impl World {
     pub(crate) fn resolve(&self, change: &Change) -> Vec<Deed> {
         let deed = match change {
             Change::Create => return self.missing(),
-            Change::DropBucket if self.bucket => Deed::DropBucket,
-            Change::BucketReader(who) if self.bucket => {
+            Change::DropBucket(bucket) if self.buckets[*bucket] => Deed::DropBucket(*bucket),
+            Change::BucketReader(who) if self.buckets[0] => {
                 Deed::BucketReaders(toggled(&self.bucket_readers, *who))
             }
-            Change::Member(group, who) if self.bucket => {
+            Change::Member(group, who) if self.buckets[bucket_of(*group)] => {
                 let members = self.groups[*group].clone().unwrap_or_default();
                 Deed::SetMembers { group: *group, members: toggled(&members, *who) }
             }
-            Change::DropGroup(group) if self.bucket && self.groups[*group].is_some() => {
-                Deed::DropGroup(*group)
-            }
+            Change::DropGroup(group) if self.groups[*group].is_some() => Deed::DropGroup(*group),
             Change::DropCollection if self.collection => Deed::DropCollection,
             Change::CollectionReader(who) if self.collection => {
                 Deed::CollectionReaders(toggled(&self.collection_readers, *who))
@@ -87,11 +85,12 @@ impl World {
     }
 
     fn missing(&self) -> Vec<Deed> {
-        match (self.bucket, self.collection) {
-            (_, true) => Vec::new(),
-            (true, false) => vec![Deed::CreateCollection],
-            (false, false) => vec![Deed::CreateBucket, Deed::CreateCollection],
+        let buckets = (0..BUCKETS).filter(|bucket| !self.buckets[*bucket]);
+        let mut missing: Vec<Deed> = buckets.map(Deed::CreateBucket).collect();
+        if !self.collection {
+            missing.push(Deed::CreateCollection);
         }
+        missing
     }
 
     fn put(&self, record: usize, readers: BTreeSet<Who>, chosen: Option<i64>) -> Deed {
@@ -124,13 +123,17 @@ impl World {
                 self.bucket_readers.clone_from(readers);
             }
             Deed::DropCollection => self.end(),
-            Deed::DropBucket => {
-                self.end();
-                self.bucket = false;
-                self.bucket_readers.clear();
-                self.groups = Default::default();
+            Deed::DropBucket(bucket) => {
+                self.buckets[*bucket] = false;
+                for group in (0..GROUPS).filter(|group| bucket_of(*group) == *bucket) {
+                    self.groups[group] = None;
+                }
+                if *bucket == 0 {
+                    self.end();
+                    self.bucket_readers.clear();
+                }
             }
-            Deed::CreateBucket => self.bucket = true,
+            Deed::CreateBucket(bucket) => self.buckets[*bucket] = true,
             Deed::CreateCollection => self.collection = true,
         }
     }
@@ -149,7 +152,7 @@ impl World {
             return;
         }
         let kept = Self {
-            bucket: self.bucket,
+            buckets: self.buckets,
             incarnation: self.incarnation + 1,
             groups: self.groups.clone(),
             bucket_readers: self.bucket_readers.clone(),

@@ -95,7 +95,7 @@ fn tokens_of_the_former_format_are_good_at_rest() {
     let (may, sure) = (view.clone(), view.clone());
     let place = Place { at: Seq(17), may, sure, run: None };
     let token = Token { base: BASE, holds: false, place };
-    assert_eq!(sealer.seal_former(BASE, (Seq(17), &view), false, &owner), at_rest);
+    assert_eq!(sealer.seal_former(&token, &view, &owner), at_rest);
     assert_eq!(sealer.open(at_rest, &owner), Some(Some(token)));
     assert_eq!(sealer.open(in_a_run, &owner), Some(None));
     let other = Owner { person: &Principal::from("account:carol"), collection: &collection };
