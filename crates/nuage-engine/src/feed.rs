@@ -163,8 +163,11 @@ pub enum Entry {
 pub struct Interest {
     /// All.
     pub whole: bool,
-    /// Else those of records that one of these may read.
+    /// Else those of records that one of these may read, ...
     pub principals: Arc<HashSet<Principal>>,
+    /// ... and those that name a group which was not named when this was the state of the names
+    /// (see [`nuage_model::CollectionStats::named`]).
+    pub named: i64,
 }
 
 /// What is asked of a feed.

@@ -282,7 +282,11 @@ impl Engine {
             }
             name
         });
-        let interest = Interest { whole: view.is_whole(), principals: present.counts_as };
+        let interest = Interest {
+            whole: view.is_whole(),
+            principals: present.counts_as,
+            named: present.standing.named,
+        };
         Ok(Told {
             token: Token { base: present.base, holds, place },
             keep,

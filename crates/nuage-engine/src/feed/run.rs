@@ -190,7 +190,7 @@ impl<'s> Walker<'s> {
                         None => {
                             let is_wrong = mutants::is(Mutant::HeadIsBase);
                             let at = if is_wrong { self.head } else { until };
-                            place = Place { at, may: to, sure: keep, run: None };
+                            place = self.ended(place, at, (to, keep));
                             continue;
                         }
                     }
@@ -227,7 +227,7 @@ impl<'s> Walker<'s> {
                 *cursor = Cursor::START;
             }
             if mutants::is(Mutant::GrowsWhileRetracting) {
-                run.to = Arc::clone(&self.present);
+                (run.to, run.keep) = (Arc::clone(&self.present), Arc::clone(&self.present));
             } else if !mutants::is(Mutant::FixedWhileRetracting) {
                 run.to = self.view(run.to.scope.meet(now));
             }
@@ -255,6 +255,15 @@ impl<'s> Walker<'s> {
             return None;
         };
         Some(Run { to: Arc::clone(&self.present), keep: Arc::clone(&self.present), phase })
+    }
+
+    fn ended(&self, from: Standing, at: Seq, (to, keep): (Arc<View>, Arc<View>)) -> Standing {
+        let is_same = !from.may.scope.has_lost(&to.scope)
+            && !from.sure.scope.has_gained(&to.scope, &self.named, from.at);
+        match is_same && mutants::is(Mutant::KeepOldView) {
+            true => Place { at, ..from },
+            false => Place { at, may: to, sure: keep, run: None },
+        }
     }
 
     fn at_rest(&self, place: Standing) -> Standing {

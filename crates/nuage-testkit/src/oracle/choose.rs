@@ -27,10 +27,12 @@ pub enum Mix {
     Absences,
     /// Much happens between two pages of one run.
     Scenes,
+    /// Groups are lost and found while runs are under way.
+    Runs,
 }
 
 /// All of them.
-pub const MIXES: [Mix; 9] = [
+pub const MIXES: [Mix; 10] = [
     Mix::Even,
     Mix::Groups,
     Mix::Wholes,
@@ -40,6 +42,7 @@ pub const MIXES: [Mix; 9] = [
     Mix::Tokens,
     Mix::Absences,
     Mix::Scenes,
+    Mix::Runs,
 ];
 
 #[derive(Clone, Copy)]
@@ -66,9 +69,11 @@ pub fn history(seed: u64, mix: Mix, steps: usize) -> Vec<Step> {
     let mut chooser = Chooser { random: Random::new(seed ^ 0x6f72_6163_6c65), mix };
     let mut all = vec![Step::Change(chooser.beginning())];
     while all.len() < steps {
-        match mix == Mix::Scenes && chooser.random.chance(15) {
-            true => all.extend(chooser.scene()),
-            false => all.push(chooser.step()),
+        let is_scene = chooser.random.chance(15);
+        match mix {
+            Mix::Scenes if is_scene => all.extend(chooser.scene()),
+            Mix::Runs if is_scene => all.extend(chooser.run()),
+            _ => all.push(chooser.step()),
         }
     }
     all
@@ -103,45 +108,7 @@ impl Chooser {
         let readers = || Some(BTreeSet::from([Who::Group(group)]));
         let one = |change| Step::Change(vec![change]);
         let member = || one(Change::Member(group, Who::Person(person)));
-        let scene = self.random.below(4);
-        if scene == 0 {
-            // Shared with a group and taken back, by one commit and by two, beside a stay in it.
-            let record = RECORDS + self.random.below(100);
-            let nobody = || Some(BTreeSet::new());
-            let put = |readers| Change::Put(record, readers, None);
-            return vec![
-                one(put(nobody())),
-                one(put(readers())),
-                one(put(nobody())),
-                member(),
-                page(100, Token::Own),
-                Step::Change(vec![put(readers()), put(nobody())]),
-                page(1, Token::Own),
-                member(),
-                one(put(readers())),
-                one(put(nobody())),
-                page(1, Token::Own),
-            ];
-        }
-        if scene == 1 {
-            // A group is lost, while what is left of it is taken back slowly.
-            let shared = [(); 4].map(|()| self.random.below(RECORDS));
-            let share = |record| one(Change::Put(record, readers(), None));
-            return vec![
-                share(shared[0]),
-                share(shared[1]),
-                share(shared[2]),
-                page(100, Token::Own),
-                member(),
-                page(1, Token::Own),
-                one(Change::Unshare(shared[2], Who::Group(group))),
-                page(1, Token::Own),
-                share(shared[3]),
-                member(),
-                page(1, Token::Own),
-            ];
-        }
-        if scene == 2 {
+        if self.random.chance(50) {
             // Out of a group and in again, while a record comes and goes that nobody saw before.
             let record = RECORDS + self.random.below(100);
             return vec![
@@ -165,6 +132,76 @@ impl Chooser {
             one(Change::Put(first, None, None)),
             page(1, Token::Own),
         ]
+    }
+
+    // A run that ends otherwise than it began.
+    fn run(&mut self) -> Vec<Step> {
+        let (group, person) = (self.random.below(GROUPS), self.random.below(PERSONS));
+        let other = (group + 1 + self.random.below(GROUPS - 1)) % GROUPS;
+        let device = DEVICES.iter().position(|whose| *whose == person).unwrap_or_default();
+        let page = |limit| Step::Page { device, limit, token: Token::Own, sum: false };
+        let member = |group| Step::Change(vec![Change::Member(group, Who::Person(person))]);
+        let shared = |record, group| {
+            Change::Put(record, Some(BTreeSet::from([Who::Group(group)])), None)
+        };
+        let hidden = |record| Change::Put(record, Some(BTreeSet::new()), None);
+        let one = |change| Step::Change(vec![change]);
+        let first = self.random.below(RECORDS);
+        let [second, third, last] = [1, 2, 3].map(|more| (first + more) % RECORDS);
+        let unknown = RECORDS + self.random.below(100);
+        match self.random.below(4) {
+            // Shared and taken back, by one commit and by two, beside a stay in the group.
+            0 => vec![
+                one(hidden(unknown)),
+                one(shared(unknown, group)),
+                one(hidden(unknown)),
+                member(group),
+                page(100),
+                Step::Change(vec![shared(unknown, group), hidden(unknown)]),
+                page(1),
+                member(group),
+                one(shared(unknown, group)),
+                one(hidden(unknown)),
+                page(1),
+            ],
+            // A group is lost, and found again while that is told.
+            1 => vec![
+                one(shared(first, group)),
+                one(shared(second, group)),
+                page(100),
+                member(group),
+                page(1),
+                one(Change::Unshare(second, Who::Group(group))),
+                one(shared(third, group)),
+                member(group),
+                page(1),
+            ],
+            // Another group is lost while the loss of one is told.
+            2 => vec![
+                one(shared(first, group)),
+                one(shared(second, group)),
+                page(100),
+                member(group),
+                page(1),
+                member(other),
+                one(shared(unknown, other)),
+                page(1),
+            ],
+            // What was taken is given again and taken again while that is told.
+            _ => vec![
+                Step::Change([first, second, third, last].map(|it| shared(it, group)).into()),
+                page(100),
+                one(shared(first, group)),
+                one(hidden(second)),
+                one(shared(third, group)),
+                one(shared(last, group)),
+                page(1),
+                one(shared(second, group)),
+                page(1),
+                one(hidden(second)),
+                page(1),
+            ],
+        }
     }
 
     fn step(&mut self) -> Step {
@@ -214,6 +251,7 @@ impl Chooser {
             Mix::Tokens => [14, 6, 8, 3, 3, 7, 1, 2, 1, 2, 5, 3, 60, 2, 1],
             Mix::Absences => [24, 6, 16, 6, 6, 5, 0, 1, 0, 0, 2, 10, 14, 0, 0],
             Mix::Scenes => [14, 6, 6, 2, 2, 10, 0, 1, 0, 0, 2, 3, 40, 0, 0],
+            Mix::Runs => [14, 6, 6, 4, 4, 10, 0, 1, 0, 0, 2, 3, 40, 1, 0],
         };
         weights.into_iter().zip(kinds).collect()
     }

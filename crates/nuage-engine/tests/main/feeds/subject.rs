@@ -65,7 +65,7 @@ impl Stage for Engines {
         if let Fault::Rule(mutant) = self.fault {
             rules.push(mutant);
         }
-        match seed / 9 % 5 {
+        match seed / 10 % 5 {
             0 => rules.push(Mutant::NoOrdinals),
             1 => rules.push(Mutant::FormerTokens),
             _ => {}
