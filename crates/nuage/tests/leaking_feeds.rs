@@ -11,7 +11,8 @@ use nuage_testkit::backend::{Backend, block_on};
 use nuage_testkit::both_databases;
 use nuage_testkit::client::{Answer, Call, Client};
 use nuage_testkit::oracle::{
-    Ask, BUCKETS, Campaign, Deed, Entry, Minimum, Names, PERSONS, Page, Reply, Stage, Subject, campaign,
+    Ask, BUCKETS, Campaign, Deed, Entry, Minimum, Names, PERSONS, Page, Reply, Stage, Subject,
+    campaign,
 };
 use serde_json::{Value, json};
 use tokio::task::block_in_place;

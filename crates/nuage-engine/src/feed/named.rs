@@ -33,11 +33,11 @@ impl Named {
                 break;
             }
         }
-        let is_counted =
-            |name: &NamedGroup| groups.binary_search_by(|(group, _)| group.cmp(&name.group)).is_ok();
+        let is_counted = |name: &NamedGroup| {
+            groups.binary_search_by(|(group, _)| group.cmp(&name.group)).is_ok()
+        };
         let places = names.iter().enumerate();
-        let counted =
-            places.filter(|(_, name)| is_counted(name)).map(|(place, _)| place).collect();
+        let counted = places.filter(|(_, name)| is_counted(name)).map(|(place, _)| place).collect();
         Ok(Self { names, counted })
     }
 

@@ -103,7 +103,9 @@ impl Engine {
             }
             let token = token.filter(|token| present.can_go_on(token));
             let has_names = |view: &ViewName| matches!(view, ViewName::Few(_) | ViewName::Many(_));
-            if !present.is_whole || token.is_some_and(|token| token.place.views().any(has_names)) {
+            let is_asked =
+                !present.is_whole || token.is_some_and(|it| it.place.views().any(has_names));
+            if is_asked && present.standing.names > 0 {
                 present.named = Named::read(&mut *snapshot, &opening.groups).await?;
             }
             let view = Arc::new(present.view(query));
@@ -272,7 +274,7 @@ impl Engine {
         if nothing && !(reset && is_known) {
             return Err(EngineError::Forbidden);
         }
-        let mut keep: Vec<([u8; 16], Vec<Principal>)> = Vec::new();
+        let mut keep = Kept::new();
         let place = place.map(|view| {
             let (name, groups) = view.name(&walker.named);
             if let (ViewName::Many(hash), Some(groups)) = (&name, groups)
@@ -315,10 +317,10 @@ impl Engine {
         let (former, keep) = former(&token, &page.interest, keep);
         let (views, now) = (&self.feeds().views, self.now());
         let bucket = &query.collection.bucket;
-        let to_keep = |(hash, groups): &([u8; 16], Vec<Principal>)| {
-            views.to_keep(bucket, owner.person, *hash, groups, now)
-        };
-        let writes: Vec<Write> = keep.iter().filter_map(to_keep).collect();
+        let writes: Vec<Write> = keep
+            .iter()
+            .filter_map(|(hash, groups)| views.to_keep(bucket, owner.person, *hash, groups, now))
+            .collect();
         if !writes.is_empty() {
             let batch = Batch::new(now, writes.clone());
             self.store().apply(batch).await.map_err(|error| match error {
@@ -387,22 +389,21 @@ struct Start {
     held: bool,
 }
 
+/// The groups of views, by their hashes.
+type Kept = Vec<([u8; 16], Vec<Principal>)>;
+
 /// What a page says, and the token that is to be sealed for it.
 struct Told {
     page: FeedPage,
     token: Token,
     /// The groups of its views of many.
-    keep: Vec<([u8; 16], Vec<Principal>)>,
+    keep: Kept,
 }
 
 // The view of a token at rest in the former format, if it is to have that: of all groups of the
 // person. They are kept.
 #[cfg(feature = "mutants")]
-fn former(
-    token: &Token,
-    interest: &Interest,
-    mut keep: Vec<([u8; 16], Vec<Principal>)>,
-) -> (Option<ViewName>, Vec<([u8; 16], Vec<Principal>)>) {
+fn former(token: &Token, interest: &Interest, mut keep: Kept) -> (Option<ViewName>, Kept) {
     if token.place.run.is_some() || !mutants::is(Mutant::FormerTokens) {
         return (None, keep);
     }

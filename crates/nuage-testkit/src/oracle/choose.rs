@@ -141,9 +141,8 @@ impl Chooser {
         let device = DEVICES.iter().position(|whose| *whose == person).unwrap_or_default();
         let page = |limit| Step::Page { device, limit, token: Token::Own, sum: false };
         let member = |group| Step::Change(vec![Change::Member(group, Who::Person(person))]);
-        let shared = |record, group| {
-            Change::Put(record, Some(BTreeSet::from([Who::Group(group)])), None)
-        };
+        let shared =
+            |record, group| Change::Put(record, Some(BTreeSet::from([Who::Group(group)])), None);
         let hidden = |record| Change::Put(record, Some(BTreeSet::new()), None);
         let one = |change| Step::Change(vec![change]);
         let first = self.random.below(RECORDS);
@@ -297,9 +296,7 @@ impl Chooser {
             Kind::Group => Change::DropGroup(self.random.below(GROUPS)),
             Kind::Collection => Change::CollectionReader(self.reader()),
             Kind::Bucket => Change::BucketReader(self.reader()),
-            Kind::Gone if self.random.chance(60) => {
-                Change::DropBucket(self.random.below(BUCKETS))
-            }
+            Kind::Gone if self.random.chance(60) => Change::DropBucket(self.random.below(BUCKETS)),
             Kind::Gone => Change::DropCollection,
             Kind::Create => Change::Create,
             _ => Change::Member(self.random.below(GROUPS), self.member()),

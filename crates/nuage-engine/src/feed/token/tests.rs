@@ -85,8 +85,7 @@ fn tokens_of_the_former_format_are_good_at_rest() {
         (Principal::from("account:bob".to_owned()), CollectionPath::new("b", "c"));
     let owner = Owner { person: &person, collection: &collection };
     // As they were sealed by the program that had no others.
-    let at_rest =
-        "ouaQ0cLHXhiBMl8Mi7NpJjbnr5LS8ev1JiRXtUF9waZPXaHapJ2YkgTFcf5z6lMUMvTDnyJrFbnpAaI";
+    let at_rest = "ouaQ0cLHXhiBMl8Mi7NpJjbnr5LS8ev1JiRXtUF9waZPXaHapJ2YkgTFcf5z6lMUMvTDnyJrFbnpAaI";
     let in_a_run = concat!(
         "oKNHkGid7wJQ108Czz391-KWldRyCQrH0rz1pxhv09nInA5umif5p4vDh6xWVBmv",
         "PaZGVCO_3XA9tBBLlVTrP8mmo3qkST374bHpCaAzB5eBCnnOR8BsupUy2BEULxE4z3ekng"
