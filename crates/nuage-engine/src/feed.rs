@@ -3,6 +3,7 @@
 //!
 //! - `page`: one page, from one moment of the store;
 //! - `run`: the three phases that lead from what a device has to what its person may see;
+//! - `named`: the groups that a collection names;
 //! - `view`: what a person may see, by name;
 //! - `token`: what a device brings back, sealed;
 //! - `epoch`: what a token shows that knows more than the store;
@@ -18,6 +19,7 @@ mod hub;
 mod mutants;
 #[cfg(feature = "mutants")]
 pub mod mutants;
+mod named;
 mod page;
 mod run;
 mod token;
@@ -36,7 +38,7 @@ pub use follow::Follow;
 pub use hub::FeedStatistics;
 pub(crate) use hub::Hub;
 use mutants::Mutant;
-use token::{Tokens, ViewName};
+use token::Tokens;
 use view::Views;
 pub(crate) use view::is_named;
 
@@ -161,8 +163,11 @@ pub enum Entry {
 pub struct Interest {
     /// All.
     pub whole: bool,
-    /// Else those of records that one of these may read.
+    /// Else those of records that one of these may read, ...
     pub principals: Arc<HashSet<Principal>>,
+    /// ... and those that name a group which was not named when this was the state of the names
+    /// (see [`nuage_model::CollectionStats::named`]).
+    pub named: i64,
 }
 
 /// What is asked of a feed.

@@ -32,7 +32,8 @@ pub(crate) struct Named {
     named: i64,
     /// Groups in the permissions above, in order.
     above: Vec<GroupPath>,
-    /// Of no person: all names, and what is inside which group.
+    names: Arc<[NamedGroup]>,
+    /// Of no person, and without the names: what is inside which group.
     found: Memberships,
     /// All these groups, in order.
     groups: Vec<GroupPath>,
@@ -57,15 +58,15 @@ impl Counted {
     }
 
     /// All groups that signatures of the collection name, whoever counts as them. In order.
-    pub(crate) fn all_names(&self) -> &[NamedGroup] {
-        &self.named.found.names
+    pub(crate) fn all_names(&self) -> &Arc<[NamedGroup]> {
+        &self.named.names
     }
 }
 
 impl Weigh for Arc<Named> {
     fn bytes(&self) -> usize {
         let inside = 2 * self.found.inside.len();
-        (self.found.names.len() + self.groups.len() + inside) * GROUP_BYTES
+        (self.names.len() + self.groups.len() + inside) * GROUP_BYTES
     }
 }
 
@@ -181,16 +182,18 @@ impl AllNamed {
 }
 
 impl Named {
-    fn new(header: &SnapshotHeader, above: Vec<GroupPath>, found: Memberships) -> Self {
-        let names = found.names.iter().map(|named| &named.group);
+    fn new(header: &SnapshotHeader, above: Vec<GroupPath>, mut found: Memberships) -> Self {
+        let names: Arc<[NamedGroup]> = std::mem::take(&mut found.names).into();
+        let named = names.iter().map(|named| &named.group);
         let inside = found.inside.iter().map(|(inner, _)| inner);
-        let groups: BTreeSet<&GroupPath> = names.chain(inside).chain(&above).collect();
+        let groups: BTreeSet<&GroupPath> = named.chain(inside).chain(&above).collect();
         let groups = groups.into_iter().cloned().collect();
         Self {
             epoch: header.epoch.clone(),
             incarnation: header.standing.map(|standing| standing.incarnation),
             named: header.standing.map_or(0, |standing| standing.named),
             above,
+            names,
             found,
             groups,
         }

@@ -29,5 +29,5 @@ pub use campaign::{Campaign, campaign};
 pub use choose::{MIXES, Mix, history};
 pub use play::{Minimum, Tally, play};
 pub use shrink::shrink;
-pub use step::{Change, DEVICES, GROUPS, Names, PERSONS, RECORDS, Step, Token, Who};
+pub use step::{BUCKETS, Change, DEVICES, GROUPS, Names, PERSONS, RECORDS, Step, Token, Who};
 pub use subject::{Ask, Deed, Entry, Page, Reply, Stage, Subject};

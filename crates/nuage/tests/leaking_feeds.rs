@@ -11,7 +11,8 @@ use nuage_testkit::backend::{Backend, block_on};
 use nuage_testkit::both_databases;
 use nuage_testkit::client::{Answer, Call, Client};
 use nuage_testkit::oracle::{
-    Ask, Campaign, Deed, Entry, Minimum, Names, PERSONS, Page, Reply, Stage, Subject, campaign,
+    Ask, BUCKETS, Campaign, Deed, Entry, Minimum, Names, PERSONS, Page, Reply, Stage, Subject,
+    campaign,
 };
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
@@ -70,9 +71,11 @@ impl Stage for Doors {
                 persons.push(hello["user"]["id"].as_str().unwrap().to_owned());
             }
             let names = Names { bucket: format!("h{seed}"), persons };
-            // A history that was played before left its bucket.
-            let gone = Call::delete(format!("/v1/buckets/h{seed}")).login(KEEPER);
-            client.send(&gone).unwrap();
+            // A history that was played before left its buckets.
+            for bucket in 0..BUCKETS {
+                let gone = Call::delete(format!("/v1/buckets/{}", names.bucket(bucket)));
+                client.send(&gone.login(KEEPER)).unwrap();
+            }
             Door { client, logins, names }
         })
     }
@@ -85,8 +88,17 @@ struct Door {
 }
 
 impl Door {
+    fn bucket(&self, number: usize) -> String {
+        format!("/v1/buckets/{}", self.names.bucket(number))
+    }
+
+    fn group(&self, group: usize) -> String {
+        let (bucket, group) = self.names.group(group);
+        format!("/v1/buckets/{bucket}/groups/{group}")
+    }
+
     fn call(&self, deed: &Deed) -> Call {
-        let bucket = format!("/v1/buckets/{}", self.names.bucket);
+        let bucket = self.bucket(0);
         let collection = format!("{bucket}/collections/c");
         match deed {
             Deed::Put { record, readers, content, chosen } => {
@@ -109,9 +121,9 @@ impl Door {
             }
             Deed::SetMembers { group, members } => {
                 let data = json!({ "members": self.names.principals(members) });
-                Call::put(format!("{bucket}/groups/g{group}"), &json!({ "data": data }))
+                Call::put(self.group(*group), &json!({ "data": data }))
             }
-            Deed::DropGroup(group) => Call::delete(format!("{bucket}/groups/g{group}")),
+            Deed::DropGroup(group) => Call::delete(self.group(*group)),
             Deed::CollectionReaders(readers) => {
                 let permissions = json!({ "read": self.names.principals(readers) });
                 Call::put(collection, &json!({ "permissions": permissions }))
@@ -121,8 +133,8 @@ impl Door {
                 Call::put(bucket, &json!({ "permissions": permissions }))
             }
             Deed::DropCollection => Call::delete(collection),
-            Deed::DropBucket => Call::delete(bucket),
-            Deed::CreateBucket => Call::put(bucket, &json!({})),
+            Deed::DropBucket(number) => Call::delete(self.bucket(*number)),
+            Deed::CreateBucket(number) => Call::put(self.bucket(*number), &json!({})),
             Deed::CreateCollection => Call::put(collection, &json!({})),
         }
     }

@@ -10,19 +10,20 @@ use nuage_model::{ApplyError, Batch, Seq, SnapshotHeader, SnapshotRequest, Store
 use sha2::{Digest, Sha256};
 
 use crate::Engine;
-use crate::feed::page::first_eight;
-use crate::feed::token::{Base, Token};
+use crate::feed::token::Token;
 
-/// Whether a token tells of positions that the store, whose head this is, has not reached. A store
-/// only goes forward, and whoever asks after an acknowledgement sees what was acknowledged.
-pub(super) fn is_from_the_future(token: &Token, base: Base, head: Seq) -> bool {
-    let begun = token.run.as_ref().map(|run| run.begun);
-    token.base == base && begun.max(Some(token.at)) > Some(head)
+/// Whether a token of this life of the collection tells of positions that the store, whose head
+/// this is, has not reached. A store only goes forward, and whoever asks after an acknowledgement
+/// sees what was acknowledged.
+pub(super) fn is_from_the_future(token: &Token, head: Seq) -> bool {
+    token.place.latest() > head
 }
 
 /// The epoch, as tokens name it.
 pub(super) fn name_of_epoch(opening: &SnapshotHeader) -> [u8; 8] {
-    first_eight(&Sha256::digest(&opening.epoch))
+    let mut name = [0; 8];
+    name.copy_from_slice(&Sha256::digest(&opening.epoch)[..8]);
+    name
 }
 
 impl Engine {

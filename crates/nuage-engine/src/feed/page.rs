@@ -7,29 +7,28 @@ use std::sync::Arc;
 
 use foldhash::HashSet;
 use nuage_model::{
-    Batch, CollectionStats, GroupPath, Kind, Principal, RecordPath, Seq, Snapshot, SnapshotHeader,
-    SnapshotRequest, StoreError,
+    Batch, CollectionStats, GroupPath, Kind, MembershipQuery, Principal, RecordPath, Seq, Snapshot,
+    SnapshotHeader, SnapshotRequest, StoreError, Write,
 };
-use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::access::Right;
 use crate::authorize::{groups_above, may_create_directly, reaches};
 use crate::engine::Parent;
-use crate::feed::ViewName;
 use crate::feed::epoch::{is_from_the_future, name_of_epoch};
 use crate::feed::mutants::{self, Carried, Mutant};
-use crate::feed::run::{Walker, sees_any};
-use crate::feed::token::{Base, Cursor, Owner, Phase, Run, Token};
-use crate::feed::view::View;
+use crate::feed::named::Named;
+use crate::feed::run::{Standing, Walker, sees_any};
+use crate::feed::token::{Base, Owner, Place, Token, ViewName};
+use crate::feed::view::{Scope, View};
 use crate::groups::{Ask, as_whom};
 use crate::named::Remembered;
 use crate::{
-    Caller, Crowded, Engine, EngineError, Entry, FeedPage, FeedQuery, Follow, Interest, Requester,
+    Caller, Crowded, Engine, EngineError, FeedPage, FeedQuery, Follow, Interest, Requester,
 };
 
-/// How often a page is begun because something had to be looked up first.
+/// How often a page is begun because the data went back.
 const ROUNDS_MAX: usize = 8;
 
 impl Engine {
@@ -42,7 +41,7 @@ impl Engine {
     ///
     /// [`EngineError::Forbidden`] where the caller may see nothing of the collection and has
     /// nothing to forget; [`EngineError::UnknownParent`] where it is gone and the caller may
-    /// know; [`EngineError::TooManyGroups`].
+    /// know; [`EngineError::TooManyInnerGroups`].
     pub async fn feed(
         self: &Arc<Self>,
         query: &FeedQuery,
@@ -77,47 +76,47 @@ impl Engine {
         let caller = Caller::new(query.user.clone());
         let person = caller.author();
         let owner = Owner { person: &person, collection: &query.collection };
-        let token = token.and_then(|token| self.feeds().tokens.open(token, &owner));
+        let brought = token.and_then(|token| self.feeds().tokens.open(token, &owner));
+        let is_known = brought.is_some();
+        let token = brought.flatten();
         let ask = SnapshotRequest {
             paths: above(query),
             ..SnapshotRequest::of(query.collection.clone())
         };
-        // Only views that a token speaks of and that are not the present ones are looked up.
-        let mut lost = false;
         for _ in 0..ROUNDS_MAX {
             let remembered = self.named().remembered(&query.collection);
             let ask = SnapshotRequest { buckets: remembered.buckets(), ..ask.clone() };
             let (opening, mut snapshot) = self.store().snapshot(&ask).await?;
-            let present = self.present(query, (remembered, &opening), &mut *snapshot).await?;
-            // Who brings no token and may see nothing is refused in the same time whether the
-            // collection is there or not.
-            if present.is_missing || token.is_none() && present.is_refusable {
-                let sees_any = sees_any(&mut *snapshot, &present.view).await?;
-                if present.is_missing || !sees_any {
-                    return Err(EngineError::Forbidden);
-                }
-            }
-            let head = present.standing.head.seq;
-            if token.as_ref().is_some_and(|token| is_from_the_future(token, present.base, head)) {
+            let mut present = self.present(query, (remembered, &opening), &mut *snapshot).await?;
+            let token = token.as_ref().filter(|token| token.base == present.base);
+            if token.is_some_and(|token| is_from_the_future(token, present.head())) {
                 drop(snapshot);
                 self.leave_epoch(&ask, present.base.epoch).await?;
                 continue;
             }
-            let from = match self.from(&token, &present, &owner, lost) {
-                Ok(from) => from,
-                Err(name) => {
-                    let bucket = &query.collection.bucket;
-                    match snapshot.view(&person, name).await? {
-                        Some(groups) => self.feeds().views.learn(bucket, &person, name, groups),
-                        None => lost = true,
-                    }
-                    continue;
+            let token = token.filter(|token| present.can_go_on(token));
+            let has_names = |view: &ViewName| matches!(view, ViewName::Few(_) | ViewName::Many(_));
+            // Who sees the whole needs names only for what a token says.
+            if present.is_whole && token.is_some_and(|it| it.place.views().any(has_names)) {
+                let collection = Some(query.collection.clone());
+                let ask = MembershipQuery { collection, ..MembershipQuery::default() };
+                present.named = Named::of_all(snapshot.memberships(&ask).await?.names.into());
+            }
+            let view = Arc::new(present.view(query));
+            // Who brings no token and may see nothing is refused in the same time whether the
+            // collection is there or not.
+            if present.is_missing || !is_known && present.is_refusable {
+                let sees_any = sees_any(&mut *snapshot, &view).await?;
+                if present.is_missing || !sees_any {
+                    return Err(EngineError::Forbidden);
                 }
-            };
-            let told = self.tell(query, present, from, snapshot).await?;
+            }
+            let from = self.from(query, token, &present, &view, &mut *snapshot).await?;
+            let start = Start { from, is_known, held: token.is_some_and(|token| token.holds) };
+            let told = self.tell(query, present, view, start, snapshot).await?;
             return self.finish(query, told, &owner).await;
         }
-        let why = "what was looked up for a feed was forgotten again each time".to_owned();
+        let why = "a device knows more than the data, however often that went back".to_owned();
         Err(StoreError::Unavailable(why).into())
     }
 
@@ -185,24 +184,12 @@ impl Engine {
         if let Some(counted) = &counted {
             counts_as.extend(counted.groups().iter().map(GroupPath::principal));
         }
-        let groups: Vec<Principal> = match &counted {
-            Some(counted) if !whole => counted.names().map(|one| one.group.principal()).collect(),
-            _ => Vec::new(),
-        };
+        let named = counted.filter(|_| !whole).map(|counted| Named::of(&counted));
         let is_missing = missing.is_some();
         if let Some(missing) = missing.filter(|_| whole) {
             return Err(EngineError::UnknownParent(missing));
         }
         let may_create = may_create_directly(settings, &caller, Kind::Record, &above).is_some();
-        let mut hash = Sha256::new();
-        for group in &groups {
-            hash.update(group.as_str());
-        }
-        // They move when rights are taken and given back, and not otherwise.
-        for record in &opening.records {
-            let entered = record.as_ref().map_or(Seq(0), |record| record.entered);
-            hash.update(entered.0.to_be_bytes());
-        }
         let nowhere = CollectionStats {
             incarnation: [0; 8],
             head: nuage_model::Head { seq: Seq(0), timestamp: Seq(0).into(), live: 0 },
@@ -217,124 +204,145 @@ impl Engine {
         Ok(Present {
             base: Base { epoch, incarnation: standing.incarnation },
             standing,
-            view: View::of(caller, whole, &groups),
-            groups,
             counts_as: Arc::new(counts_as),
-            rights: first_eight(&hash.finalize()),
+            named: named.unwrap_or_default(),
+            is_whole: whole,
             is_refusable: !whole && !may_create,
             is_missing,
         })
     }
 
-    // Where the device stands, if the way from there can be told; the error names a view that
-    // has to be looked up first.
-    fn from(
+    // Where the device stands, if the way from there can be told.
+    async fn from(
         &self,
-        token: &Option<Token>,
+        query: &FeedQuery,
+        token: Option<&Token>,
         present: &Present,
-        owner: &Owner<'_>,
-        lost: bool,
-    ) -> Result<Start, [u8; 16]> {
-        let afresh = Start { view: View::nothing(), token: None, is_known: token.is_some() };
-        let Some(token) = token.clone().filter(|token| present.can_go_on(token)) else {
-            return Ok(afresh);
-        };
-        let caller = || Caller::new(present.view.caller.user().cloned());
-        let view = match token.view {
-            ViewName::Nothing => View::nothing(),
-            ViewName::Whole => View::of(caller(), true, &[]),
-            name if name == present.view.name => {
-                View::of(present.view.caller.clone(), false, &present.groups)
+        view: &Arc<View>,
+        snapshot: &mut dyn Snapshot,
+    ) -> Result<Option<Standing>, StoreError> {
+        let Some(Token { place, .. }) = token else { return Ok(None) };
+        let mut views: Vec<(&ViewName, Arc<View>)> = Vec::new();
+        for name in place.views() {
+            if views.iter().any(|(known, _)| *known == name) {
+                continue;
             }
-            ViewName::Alone => View::of(caller(), false, &[]),
-            ViewName::Groups(_) if lost => return Ok(afresh),
-            ViewName::Groups(name) => {
-                let bucket = &owner.collection.bucket;
-                let groups = self.feeds().views.remembered(bucket, owner.person, name);
-                let groups = groups.ok_or(name)?;
-                let user = present.view.caller.user().cloned();
-                View::of(Caller::new(user), false, &groups)
-            }
+            let scope = match name {
+                ViewName::Nothing => Scope::Nothing,
+                ViewName::Whole => Scope::Whole,
+                ViewName::Few(ordinals) => Scope::With(present.named.of_ordinals(ordinals)),
+                ViewName::Many(hash) => match self.kept(query, *hash, snapshot).await? {
+                    Some(groups) => Scope::With(present.named.of_groups(&groups)),
+                    None if mutants::is(Mutant::LostViewIsEmpty) => Scope::With(Vec::new()),
+                    None => return Ok(None),
+                },
+            };
+            let known = match scope == view.scope {
+                true => Arc::clone(view),
+                false => Arc::new(View::of(query.user.as_ref(), scope, &present.named)),
+            };
+            views.push((name, known));
+        }
+        let view = |name: &ViewName| {
+            let known = views.iter().find(|(known, _)| *known == name);
+            Arc::clone(&known.expect("each view of the place was looked up").1)
         };
-        Ok(Start { view, token: Some(token), is_known: true })
+        Ok(Some(place.map(view)))
     }
 
-    // Runs the phases as far as one page goes.
+    // The groups of a view of many.
+    async fn kept(
+        &self,
+        query: &FeedQuery,
+        hash: [u8; 16],
+        snapshot: &mut dyn Snapshot,
+    ) -> Result<Option<Arc<[Principal]>>, StoreError> {
+        let (views, bucket) = (&self.feeds().views, &query.collection.bucket);
+        let person = Caller::new(query.user.clone()).author();
+        if let Some(groups) = views.remembered(bucket, &person, hash) {
+            return Ok(Some(groups));
+        }
+        let groups: Option<Arc<[Principal]>> = snapshot.view(&person, hash).await?.map(Arc::from);
+        if let Some(groups) = &groups {
+            views.learn(bucket, &person, hash, Arc::clone(groups));
+        }
+        Ok(groups)
+    }
+
+    // Goes on as far as one page goes.
     async fn tell(
         &self,
         query: &FeedQuery,
         present: Present,
-        from: Start,
+        view: Arc<View>,
+        start: Start,
         snapshot: Box<dyn Snapshot + '_>,
     ) -> Result<Told, EngineError> {
-        let head = present.standing.head.seq;
-        let reset = from.token.is_none();
-        let continues = from.token.as_ref().is_some_and(|token| token.run.is_some());
-        let (at, held, run) = match from.token {
-            None => (head, false, None),
-            Some(token) => (token.at, token.holds, token.run),
-        };
-        let is_under_way = run.is_some() || from.view.name != present.view.name;
-        let run = run.unwrap_or_else(|| Run {
-            view: present.view.name,
-            begun: head,
-            rights: present.rights,
-            phase: match from.view.name == present.view.name {
-                true => Phase::Tail(at),
-                false if reset => Phase::Replay(Cursor::START),
-                false => Phase::Retract(Cursor::START),
-            },
+        let Start { from, is_known, held } = start;
+        let reset = from.is_none();
+        let place = from.unwrap_or_else(|| {
+            let nothing = Arc::new(View::of(None, Scope::Nothing, &present.named));
+            let (may, sure) = (Arc::clone(&nothing), nothing);
+            Place { at: present.head(), may, sure, run: None }
         });
+        let continues = place.run.is_some();
+        let is_under_way = continues || place.may.scope != view.scope;
         let limits = &self.settings().limits;
         let limit = query.limit.clamp(1, limits.feed_page.max(1));
         let mut walker = Walker::new(
             snapshot,
-            (&from.view, at),
-            (&present.view, run.begun),
-            present.standing.rows(),
+            present.named,
+            (query.user.clone(), Arc::clone(&view)),
+            (present.standing.head.seq, present.standing.rows()),
             (limit, self.settings().feed.page_bytes),
         );
-        let next = match run.phase {
-            // Nothing happened since.
-            Phase::Tail(cursor) if cursor >= head => None,
-            phase => walker.go(phase).await?,
+        let place = walker.page(place).await?;
+        let entries = walker.entries();
+        let is_at_rest = place.run.is_none();
+        let is_idle = is_at_rest && entries.is_empty() && !is_under_way;
+        let holds = match view.is_whole() {
+            true => true,
+            false if is_at_rest && !is_idle => sees_any(&mut *walker.snapshot, &view).await?,
+            false => held,
         };
-        let next = match next {
-            Some(Phase::Tail(cursor)) if cursor >= head => None,
-            Some(phase) if walker.is_full() => walker.what_follows(phase).await?,
-            next => next,
-        };
-        let is_at_rest = next.is_none();
-        let is_idle = is_at_rest && walker.entries.is_empty() && !is_under_way;
-        let holds = match present.view.name {
-            ViewName::Whole => true,
-            _ if is_at_rest && !is_idle => sees_any(&mut *walker.snapshot, walker.to).await?,
-            _ => held,
-        };
-        let sum = match present.view.whose().filter(|_| is_at_rest && query.sum) {
+        let sum = match view.whose().filter(|_| is_at_rest && query.sum) {
             Some(whose) => Some(walker.snapshot.sum(whose).await?),
             None => None,
         };
-        let entries = std::mem::take(&mut walker.entries);
-        drop(walker);
         let nothing = is_at_rest && !holds && entries.is_empty() && present.is_refusable;
         // Whoever brings a token of their own may have something to forget.
-        if nothing && !(reset && from.is_known) {
+        if nothing && !(reset && is_known) {
             return Err(EngineError::Forbidden);
         }
-        let token = match next {
-            None => {
-                Token { base: present.base, at: head, view: present.view.name, holds, run: None }
+        let mut keep = Kept::new();
+        let place = place.map(|view| {
+            let (name, groups) = view.name(&walker.named);
+            if let (ViewName::Many(hash), Some(groups)) = (&name, groups)
+                && keep.iter().all(|(kept, _)| kept != hash)
+            {
+                keep.push((*hash, groups));
             }
-            Some(phase) => Token {
-                base: present.base,
-                at,
-                view: from.view.name,
-                holds,
-                run: Some(Run { phase, ..run }),
-            },
+            name
+        });
+        let interest = Interest {
+            whole: view.is_whole(),
+            principals: present.counts_as,
+            named: present.standing.named,
         };
-        Ok(Told { present, reset, continues, entries, token, sum })
+        Ok(Told {
+            token: Token { base: present.base, holds, place },
+            keep,
+            page: FeedPage {
+                reset,
+                entries,
+                more: !is_at_rest,
+                continues,
+                token: String::new(),
+                head: present.standing.head.seq,
+                sum,
+                interest,
+            },
+        })
     }
 
     // Keeps what the token speaks of, and seals it.
@@ -344,35 +352,32 @@ impl Engine {
         told: Told,
         owner: &Owner<'_>,
     ) -> Result<FeedPage, EngineError> {
-        let Told { present, reset, continues, entries, token, sum } = told;
-        if let ViewName::Groups(name) = present.view.name {
-            let (views, now) = (&self.feeds().views, self.now());
-            let bucket = &query.collection.bucket;
-            let write = views.to_keep(bucket, owner.person, name, &present.groups, now);
-            if let Some(write) = write {
-                let batch = Batch::new(now, vec![write.clone()]);
-                self.store().apply(batch).await.map_err(|error| match error {
-                    nuage_model::ApplyError::Store(error) => error,
-                    nuage_model::ApplyError::Conflict => {
-                        StoreError::Unavailable("a view could not be kept".to_owned())
-                    }
-                })?;
-                views.kept(write, now);
-            }
+        let Told { token, keep, page } = told;
+        #[cfg(feature = "mutants")]
+        let (former, keep) = former(&token, &page.interest, keep);
+        let (views, now) = (&self.feeds().views, self.now());
+        let bucket = &query.collection.bucket;
+        let writes: Vec<Write> = keep
+            .iter()
+            .filter_map(|(hash, groups)| views.to_keep(bucket, owner.person, *hash, groups, now))
+            .collect();
+        if !writes.is_empty() {
+            let batch = Batch::new(now, writes.clone());
+            self.store().apply(batch).await.map_err(|error| match error {
+                nuage_model::ApplyError::Store(error) => error,
+                nuage_model::ApplyError::Conflict => {
+                    StoreError::Unavailable("a view could not be kept".to_owned())
+                }
+            })?;
+            writes.into_iter().for_each(|write| views.kept(write, now));
         }
-        Ok(FeedPage {
-            reset,
-            entries,
-            more: token.run.is_some(),
-            continues,
-            token: self.feeds().tokens.seal(&token, owner),
-            head: present.standing.head.seq,
-            sum,
-            interest: Interest {
-                whole: present.view.name == ViewName::Whole,
-                principals: present.counts_as,
-            },
-        })
+        let sealed = self.feeds().tokens.seal(&token, owner);
+        #[cfg(feature = "mutants")]
+        let sealed = match former {
+            Some(view) => self.feeds().tokens.seal_former(&token, &view, owner),
+            None => sealed,
+        };
+        Ok(FeedPage { token: sealed, ..page })
     }
 }
 
@@ -380,13 +385,11 @@ impl Engine {
 struct Present {
     base: Base,
     standing: CollectionStats,
-    view: View,
-    /// In order.
-    groups: Vec<Principal>,
-    /// All that the caller counts as, of what the view depends on.
+    /// All that the caller counts as.
     counts_as: Arc<HashSet<Principal>>,
-    /// Names the state of everything that decides about the view.
-    rights: [u8; 8],
+    named: Named,
+    /// Whether all of the collection may be read.
+    is_whole: bool,
     /// Whether the caller is refused where nothing is visible.
     is_refusable: bool,
     /// Whether the collection or its bucket is not there, which the caller may not know.
@@ -394,56 +397,72 @@ struct Present {
 }
 
 impl Present {
+    fn head(&self) -> Seq {
+        self.standing.head.seq
+    }
+
+    fn view(&self, query: &FeedQuery) -> View {
+        let scope = match self.is_whole {
+            true => Scope::Whole,
+            false => Scope::With(self.named.counted().to_vec()),
+        };
+        View::of(query.user.as_ref(), scope, &self.named)
+    }
+
     // Whether the way from there to here can be told.
     fn can_go_on(&self, token: &Token) -> bool {
-        let head = self.standing.head.seq;
-        if token.base != self.base || token.at > head {
-            return false;
-        }
-        let floor = match &token.run {
+        let floor = match &token.place.run {
             Some(run) if mutants::is(Mutant::CursorInsteadOfFloor) => run.phase.position(),
-            _ => token.at,
+            _ => token.place.at,
         };
-        if floor < self.standing.horizon && !mutants::is(Mutant::NoHorizonCheck) {
-            return false;
-        }
-        let Some(run) = &token.run else { return true };
-        let same_view = run.view == self.view.name || mutants::is(Mutant::ViewChangeInRunIgnored);
-        let same_rights = run.rights == self.rights
-            || mutants::is(Mutant::NoMembershipCounter)
-            || mutants::is(Mutant::ViewChangeInRunIgnored);
-        same_view && same_rights && run.phase.position() <= head
+        floor >= self.standing.horizon || mutants::is(Mutant::NoHorizonCheck)
     }
 }
 
-/// What a run starts from.
+/// What a page starts from.
 struct Start {
-    view: View,
     /// `None`: begin afresh.
-    token: Option<Token>,
+    from: Option<Standing>,
     /// Whether the caller brought a token of theirs.
     is_known: bool,
+    /// Whether the device had anything when it was last at rest.
+    held: bool,
 }
 
-/// What a page says.
+/// The groups of views, by their hashes.
+type Kept = Vec<([u8; 16], Vec<Principal>)>;
+
+/// What a page says, and the token that is to be sealed for it.
 struct Told {
-    present: Present,
-    reset: bool,
-    /// Whether the token that was brought was of the middle of a run.
-    continues: bool,
-    entries: Vec<Entry>,
+    page: FeedPage,
     token: Token,
-    sum: Option<nuage_model::Checksum>,
+    /// The groups of its views of many.
+    keep: Kept,
+}
+
+// The view of a token at rest in the former format, if it is to have that: of all groups of the
+// person. They are kept.
+#[cfg(feature = "mutants")]
+fn former(token: &Token, interest: &Interest, mut keep: Kept) -> (Option<ViewName>, Kept) {
+    if token.place.run.is_some() || !mutants::is(Mutant::FormerTokens) {
+        return (None, keep);
+    }
+    if interest.whole {
+        return (Some(ViewName::Whole), keep);
+    }
+    let group = |who: &Principal| nuage_model::GroupPath::of_principal(who.as_str());
+    let mut groups: Vec<_> = interest.principals.iter().filter_map(group).collect();
+    if groups.is_empty() {
+        return (Some(ViewName::Few(Vec::new())), keep);
+    }
+    groups.sort();
+    let groups: Vec<Principal> = groups.iter().map(nuage_model::GroupPath::principal).collect();
+    let hash = crate::feed::view::hash_of(&groups);
+    keep.push((hash, groups));
+    (Some(ViewName::Many(hash)), keep)
 }
 
 // The records that rights come from, nearest first.
 fn above(query: &FeedQuery) -> Vec<RecordPath> {
     std::iter::successors(query.collection.owner(), |path| path.collection.owner()).collect()
-}
-
-/// The beginning of a hash.
-pub(super) fn first_eight(hash: &[u8]) -> [u8; 8] {
-    let mut eight = [0; 8];
-    eight.copy_from_slice(&hash[..8]);
-    eight
 }

@@ -1,80 +1,54 @@
-//! The three phases of a run, from what a device has to what its person may see now.
+//! Runs: from what a device has in one moment to what its person may see in a later one, in three
+//! phases.
 //!
-//! Source: `docs/feed.md`; access-filtered synchronization, sections 4 and 6. All questions go
-//! to one snapshot. Which way the tail is read, by walking or by probing signatures, is decided
-//! here and not by a database.
+//! Source: `docs/feed.md`; access-filtered synchronization, section 6, and views of what is named,
+//! section 4. All questions go to one snapshot. Which way the tail is read, by walking or by
+//! probing signatures, is decided here and not by a database.
+
+mod tail;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use foldhash::HashMap;
 use nuage_model::{
-    FeedRow, Principal, Record, RecordId, ResidentsQuery, RowEnd, Seq, Signature, Snapshot,
-    StoreError,
+    FeedRow, Principal, Record, RecordId, ResidentsQuery, Seq, Signature, Snapshot, StoreError,
 };
 
 use crate::Entry;
 use crate::feed::mutants::{self, Mutant};
-use crate::feed::token::{Cursor, Phase};
-use crate::feed::view::View;
+use crate::feed::named::Named;
+use crate::feed::token::{Cursor, Phase, Place, Run};
+use crate::feed::view::{Scope, View};
 
 /// Signatures asked for at a time.
 const SIGNATURES: usize = 256;
 /// Signatures looked at in one page of the first two phases, whatever is found.
 const SIGNATURES_MAX: usize = 8 * SIGNATURES;
-/// Signatures beyond which the tail is walked, whatever they hold.
-const PROBES_MAX: usize = 16_384;
-/// Signatures that are probed without a look at the tail.
-const FEW: usize = 32;
-/// Rows of the tail that are walked first where there are more.
-const FIRST_ROWS: usize = 128;
-/// Rows walked at a time, and in one page.
-const ROWS: usize = 1_024;
-const ROWS_MAX: usize = 4_096;
-/// Rows that cost as much as probing one signature.
-const ROWS_FOR_PROBE: usize = 4;
-/// Rounds of probing in one page.
-const ROUNDS_MAX: usize = 8;
-
-/// A run, for the length of one page.
-pub(super) struct Walker<'a, 's> {
+/// Runs, for the length of one page.
+pub(super) struct Walker<'s> {
     pub(super) snapshot: Box<dyn Snapshot + 's>,
-    /// What the device may have, at `at`.
-    pub(super) from: &'a View,
-    pub(super) at: Seq,
-    /// What the person may see now; since the run began, at `begun`.
-    pub(super) to: &'a View,
-    pub(super) begun: Seq,
+    pub(super) named: Named,
+    pub(super) user: Option<Principal>,
+    /// What the person may see now, ...
+    pub(super) present: Arc<View>,
+    /// ... where the head is.
+    pub(super) head: Seq,
     /// Rows that the collection has in all.
     pub(super) rows: u64,
     pub(super) limit: usize,
     pub(super) bytes_left: usize,
-    pub(super) entries: Vec<Entry>,
-    told: HashSet<RecordId>,
-    /// Only whether there is an entry matters, not what is in it: bodies are not read.
+    /// What is told; nothing where a later entry for the same record took its place.
+    entries: Vec<Option<Entry>>,
+    told: HashMap<RecordId, usize>,
+    /// Whether it matters only that there is something to tell, and whether there is.
     peeks: bool,
+    follows: bool,
     readers: HashMap<Signature, Arc<[Principal]>>,
 }
 
-/// What is told, before bodies are read.
-enum Told {
-    Change(FeedRow),
-    Removal(FeedRow),
-}
-
-impl Told {
-    fn trace(&self) -> &FeedRow {
-        match self {
-            Self::Change(trace) | Self::Removal(trace) => trace,
-        }
-    }
-}
-
-/// How the tail is read.
-enum Way {
-    Walk(usize),
-    Probe { live: Vec<Signature>, ended: Vec<Signature> },
-}
+/// What a place says with what its views see.
+pub(super) type Standing = Place<Arc<View>>;
 
 /// Whether somebody may see anything at all; also if that is hard to find out.
 pub(super) async fn sees_any(snapshot: &mut dyn Snapshot, view: &View) -> Result<bool, StoreError> {
@@ -94,108 +68,223 @@ pub(super) async fn sees_any(snapshot: &mut dyn Snapshot, view: &View) -> Result
     Ok(true)
 }
 
-impl<'a, 's> Walker<'a, 's> {
+impl<'s> Walker<'s> {
     pub(super) fn new(
         snapshot: Box<dyn Snapshot + 's>,
-        (from, at): (&'a View, Seq),
-        (to, begun): (&'a View, Seq),
-        rows: u64,
+        named: Named,
+        (user, present): (Option<Principal>, Arc<View>),
+        (head, rows): (Seq, u64),
         (limit, bytes_left): (usize, usize),
     ) -> Self {
         Self {
             snapshot,
-            from,
-            at,
-            to,
-            begun,
+            named,
+            user,
+            present,
+            head,
             rows,
             limit,
             bytes_left,
             entries: Vec::new(),
-            told: HashSet::new(),
+            told: HashMap::default(),
             peeks: false,
+            follows: false,
             readers: HashMap::default(),
         }
     }
 
-    /// Goes on from this phase. `None` when all is told.
-    pub(super) async fn go(&mut self, phase: Phase) -> Result<Option<Phase>, StoreError> {
-        let mut phase = phase;
+    /// Goes on from a place, as far as a page goes.
+    pub(super) async fn page(&mut self, place: Standing) -> Result<Standing, StoreError> {
+        let place = self.narrowed(place);
+        let place = self.go(place).await?;
+        if place.run.is_none() || !self.is_full() {
+            return Ok(place);
+        }
+        // The device is at rest if nothing follows that was not told in this page.
+        (self.peeks, self.follows, self.bytes_left) = (true, false, 1);
+        let next = self.go(place.clone()).await?;
+        Ok(if self.follows { place } else { next })
+    }
+
+    /// What was told, in order.
+    pub(super) fn entries(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.entries).into_iter().flatten().collect()
+    }
+
+    async fn go(&mut self, mut place: Standing) -> Result<Standing, StoreError> {
         loop {
-            phase = match phase {
-                Phase::Retract(cursor) => match self.retract(cursor).await? {
-                    Some(cursor) => return Ok(Some(Phase::Retract(cursor))),
-                    None => Phase::Replay(Cursor::START),
-                },
-                Phase::Replay(cursor) => match self.replay(cursor).await? {
-                    Some(cursor) => return Ok(Some(Phase::Replay(cursor))),
-                    None if mutants::is(Mutant::TailFromT0) => Phase::Tail(self.begun),
-                    None => Phase::Tail(self.at),
-                },
-                Phase::Tail(cursor) => return Ok(self.tail(cursor).await?.map(Phase::Tail)),
+            let Some(run) = place.run.take().or_else(|| self.begin(&place)) else {
+                return Ok(self.at_rest(place));
             };
             if self.is_full() {
-                return Ok(Some(phase));
+                return Ok(Place { run: Some(run), ..place });
+            }
+            let Run { to, keep, phase } = run;
+            let (phase, is_over) = match phase {
+                Phase::Retract(cursor) => match self.retract(&place, &to, cursor).await? {
+                    Some(cursor) => (Phase::Retract(cursor), false),
+                    None => {
+                        let until = match mutants::is(Mutant::UntilIsBase) {
+                            true => place.at,
+                            false => self.reached(place.at),
+                        };
+                        (Phase::Replay { cursor: Cursor::START, until }, true)
+                    }
+                },
+                Phase::Replay { cursor, until } => match self.replay(&place, &to, cursor).await? {
+                    Some(cursor) => (Phase::Replay { cursor, until }, false),
+                    None => {
+                        let is_wrong = mutants::is(Mutant::TailFromEnd);
+                        let after = if is_wrong { until } else { place.at };
+                        (Phase::Tail { after, until }, true)
+                    }
+                },
+                Phase::Tail { after, until } => match self.tail(&place, &to, after, until).await? {
+                    Some(after) => (Phase::Tail { after, until }, false),
+                    None => {
+                        let is_wrong = mutants::is(Mutant::HeadIsBase);
+                        let at = if is_wrong { self.head } else { until };
+                        place = self.ended(place, at, (to, keep));
+                        continue;
+                    }
+                },
+            };
+            place.run = Some(Run { to, keep, phase });
+            if !is_over {
+                return Ok(place);
             }
         }
     }
 
-    /// Where a page that is full goes on: from this phase, or nowhere if nothing follows that was
-    /// not told in it.
-    pub(super) async fn what_follows(&mut self, phase: Phase) -> Result<Option<Phase>, StoreError> {
-        let told = self.entries.len();
-        (self.limit, self.bytes_left, self.peeks) = (told + 1, 1, true);
-        let next = self.go(phase.clone()).await?;
-        let follows = self.entries.len() > told;
-        self.entries.truncate(told);
-        Ok(if follows { Some(phase) } else { next })
+    // The moment of the page, as the end of a run from this position.
+    fn reached(&self, at: Seq) -> Seq {
+        match mutants::is(Mutant::BaseInsideCommit) {
+            true => Seq(self.head.0 - (self.head.0 - at.0) / 2),
+            false => self.head,
+        }
+    }
+
+    fn view(&self, scope: Scope) -> Arc<View> {
+        if scope == self.present.scope {
+            return Arc::clone(&self.present);
+        }
+        Arc::new(View::of(self.user.as_ref(), scope, &self.named))
+    }
+
+    // A run ends with no more than what was visible in its pages.
+    fn narrowed(&self, mut place: Standing) -> Standing {
+        let Some(run) = &mut place.run else { return place };
+        let now = &self.present.scope;
+        if let Phase::Retract(cursor) = &mut run.phase {
+            if run.to.scope.has_lost(now) && !mutants::is(Mutant::RetractingGoesOn) {
+                *cursor = Cursor::START;
+            }
+            if mutants::is(Mutant::GrowsWhileRetracting) {
+                (run.to, run.keep) = (Arc::clone(&self.present), Arc::clone(&self.present));
+            } else if !mutants::is(Mutant::FixedWhileRetracting) {
+                run.to = self.view(run.to.scope.meet(now));
+            }
+        }
+        if !mutants::is(Mutant::KeepNotNarrowed) {
+            run.keep = self.view(run.keep.scope.meet(now));
+        }
+        if mutants::is(Mutant::MayNarrowed) {
+            place.may = self.view(place.may.scope.meet(now));
+        }
+        place
+    }
+
+    // The run that leads from a place at rest to the present, if there is anything to tell.
+    fn begin(&self, place: &Standing) -> Option<Run<Arc<View>>> {
+        let now = &self.present.scope;
+        let until = self.reached(place.at);
+        let phase = if place.may.scope.has_lost(now) {
+            Phase::Retract(Cursor::START)
+        } else if place.sure.scope.has_gained(now, &self.named, place.at) {
+            Phase::Replay { cursor: Cursor::START, until }
+        } else if place.at < until {
+            Phase::Tail { after: place.at, until }
+        } else {
+            return None;
+        };
+        Some(Run { to: Arc::clone(&self.present), keep: Arc::clone(&self.present), phase })
+    }
+
+    fn ended(&self, from: Standing, at: Seq, (to, keep): (Arc<View>, Arc<View>)) -> Standing {
+        let is_same = !from.may.scope.has_lost(&to.scope)
+            && !from.sure.scope.has_gained(&to.scope, &self.named, from.at);
+        match is_same && mutants::is(Mutant::KeepOldView) {
+            true => Place { at, ..from },
+            false => Place { at, may: to, sure: keep, run: None },
+        }
+    }
+
+    fn at_rest(&self, place: Standing) -> Standing {
+        if mutants::is(Mutant::KeepOldView) {
+            return place;
+        }
+        let (may, sure) = (Arc::clone(&self.present), Arc::clone(&self.present));
+        Place { at: place.at, may, sure, run: None }
     }
 
     fn room(&self) -> usize {
-        self.limit.saturating_sub(self.entries.len())
+        match self.peeks {
+            true => usize::from(!self.follows),
+            false => self.limit.saturating_sub(self.told.len()),
+        }
     }
 
     /// Whether no further entry fits.
-    pub(super) fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.room() == 0 || self.bytes_left == 0
     }
 
-    // What the device may have and the person may not see any more, and was there already when
-    // the device was at rest.
-    async fn retract(&mut self, cursor: Cursor) -> Result<Option<Cursor>, StoreError> {
+    // What the device may have and the person may not see any more, and was there already in the
+    // moment of the base.
+    async fn retract(
+        &mut self,
+        place: &Standing,
+        to: &Arc<View>,
+        cursor: Cursor,
+    ) -> Result<Option<Cursor>, StoreError> {
         let mut asked = ResidentsQuery {
             signatures: Vec::new(),
             after: Seq(0),
             up_to: None,
-            entered_up_to: Some(self.at),
+            entered_up_to: Some(place.at),
             limit: 0,
         };
         if mutants::is(Mutant::RetractBySeq) {
-            (asked.up_to, asked.entered_up_to) = (Some(self.at), None);
+            (asked.up_to, asked.entered_up_to) = (Some(place.at), None);
         } else if mutants::is(Mutant::RetractAllOfLost) {
             asked.entered_up_to = None;
         }
-        let (from, to) = (self.from, self.to);
-        let (traces, next) = self.by_signature(from, to, cursor, asked).await?;
+        let (traces, next) = self.by_signature(&[&*place.may], to, cursor, asked).await?;
         for trace in traces {
             self.remove(trace.id);
         }
         Ok(next)
     }
 
-    // What the person may see and the device has not, though it did not change since.
-    async fn replay(&mut self, cursor: Cursor) -> Result<Option<Cursor>, StoreError> {
+    // What the person may see and the device may not have, though it did not change since.
+    async fn replay(
+        &mut self,
+        place: &Standing,
+        to: &Arc<View>,
+        cursor: Cursor,
+    ) -> Result<Option<Cursor>, StoreError> {
         let asked = ResidentsQuery {
             signatures: Vec::new(),
             after: Seq(0),
-            up_to: Some(self.at),
+            up_to: Some(place.at),
             entered_up_to: None,
             limit: 0,
         };
-        let (from, to) = (self.from, self.to);
-        let (traces, next) = self.by_signature(to, from, cursor, asked).await?;
+        let shown = self.shown(to);
+        let shown: Vec<&View> = shown.iter().map(|view| &**view).collect();
+        let (traces, next) = self.by_signature(&shown, &place.sure, cursor, asked).await?;
         if self.peeks {
-            traces.into_iter().for_each(|trace| self.remove(trace.id));
+            self.follows |= !traces.is_empty();
             return Ok(next);
         }
         let records = self.fetch(traces.iter().map(|trace| trace.id.clone()).collect()).await?;
@@ -213,20 +302,34 @@ impl<'a, 's> Walker<'a, 's> {
         Ok(next)
     }
 
-    // Live records that one view sees and another does not, in the order of signatures and then
+    // What must see a record that is told, the narrower one first.
+    fn shown(&self, to: &Arc<View>) -> Vec<Arc<View>> {
+        if mutants::is(Mutant::SentWithoutPresent) {
+            return vec![Arc::clone(to)];
+        }
+        if to.scope == self.present.scope || mutants::is(Mutant::SentWithoutRun) {
+            return vec![Arc::clone(&self.present)];
+        }
+        let mut both = vec![Arc::clone(to), Arc::clone(&self.present)];
+        both.sort_by_key(|view| view.is_whole());
+        both
+    }
+
+    // Live records that these views see and another does not, in the order of signatures and then
     // of positions; and where to go on, if there may be more.
     async fn by_signature(
         &mut self,
-        seen: &View,
+        seen: &[&View],
         unseen: &View,
         mut cursor: Cursor,
         mut asked: ResidentsQuery,
     ) -> Result<(Vec<FeedRow>, Option<Cursor>), StoreError> {
         let mut found: Vec<FeedRow> = Vec::new();
-        let Some(whose) = seen.whose().filter(|_| unseen.name != crate::feed::ViewName::Whole)
-        else {
+        let Some(whose) = seen[0].whose().filter(|_| !unseen.is_whole()) else {
             return Ok((found, None));
         };
+        // Where the page before ended, views may have been others.
+        let is_choosy = unseen.is_choosy() || seen.iter().any(|view| view.is_choosy());
         let mut looked_at = 0;
         while looked_at < SIGNATURES_MAX {
             let counted = self.snapshot.signatures(whose, cursor.signature, SIGNATURES).await?;
@@ -234,16 +337,20 @@ impl<'a, 's> Walker<'a, 's> {
             let last = counted.last().map(|counted| counted.signature);
             let is_last = counted.len() < SIGNATURES;
             let living = counted.iter().filter(|counted| counted.live > 0);
-            let mut signatures: Vec<Signature> = living.map(|counted| counted.signature).collect();
-            if unseen.is_choosy() {
+            let begun = cursor.signature.filter(|_| cursor.seq.is_some());
+            let mut signatures: Vec<Signature> =
+                begun.into_iter().chain(living.map(|counted| counted.signature)).collect();
+            if is_choosy {
                 self.learn(signatures.iter().copied()).await?;
-                signatures.retain(|signature| !unseen.sees(self.readers_of(signature)));
+                signatures.retain(|signature| {
+                    let readers = self.readers_of(signature);
+                    seen.iter().all(|view| view.sees(readers)) && !unseen.sees(readers)
+                });
             }
-            asked.after = Seq(0);
-            if let Cursor { signature: Some(present), seq: Some(seq) } = cursor {
-                signatures.insert(0, present);
-                asked.after = seq;
-            }
+            asked.after = match signatures.first() {
+                Some(first) if begun == Some(*first) => cursor.seq.unwrap_or_default(),
+                _ => Seq(0),
+            };
             asked.limit = self.room().saturating_sub(found.len());
             asked.signatures = signatures;
             if !asked.signatures.is_empty() {
@@ -264,153 +371,6 @@ impl<'a, 's> Walker<'a, 's> {
         Ok((found, Some(cursor)))
     }
 
-    // What happened after a position. `None` when the head is reached.
-    async fn tail(&mut self, after: Seq) -> Result<Option<Seq>, StoreError> {
-        let mut way = self.first_way().await?;
-        let (mut cursor, mut walked, mut rounds) = (after, 0, 0);
-        let mut told: Vec<Told> = Vec::new();
-        let room = self.room();
-        let end = 'page: loop {
-            let (traces, asked) = match &way {
-                Way::Walk(rows) => (self.snapshot.tail(cursor, *rows).await?, *rows),
-                Way::Probe { live, ended } => {
-                    let asked = room - told.len() + 1;
-                    (self.snapshot.tail_of(live, ended, cursor, asked).await?, asked)
-                }
-            };
-            if self.from.is_choosy() || self.to.is_choosy() {
-                self.learn(traces.iter().flat_map(signatures_of)).await?;
-            }
-            let is_end = traces.len() < asked;
-            for trace in traces {
-                if told.len() >= room && trace.seq > cursor {
-                    break 'page Some(cursor);
-                }
-                cursor = trace.seq;
-                walked += 1;
-                told.extend(self.judge(trace));
-            }
-            if is_end {
-                break None;
-            }
-            if let Way::Probe { .. } = way {
-                rounds += 1;
-                if rounds == ROUNDS_MAX {
-                    break Some(cursor);
-                }
-            } else if walked >= ROWS_MAX {
-                break Some(cursor);
-            } else {
-                way = self.next_way(walked).await?;
-            }
-        };
-        self.tell(told, after, end).await
-    }
-
-    // A few signatures, no more than entries are wanted, are probed at once; else the nearest rows
-    // are looked at, for usually little happened.
-    async fn first_way(&mut self) -> Result<Way, StoreError> {
-        let walk = Way::Walk(FIRST_ROWS.min(2 * self.limit.max(8)));
-        if self.to.name == crate::feed::ViewName::Whole {
-            return Ok(walk);
-        }
-        Ok(self.probes(FEW.min(self.limit)).await?.unwrap_or(walk))
-    }
-
-    // Walking on is right as long as it passes fewer rows than the probes are worth.
-    async fn next_way(&mut self, walked: usize) -> Result<Way, StoreError> {
-        if self.to.name == crate::feed::ViewName::Whole {
-            return Ok(Way::Walk(ROWS));
-        }
-        let left = usize::try_from(self.rows).unwrap_or(usize::MAX).saturating_sub(walked);
-        Ok(match self.probes(PROBES_MAX.min(left)).await? {
-            Some(Way::Probe { live, .. }) if walked < worth(live.len()) => {
-                Way::Walk((worth(live.len()) - walked).clamp(FIRST_ROWS, ROWS))
-            }
-            Some(probe) => probe,
-            None => Way::Walk(ROWS),
-        })
-    }
-
-    // Probing what the two views see, if that is not more than so many signatures each.
-    async fn probes(&mut self, most: usize) -> Result<Option<Way>, StoreError> {
-        let Some(live) = self.all_signatures(self.to, most).await? else { return Ok(None) };
-        let mut ended = live.clone();
-        if self.from.name != self.to.name {
-            let Some(lost) = self.all_signatures(self.from, most).await? else { return Ok(None) };
-            ended.extend(lost);
-            ended.sort_unstable();
-            ended.dedup();
-        }
-        Ok(Some(Way::Probe { live, ended }))
-    }
-
-    // All signatures that a view sees, if they are not more than so many.
-    async fn all_signatures(
-        &mut self,
-        view: &View,
-        most: usize,
-    ) -> Result<Option<Vec<Signature>>, StoreError> {
-        let Some(whose) = view.whose() else { return Ok(Some(Vec::new())) };
-        let counted = self.snapshot.signatures(whose, None, most + 1).await?;
-        let signatures = counted.iter().map(|counted| counted.signature);
-        Ok((counted.len() <= most).then(|| signatures.collect()))
-    }
-
-    // Whether something of the tail is told, and how.
-    fn judge(&self, trace: FeedRow) -> Option<Told> {
-        let was_seen = |view: &View| view.sees(self.readers_of(&trace.signature));
-        if trace.fate == RowEnd::Live {
-            return was_seen(self.to).then_some(Told::Change(trace));
-        }
-        if let RowEnd::Left(Some(now)) = trace.fate
-            && self.to.sees(self.readers_of(&now))
-            && !mutants::is(Mutant::RemovalsOfVisible)
-        {
-            return None;
-        }
-        let from = if mutants::is(Mutant::PresentViewOnly) { self.to } else { self.from };
-        let in_time = trace.entered <= self.at || mutants::is(Mutant::NoEntered);
-        let was_held = was_seen(from) && in_time;
-        let in_run = trace.seq > self.begun || mutants::is(Mutant::T0RuleWithoutT0);
-        let was_sent = was_seen(self.to) && in_run && !mutants::is(Mutant::NoT0Rule);
-        (was_held || was_sent).then_some(Told::Removal(trace))
-    }
-
-    // Reads the bodies, as many as fit, and notes what is told in its order.
-    async fn tell(
-        &mut self,
-        told: Vec<Told>,
-        after: Seq,
-        end: Option<Seq>,
-    ) -> Result<Option<Seq>, StoreError> {
-        if self.peeks {
-            told.into_iter().for_each(|told| self.remove(told.trace().id.clone()));
-            return Ok(end);
-        }
-        let changed = told.iter().filter_map(|told| match told {
-            Told::Change(trace) => Some(trace.id.clone()),
-            Told::Removal(_) => None,
-        });
-        let mut records = self.fetch(changed.collect()).await?.into_iter();
-        let mut before = after;
-        for told in told {
-            let seq = told.trace().seq;
-            match told {
-                Told::Removal(trace) => self.remove(trace.id),
-                Told::Change(_) => match records.next() {
-                    Some(record) => self.change(record),
-                    None => {
-                        self.bytes_left = 0;
-                        return Ok(Some(before));
-                    }
-                },
-            }
-            before = seq;
-        }
-        Ok(end)
-    }
-
     async fn fetch(&mut self, ids: Vec<RecordId>) -> Result<Vec<Record>, StoreError> {
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -426,15 +386,23 @@ impl<'a, 's> Walker<'a, 's> {
     }
 
     fn change(&mut self, record: Record) {
-        if self.told.insert(record.id.clone()) || mutants::is(Mutant::RemovalsOfVisible) {
-            self.entries.push(Entry::Change(record));
-        }
+        self.enter(record.id.clone(), Entry::Change(record));
     }
 
     fn remove(&mut self, id: RecordId) {
-        if self.told.insert(id.clone()) || mutants::is(Mutant::RemovalsOfVisible) {
-            self.entries.push(Entry::Removal(id));
+        self.enter(id.clone(), Entry::Removal(id));
+    }
+
+    // A removal may be followed by the record in one page: what is told last counts.
+    fn enter(&mut self, id: RecordId, entry: Entry) {
+        self.follows = true;
+        if self.peeks {
+            return;
         }
+        if let Some(before) = self.told.insert(id, self.entries.len()) {
+            self.entries[before] = None;
+        }
+        self.entries.push(Some(entry));
     }
 
     // Who is in these signatures: names of sets, so that what is known once stays true.
@@ -456,18 +424,4 @@ impl<'a, 's> Walker<'a, 's> {
     fn readers_of(&self, signature: &Signature) -> &[Principal] {
         self.readers.get(signature).map_or(&[], |readers| readers)
     }
-}
-
-// How many rows may be walked instead of probing so many signatures: each is looked for twice, and
-// costs more than a row.
-fn worth(signatures: usize) -> usize {
-    signatures.saturating_mul(ROWS_FOR_PROBE).min(ROWS_MAX / 2)
-}
-
-fn signatures_of(trace: &FeedRow) -> impl Iterator<Item = Signature> {
-    let now = match trace.fate {
-        RowEnd::Left(now) => now,
-        RowEnd::Live | RowEnd::Deleted => None,
-    };
-    std::iter::once(trace.signature).chain(now)
 }

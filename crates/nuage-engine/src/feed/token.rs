@@ -11,15 +11,22 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nuage_model::{CollectionPath, Principal, Seq, Signature};
 
 /// What the key is derived for, so that the same secret serves other purposes too.
-const PURPOSE: &str = "nuage feed token 1";
-/// Longer ones are not ours: the longest has 210 characters.
-const TOKEN_BYTES_MAX: usize = 256;
+const PURPOSE: &str = "nuage feed token 2";
+/// The same of tokens of the former format, which are read.
+const FORMER_PURPOSE: &str = "nuage feed token 1";
+/// Longer ones are not ours. The longest is of a run with four different views of
+/// [`ORDINALS_MAX`] groups each: 1,640 characters where ordinals are as large as they may be, and
+/// 446 where a collection has had 100,000 names.
+const TOKEN_BYTES_MAX: usize = 2_048;
+/// Views of more groups are named by hash.
+pub(super) const ORDINALS_MAX: usize = 32;
 /// Tokens of the same content are the same, so that no nonce is needed.
 const NONCE: [u8; 12] = [0; 12];
 
 /// Writes and reads tokens.
 pub(crate) struct Tokens {
     cipher: Aes256GcmSiv,
+    former: Aes256GcmSiv,
 }
 
 /// Whose token, for which feed.
@@ -28,17 +35,50 @@ pub(super) struct Owner<'a> {
     pub(super) collection: &'a CollectionPath,
 }
 
-/// Where a device is in a feed.
+/// What a token says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Token {
     pub(super) base: Base,
-    /// The device has what `view` may see at this position, once the run is over.
-    pub(super) at: Seq,
-    pub(super) view: ViewName,
-    /// Whether the device has anything at all at rest.
+    /// Whether the device had anything at all when it was last at rest.
     pub(super) holds: bool,
-    /// Under way to the present.
-    pub(super) run: Option<Run>,
+    pub(super) place: Place<ViewName>,
+}
+
+/// Where a device is in a feed. Views are names in a token, and what these stand for in a page.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Place<V> {
+    /// The head in a moment. Of what is older the device has ...
+    pub(super) at: Seq,
+    /// ... nothing but what this view saw then, ...
+    pub(super) may: V,
+    /// ... and all that this one sees. At rest it is the same one.
+    pub(super) sure: V,
+    /// Under way to a later moment.
+    pub(super) run: Option<Run<V>>,
+}
+
+impl<V> Place<V> {
+    /// All views, each as often as it is there.
+    pub(super) fn views(&self) -> impl Iterator<Item = &V> {
+        let of_run = self.run.iter().flat_map(|run| [&run.to, &run.keep]);
+        [&self.may, &self.sure].into_iter().chain(of_run)
+    }
+
+    /// The same with other views.
+    pub(super) fn map<W>(&self, mut view: impl FnMut(&V) -> W) -> Place<W> {
+        let mut of_run = |run: &Run<V>| Run {
+            to: view(&run.to),
+            keep: view(&run.keep),
+            phase: run.phase.clone(),
+        };
+        let run = self.run.as_ref().map(&mut of_run);
+        Place { at: self.at, may: view(&self.may), sure: view(&self.sure), run }
+    }
+
+    /// The latest moment that it tells of.
+    pub(super) fn latest(&self) -> Seq {
+        self.at.max(self.run.as_ref().and_then(|run| run.phase.until()).unwrap_or(self.at))
+    }
 }
 
 /// What positions count from.
@@ -50,27 +90,26 @@ pub(super) struct Base {
     pub(super) incarnation: [u8; 8],
 }
 
-/// A way from what a device had to the present.
+/// A way from a moment to a later one.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Run {
-    /// What the person may see now.
-    pub(super) view: ViewName,
-    /// The head when it began.
-    pub(super) begun: Seq,
-    /// Names the state of everything that decides about the view.
-    pub(super) rights: [u8; 8],
+pub(super) struct Run<V> {
+    /// What the device may have once it is over.
+    pub(super) to: V,
+    /// What was visible in each page of it.
+    pub(super) keep: V,
     pub(super) phase: Phase,
 }
 
-/// How far a run has come.
+/// How far a run has come. The moment to which it goes, `until`, is that in which the first phase
+/// ends.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
     /// Telling of what is no longer visible.
     Retract(Cursor),
     /// Telling of what has become visible without changing.
-    Replay(Cursor),
-    /// Telling of what happened after this position.
-    Tail(Seq),
+    Replay { cursor: Cursor, until: Seq },
+    /// Telling of what happened after a position.
+    Tail { after: Seq, until: Seq },
 }
 
 /// A place in the order of signatures and positions.
@@ -83,11 +122,19 @@ pub(super) struct Cursor {
 }
 
 impl Phase {
+    /// To which moment it goes, if that is known.
+    pub(super) fn until(&self) -> Option<Seq> {
+        match self {
+            Self::Retract(_) => None,
+            Self::Replay { until, .. } | Self::Tail { until, .. } => Some(*until),
+        }
+    }
+
     /// How far it has come, as a position.
     pub(super) fn position(&self) -> Seq {
         match self {
-            Self::Retract(cursor) | Self::Replay(cursor) => cursor.seq.unwrap_or_default(),
-            Self::Tail(seq) => *seq,
+            Self::Retract(cursor) | Self::Replay { cursor, .. } => cursor.seq.unwrap_or_default(),
+            Self::Tail { after, .. } => *after,
         }
     }
 }
@@ -97,45 +144,79 @@ impl Cursor {
 }
 
 /// Which view: what may be seen of a collection, by name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum ViewName {
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum ViewName {
     /// Nothing at all: that of an empty device.
     Nothing,
     /// Everything.
     Whole,
-    /// What the person may see without being in any group.
-    Alone,
-    /// What the person may see being in these groups.
-    Groups([u8; 16]),
+    /// What the person may see being in the groups with these ordinals, in order.
+    Few(Vec<i64>),
+    /// What the person may see being in many groups, which the store keeps under this hash.
+    Many([u8; 16]),
 }
 
 impl Tokens {
     /// The same secret reads what the same secret wrote, in any process.
     pub(crate) fn new(secret: &str) -> Self {
-        let key: Key<Aes256GcmSiv> = blake3::derive_key(PURPOSE, secret.as_bytes()).into();
-        Self { cipher: Aes256GcmSiv::new(&key) }
+        let cipher = |purpose| {
+            let key: Key<Aes256GcmSiv> = blake3::derive_key(purpose, secret.as_bytes()).into();
+            Aes256GcmSiv::new(&key)
+        };
+        Self { cipher: cipher(PURPOSE), former: cipher(FORMER_PURPOSE) }
     }
 
     pub(super) fn seal(&self, token: &Token, owner: &Owner<'_>) -> String {
-        let (message, context) = (write(token), owner.context());
-        let payload = Payload { msg: &message, aad: &context };
-        let sealed = self.cipher.encrypt(&Nonce::from(NONCE), payload);
-        URL_SAFE_NO_PAD.encode(sealed.expect("a token is shorter than the cipher's limit"))
+        seal(&self.cipher, &write(token), owner)
     }
 
-    /// `None`: not a token, or not one of this owner.
-    pub(super) fn open(&self, text: &str, owner: &Owner<'_>) -> Option<Token> {
+    /// `None`: not a token, or not one of this owner. One of the former format in the middle of a
+    /// run says nothing any more.
+    pub(super) fn open(&self, text: &str, owner: &Owner<'_>) -> Option<Option<Token>> {
         if text.len() > TOKEN_BYTES_MAX {
             return None;
         }
         let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
         let context = owner.context();
-        let payload = Payload { msg: &sealed, aad: &context };
-        let message = self.cipher.decrypt(&Nonce::from(NONCE), payload).ok()?;
-        let mut reader = Reader(&message);
-        let token = reader.token()?;
-        reader.0.is_empty().then_some(token)
+        let message = |cipher: &Aes256GcmSiv| {
+            let payload = Payload { msg: &sealed, aad: &context };
+            cipher.decrypt(&Nonce::from(NONCE), payload).ok()
+        };
+        if let Some(message) = message(&self.cipher) {
+            let mut reader = Reader(&message);
+            let token = reader.token()?;
+            return reader.0.is_empty().then_some(Some(token));
+        }
+        Reader(&message(&self.former)?).former_token()
     }
+
+    /// A token at rest in the former format.
+    #[cfg(any(test, feature = "mutants"))]
+    pub(super) fn seal_former(
+        &self,
+        Token { base, holds, place }: &Token,
+        view: &ViewName,
+        owner: &Owner<'_>,
+    ) -> String {
+        let mut bytes = [base.epoch, base.incarnation, place.at.0.to_be_bytes()].concat();
+        match view {
+            ViewName::Nothing => bytes.push(0),
+            ViewName::Whole => bytes.push(1),
+            ViewName::Few(_) => bytes.push(2),
+            ViewName::Many(hash) => {
+                bytes.push(3);
+                bytes.extend(hash);
+            }
+        }
+        bytes.extend([u8::from(*holds), 0]);
+        seal(&self.former, &bytes, owner)
+    }
+}
+
+fn seal(cipher: &Aes256GcmSiv, message: &[u8], owner: &Owner<'_>) -> String {
+    let payload = Payload { msg: message, aad: &owner.context() };
+    let sealed = cipher.encrypt(&Nonce::from(NONCE), payload);
+    URL_SAFE_NO_PAD.encode(sealed.expect("a token is shorter than the cipher's limit"))
 }
 
 impl Owner<'_> {
@@ -156,47 +237,81 @@ impl Owner<'_> {
 }
 
 fn write(token: &Token) -> Vec<u8> {
+    let place = &token.place;
     let mut bytes = Vec::with_capacity(128);
     bytes.extend(token.base.epoch);
     bytes.extend(token.base.incarnation);
-    bytes.extend(token.at.0.to_be_bytes());
-    write_view(&mut bytes, token.view);
-    bytes.push(u8::from(token.holds));
-    let Some(run) = &token.run else {
-        bytes.push(0);
-        return bytes;
+    bytes.extend(place.at.0.to_be_bytes());
+    let phase = place.run.as_ref().map(|run| &run.phase);
+    let number = match phase {
+        None => 0,
+        Some(Phase::Retract(_)) => 1,
+        Some(Phase::Replay { .. }) => 2,
+        Some(Phase::Tail { .. }) => 3,
     };
-    let (number, cursor) = match &run.phase {
-        Phase::Retract(cursor) => (1, Ok(cursor)),
-        Phase::Replay(cursor) => (2, Ok(cursor)),
-        Phase::Tail(seq) => (3, Err(seq)),
-    };
-    bytes.push(number);
-    write_view(&mut bytes, run.view);
-    bytes.extend(run.begun.0.to_be_bytes());
-    bytes.extend(run.rights);
-    match cursor {
-        Ok(cursor) => {
-            let flags = u8::from(cursor.signature.is_some()) | u8::from(cursor.seq.is_some()) << 1;
-            bytes.push(flags);
-            bytes.extend(cursor.signature.map(|signature| signature.0).unwrap_or_default());
-            bytes.extend(cursor.seq.unwrap_or_default().0.to_be_bytes());
+    bytes.push(number << 1 | u8::from(token.holds));
+    let views: Vec<&ViewName> = place.views().collect();
+    for (at, view) in views.iter().enumerate() {
+        match views[..at].iter().position(|before| before == view) {
+            Some(same) => bytes.push(SAME + same as u8),
+            None => write_view(&mut bytes, view),
         }
-        Err(seq) => bytes.extend(seq.0.to_be_bytes()),
+    }
+    match phase {
+        None => {}
+        Some(Phase::Retract(cursor)) => write_cursor(&mut bytes, cursor),
+        Some(Phase::Replay { cursor, until }) => {
+            write_cursor(&mut bytes, cursor);
+            bytes.extend(until.0.to_be_bytes());
+        }
+        Some(Phase::Tail { after, until }) => {
+            bytes.extend(after.0.to_be_bytes());
+            bytes.extend(until.0.to_be_bytes());
+        }
     }
     bytes
 }
 
-fn write_view(bytes: &mut Vec<u8>, view: ViewName) {
+fn write_cursor(bytes: &mut Vec<u8>, cursor: &Cursor) {
+    bytes.push(u8::from(cursor.signature.is_some()) | u8::from(cursor.seq.is_some()) << 1);
+    bytes.extend(cursor.signature.map(|signature| signature.0).unwrap_or_default());
+    bytes.extend(cursor.seq.unwrap_or_default().0.to_be_bytes());
+}
+
+/// The first byte of a view: which of those before it is the same, or what it is. Views of a few
+/// groups have as many more than the last of these.
+const SAME: u8 = 0;
+const NOTHING: u8 = 4;
+const WHOLE: u8 = 5;
+const MANY: u8 = 6;
+const FEW: u8 = 7;
+
+fn write_view(bytes: &mut Vec<u8>, view: &ViewName) {
     match view {
-        ViewName::Nothing => bytes.push(0),
-        ViewName::Whole => bytes.push(1),
-        ViewName::Alone => bytes.push(2),
-        ViewName::Groups(name) => {
-            bytes.push(3);
-            bytes.extend(name);
+        ViewName::Nothing => bytes.push(NOTHING),
+        ViewName::Whole => bytes.push(WHOLE),
+        ViewName::Many(hash) => {
+            bytes.push(MANY);
+            bytes.extend(hash);
+        }
+        ViewName::Few(ordinals) => {
+            bytes.push(FEW + ordinals.len() as u8);
+            let mut before = 0;
+            for ordinal in ordinals {
+                write_number(bytes, ordinal.abs_diff(before));
+                before = *ordinal;
+            }
         }
     }
+}
+
+// Seven bits in a byte, the lowest first; the eighth says that there are more.
+fn write_number(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -205,22 +320,44 @@ impl Reader<'_> {
     fn token(&mut self) -> Option<Token> {
         let base = Base { epoch: self.take()?, incarnation: self.take()? };
         let at = self.seq()?;
-        let view = self.view()?;
-        let holds = self.byte()? == 1;
         let number = self.byte()?;
-        if number == 0 {
-            return Some(Token { base, at, view, holds, run: None });
+        let (holds, number) = (number & 1 == 1, number >> 1);
+        let mut views = Vec::with_capacity(4);
+        for _ in 0..if number == 0 { 2 } else { 4 } {
+            let view = self.view(&views)?;
+            views.push(view);
         }
-        let to = self.view()?;
-        let begun = self.seq()?;
-        let rights = self.take()?;
+        let mut views = views.into_iter();
+        let (may, sure) = (views.next()?, views.next()?);
         let phase = match number {
-            1 => Phase::Retract(self.cursor()?),
-            2 => Phase::Replay(self.cursor()?),
-            3 => Phase::Tail(self.seq()?),
+            0 => None,
+            1 => Some(Phase::Retract(self.cursor()?)),
+            2 => Some(Phase::Replay { cursor: self.cursor()?, until: self.seq()? }),
+            3 => Some(Phase::Tail { after: self.seq()?, until: self.seq()? }),
             _ => return None,
         };
-        Some(Token { base, at, view, holds, run: Some(Run { view: to, begun, rights, phase }) })
+        let run = views.next().zip(views.next()).zip(phase);
+        let run = run.map(|((to, keep), phase)| Run { to, keep, phase });
+        Some(Token { base, holds, place: Place { at, may, sure, run } })
+    }
+
+    // Its view has the groups that the person was in, whether they were named or not.
+    fn former_token(&mut self) -> Option<Option<Token>> {
+        let base = Base { epoch: self.take()?, incarnation: self.take()? };
+        let at = self.seq()?;
+        let view = match self.byte()? {
+            0 => ViewName::Nothing,
+            1 => ViewName::Whole,
+            2 => ViewName::Few(Vec::new()),
+            3 => ViewName::Many(self.take()?),
+            _ => return None,
+        };
+        let holds = self.byte()? == 1;
+        if self.byte()? != 0 {
+            return Some(None);
+        }
+        let place = Place { at, may: view.clone(), sure: view, run: None };
+        self.0.is_empty().then_some(Some(Token { base, holds, place }))
     }
 
     fn cursor(&mut self) -> Option<Cursor> {
@@ -232,14 +369,34 @@ impl Reader<'_> {
         })
     }
 
-    fn view(&mut self) -> Option<ViewName> {
+    fn view(&mut self, before: &[ViewName]) -> Option<ViewName> {
         Some(match self.byte()? {
-            0 => ViewName::Nothing,
-            1 => ViewName::Whole,
-            2 => ViewName::Alone,
-            3 => ViewName::Groups(self.take()?),
-            _ => return None,
+            same @ SAME..NOTHING => before.get(usize::from(same - SAME))?.clone(),
+            NOTHING => ViewName::Nothing,
+            WHOLE => ViewName::Whole,
+            MANY => ViewName::Many(self.take()?),
+            few => {
+                let mut ordinals = Vec::new();
+                let mut last = 0_i64;
+                for _ in 0..few - FEW {
+                    last = last.checked_add_unsigned(self.number()?)?;
+                    ordinals.push(last);
+                }
+                ViewName::Few(ordinals)
+            }
         })
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
     }
 
     fn seq(&mut self) -> Option<Seq> {

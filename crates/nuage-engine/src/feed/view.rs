@@ -1,79 +1,149 @@
 //! Views: what a person may see of a collection, and the names by which tokens speak of them.
 //!
-//! A view follows from the person, the person's groups, and whether the whole collection may be
-//! read. Only the groups need to be kept for as long as tokens speak of them, under a name that
-//! is a hash of them; a person without groups needs nothing to be kept.
+//! A view is the whole, or what is readable for the person, for everybody, and for those groups
+//! among the names of the collection that the person counts as. Small ones are in the token; the
+//! groups of larger ones are kept, for as long as tokens speak of them, under a hash of them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nuage_model::{BucketId, Principal, ReaderFilter, Timestamp, Write};
+use nuage_model::{BucketId, Principal, ReaderFilter, Seq, Timestamp, Write};
 use sha2::{Digest, Sha256};
 
 use crate::Caller;
 use crate::cache::{Bounded, Weigh, bytes_of};
-use crate::feed::token::ViewName;
+use crate::feed::mutants::{self, Mutant};
+use crate::feed::named::Named;
+use crate::feed::token::{ORDINALS_MAX, ViewName};
 
 /// Room for views that are remembered; those that were forgotten come back from the store.
 const REMEMBERED_BYTES: usize = 16 * 1024 * 1024;
 /// How long a view that was kept is not kept again.
 const KEPT_MS: i64 = 24 * 60 * 60 * 1_000;
 
+/// What is seen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Scope {
+    /// Nothing: that of a device without anything.
+    Nothing,
+    /// Everything.
+    Whole,
+    /// What the person may see with these names of the collection, by their places, in order.
+    With(Vec<usize>),
+}
+
+impl Scope {
+    /// What both see.
+    pub(super) fn meet(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Nothing, _) | (_, Self::Nothing) => Self::Nothing,
+            (Self::Whole, both) | (both, Self::Whole) => both.clone(),
+            (Self::With(all), Self::With(others)) => {
+                let in_both = all.iter().filter(|place| others.binary_search(place).is_ok());
+                Self::With(in_both.copied().collect())
+            }
+        }
+    }
+
+    /// Whether this one sees what the other one does not. Groups that are no names see nothing.
+    pub(super) fn has_lost(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Nothing, _) | (_, Self::Whole) => false,
+            (Self::Whole, _) | (_, Self::Nothing) => true,
+            (Self::With(_), Self::With(_)) if mutants::is(Mutant::LostGroupIgnored) => false,
+            (Self::With(all), Self::With(others)) => is_more(all, others, |_| true),
+        }
+    }
+
+    /// Whether the other one sees what this one does not, and did not change since this position.
+    /// The records of a group that was no name then did.
+    pub(super) fn has_gained(&self, other: &Self, named: &Named, since: Seq) -> bool {
+        match (self, other) {
+            (Self::Whole, _) | (_, Self::Nothing) => false,
+            (Self::Nothing, _) | (_, Self::Whole) => true,
+            (Self::With(_), Self::With(_)) if mutants::is(Mutant::GainedWereNoNames) => false,
+            (Self::With(all), Self::With(others)) => {
+                is_more(others, all, |place| named.since(place) <= since)
+            }
+        }
+    }
+}
+
+// Whether there is one more that counts.
+fn is_more(all: &[usize], others: &[usize], counts: impl Fn(usize) -> bool) -> bool {
+    all.iter().any(|place| others.binary_search(place).is_err() && counts(*place))
+}
+
 /// What a person may see.
 pub(super) struct View {
-    pub(super) name: ViewName,
+    pub(super) scope: Scope,
     /// All that the person counts as, and the same as a list.
-    pub(super) caller: Caller,
+    caller: Caller,
     principals: Vec<Principal>,
 }
 
 impl View {
-    /// That of a device without anything.
-    pub(super) fn nothing() -> Self {
-        let caller = Caller::new(None);
-        Self { name: ViewName::Nothing, caller, principals: Vec::new() }
-    }
-
-    /// That of a caller.
-    pub(super) fn of(caller: Caller, whole: bool, groups: &[Principal]) -> Self {
-        let name = if whole { ViewName::Whole } else { name_of(groups) };
+    /// That of a person, or of a stranger.
+    pub(super) fn of(user: Option<&Principal>, scope: Scope, named: &Named) -> Self {
+        let places: &[usize] = if let Scope::With(places) = &scope { places } else { &[] };
+        let mut caller = Caller::new(user.cloned());
         let mut principals = caller.base();
-        principals.extend(groups.iter().cloned());
-        let mut caller = caller;
-        groups.iter().for_each(|group| caller.note(group.clone(), true));
-        Self { name, caller, principals }
+        for place in places {
+            let group = named.principal(*place);
+            caller.note(group.clone(), true);
+            principals.push(group);
+        }
+        Self { scope, caller, principals }
     }
 
     /// Whether a record with these readers may be seen.
     pub(super) fn sees(&self, readers: &[Principal]) -> bool {
-        match self.name {
-            ViewName::Nothing => false,
-            ViewName::Whole => true,
-            ViewName::Alone | ViewName::Groups(_) => {
-                readers.iter().any(|reader| self.caller.is(reader.as_str()))
-            }
+        match self.scope {
+            Scope::Nothing => false,
+            Scope::Whole => true,
+            Scope::With(_) => readers.iter().any(|reader| self.caller.is(reader.as_str())),
         }
     }
 
     /// Whether what it sees depends on who the readers are.
     pub(super) fn is_choosy(&self) -> bool {
-        matches!(self.name, ViewName::Alone | ViewName::Groups(_))
+        matches!(self.scope, Scope::With(_))
+    }
+
+    /// Whether it sees everything.
+    pub(super) fn is_whole(&self) -> bool {
+        self.scope == Scope::Whole
     }
 
     /// Whose signatures it sees, if any.
     pub(super) fn whose(&self) -> Option<ReaderFilter<'_>> {
-        match self.name {
-            ViewName::Nothing => None,
-            ViewName::Whole => Some(ReaderFilter::All),
-            ViewName::Alone | ViewName::Groups(_) => Some(ReaderFilter::Of(&self.principals)),
+        match self.scope {
+            Scope::Nothing => None,
+            Scope::Whole => Some(ReaderFilter::All),
+            Scope::With(_) => Some(ReaderFilter::Of(&self.principals)),
         }
+    }
+
+    /// By which a token speaks of it; and its groups, if these must be kept.
+    pub(super) fn name(&self, named: &Named) -> (ViewName, Option<Vec<Principal>>) {
+        let places = match &self.scope {
+            Scope::Nothing => return (ViewName::Nothing, None),
+            Scope::Whole => return (ViewName::Whole, None),
+            Scope::With(places) => places,
+        };
+        let few = if mutants::is(Mutant::NoOrdinals) { 0 } else { ORDINALS_MAX };
+        if places.len() > few {
+            let groups: Vec<Principal> =
+                places.iter().map(|place| named.principal(*place)).collect();
+            return (ViewName::Many(hash_of(&groups)), Some(groups));
+        }
+        let mut ordinals: Vec<i64> = places.iter().map(|place| named.ordinal(*place)).collect();
+        ordinals.sort_unstable();
+        (ViewName::Few(ordinals), None)
     }
 }
 
 // The groups are in order.
-fn name_of(groups: &[Principal]) -> ViewName {
-    if groups.is_empty() {
-        return ViewName::Alone;
-    }
+pub(super) fn hash_of(groups: &[Principal]) -> [u8; 16] {
     let mut hash = Sha256::new();
     for group in groups {
         hash.update((group.as_str().len() as u64).to_be_bytes());
@@ -81,12 +151,12 @@ fn name_of(groups: &[Principal]) -> ViewName {
     }
     let mut name = [0; 16];
     name.copy_from_slice(&hash.finalize()[..16]);
-    ViewName::Groups(name)
+    name
 }
 
 /// Whether this is the name of these groups, as it is kept.
 pub(crate) fn is_named(groups: &[Principal], name: &[u8]) -> bool {
-    matches!(name_of(groups), ViewName::Groups(expected) if expected == name)
+    !groups.is_empty() && hash_of(groups) == name
 }
 
 /// The groups that names stand for, as far as they were used lately.
@@ -138,10 +208,10 @@ impl Views {
         bucket: &BucketId,
         person: &Principal,
         name: [u8; 16],
-        groups: Vec<Principal>,
+        groups: Arc<[Principal]>,
     ) {
         let key = Key { bucket: bucket.clone(), person: person.clone(), name };
-        self.remember(key, Known { groups: groups.into(), kept: None });
+        self.remember(key, Known { groups, kept: None });
     }
 
     /// The write that keeps these groups, unless it was made a short while ago.

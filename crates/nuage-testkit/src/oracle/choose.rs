@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::oracle::step::{Change, DEVICES, GROUPS, PERSONS, RECORDS, Step, Token, Who};
+use crate::oracle::step::{BUCKETS, Change, DEVICES, GROUPS, PERSONS, RECORDS, Step, Token, Who};
 use crate::random::Random;
 
 /// What a history is mostly about.
@@ -27,10 +27,12 @@ pub enum Mix {
     Absences,
     /// Much happens between two pages of one run.
     Scenes,
+    /// Groups are lost and found while runs are under way.
+    Runs,
 }
 
 /// All of them.
-pub const MIXES: [Mix; 9] = [
+pub const MIXES: [Mix; 10] = [
     Mix::Even,
     Mix::Groups,
     Mix::Wholes,
@@ -40,6 +42,7 @@ pub const MIXES: [Mix; 9] = [
     Mix::Tokens,
     Mix::Absences,
     Mix::Scenes,
+    Mix::Runs,
 ];
 
 #[derive(Clone, Copy)]
@@ -66,9 +69,11 @@ pub fn history(seed: u64, mix: Mix, steps: usize) -> Vec<Step> {
     let mut chooser = Chooser { random: Random::new(seed ^ 0x6f72_6163_6c65), mix };
     let mut all = vec![Step::Change(chooser.beginning())];
     while all.len() < steps {
-        match mix == Mix::Scenes && chooser.random.chance(15) {
-            true => all.extend(chooser.scene()),
-            false => all.push(chooser.step()),
+        let is_scene = chooser.random.chance(15);
+        match mix {
+            Mix::Scenes if is_scene => all.extend(chooser.scene()),
+            Mix::Runs if is_scene => all.extend(chooser.run()),
+            _ => all.push(chooser.step()),
         }
     }
     all
@@ -129,6 +134,75 @@ impl Chooser {
         ]
     }
 
+    // A run that ends otherwise than it began.
+    fn run(&mut self) -> Vec<Step> {
+        let (group, person) = (self.random.below(GROUPS), self.random.below(PERSONS));
+        let other = (group + 1 + self.random.below(GROUPS - 1)) % GROUPS;
+        let device = DEVICES.iter().position(|whose| *whose == person).unwrap_or_default();
+        let page = |limit| Step::Page { device, limit, token: Token::Own, sum: false };
+        let member = |group| Step::Change(vec![Change::Member(group, Who::Person(person))]);
+        let shared =
+            |record, group| Change::Put(record, Some(BTreeSet::from([Who::Group(group)])), None);
+        let hidden = |record| Change::Put(record, Some(BTreeSet::new()), None);
+        let one = |change| Step::Change(vec![change]);
+        let first = self.random.below(RECORDS);
+        let [second, third, last] = [1, 2, 3].map(|more| (first + more) % RECORDS);
+        let unknown = RECORDS + self.random.below(100);
+        match self.random.below(4) {
+            // Shared and taken back, by one commit and by two, beside a stay in the group.
+            0 => vec![
+                one(hidden(unknown)),
+                one(shared(unknown, group)),
+                one(hidden(unknown)),
+                member(group),
+                page(100),
+                Step::Change(vec![shared(unknown, group), hidden(unknown)]),
+                page(1),
+                member(group),
+                one(shared(unknown, group)),
+                one(hidden(unknown)),
+                page(1),
+            ],
+            // A group is lost, and found again while that is told.
+            1 => vec![
+                one(shared(first, group)),
+                one(shared(second, group)),
+                page(100),
+                member(group),
+                page(1),
+                one(Change::Unshare(second, Who::Group(group))),
+                one(shared(third, group)),
+                member(group),
+                page(1),
+            ],
+            // Another group is lost while the loss of one is told.
+            2 => vec![
+                one(shared(first, group)),
+                one(shared(second, group)),
+                page(100),
+                member(group),
+                page(1),
+                member(other),
+                one(shared(unknown, other)),
+                page(1),
+            ],
+            // What was taken is given again and taken again while that is told.
+            _ => vec![
+                Step::Change([first, second, third, last].map(|it| shared(it, group)).into()),
+                page(100),
+                one(shared(first, group)),
+                one(hidden(second)),
+                one(shared(third, group)),
+                one(shared(last, group)),
+                page(1),
+                one(shared(second, group)),
+                page(1),
+                one(hidden(second)),
+                page(1),
+            ],
+        }
+    }
+
     fn step(&mut self) -> Step {
         let kind = self.random.weighted(&self.weights());
         match kind {
@@ -176,6 +250,7 @@ impl Chooser {
             Mix::Tokens => [14, 6, 8, 3, 3, 7, 1, 2, 1, 2, 5, 3, 60, 2, 1],
             Mix::Absences => [24, 6, 16, 6, 6, 5, 0, 1, 0, 0, 2, 10, 14, 0, 0],
             Mix::Scenes => [14, 6, 6, 2, 2, 10, 0, 1, 0, 0, 2, 3, 40, 0, 0],
+            Mix::Runs => [14, 6, 6, 4, 4, 10, 0, 1, 0, 0, 2, 3, 40, 1, 0],
         };
         weights.into_iter().zip(kinds).collect()
     }
@@ -221,7 +296,7 @@ impl Chooser {
             Kind::Group => Change::DropGroup(self.random.below(GROUPS)),
             Kind::Collection => Change::CollectionReader(self.reader()),
             Kind::Bucket => Change::BucketReader(self.reader()),
-            Kind::Gone if self.random.chance(25) => Change::DropBucket,
+            Kind::Gone if self.random.chance(60) => Change::DropBucket(self.random.below(BUCKETS)),
             Kind::Gone => Change::DropCollection,
             Kind::Create => Change::Create,
             _ => Change::Member(self.random.below(GROUPS), self.member()),

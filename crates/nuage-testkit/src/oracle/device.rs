@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use crate::oracle::subject::{Entry, Page};
-use crate::oracle::world::Rights;
 
 /// Content and time of the records that a device has, by id.
 pub(crate) type Mirror = BTreeMap<String, (u64, i64)>;
@@ -37,8 +36,8 @@ pub(crate) struct Origin {
     pub(crate) written: bool,
     /// Where the device stood when its run began, or stands at rest.
     pub(crate) floor: Option<i64>,
-    /// Of a run: what the person's rights stood on when it began.
-    pub(crate) run: Option<Rights>,
+    /// Of a run: how many commits there were when it began.
+    pub(crate) run: Option<u64>,
     /// How often views had been forgotten when it was last at rest.
     pub(crate) forgotten: u64,
 }

@@ -30,6 +30,8 @@ pub(crate) fn page(
         return Err(format!("{} entries where {} were asked for", page.entries.len(), ask.limit));
     }
     let mirror = mirror_of(world, device.person);
+    // A run goes to a moment that may be past: what came later is told by the next one.
+    let is_behind = device.state.origin.run.is_some_and(|commits| commits < world.commits);
     let mut told = BTreeSet::new();
     for entry in &page.entries {
         let (Entry::Change(id, ..) | Entry::Removal(id)) = entry;
@@ -45,7 +47,7 @@ pub(crate) fn page(
                 }
                 Some(_) => {}
             },
-            Entry::Removal(id) if mirror.contains_key(id) => {
+            Entry::Removal(id) if mirror.contains_key(id) && !is_behind => {
                 return Err(format!("MISSING: {id} is taken from whom may see it"));
             }
             Entry::Removal(id) => {
@@ -96,9 +98,7 @@ fn begins_rightly(
         let why = if unknown { "with no good token" } else { "with a token of what is gone" };
         return if page.reset { Ok(()) } else { Err(format!("goes on {why}")) };
     }
-    let rights = world.rights(device.person);
     let reason = origin.floor.is_some_and(|floor| floor < world.horizon)
-        || origin.run.as_ref().is_some_and(|before| *before != rights)
         || other
         || origin.written != world.written
         || origin.forgotten != world.forgotten;
@@ -124,8 +124,7 @@ fn note_origin(world: &World, device: &mut Device, page: &Page) {
         };
     }
     if page.more {
-        let begun = || world.rights(device.person);
-        origin.run.get_or_insert_with(begun);
+        origin.run.get_or_insert(world.commits);
     } else {
         *origin = Origin {
             incarnation: world.incarnation,

@@ -138,6 +138,7 @@ impl<S: Subject> Play<'_, S> {
         if deeds.is_empty() {
             return Ok(());
         }
+        self.world.commit();
         let times = self.subject.change(&deeds).await?;
         for (deed, time) in deeds.iter().zip(times) {
             self.world.stamp(deed, time);

@@ -11,7 +11,9 @@ use nuage_model::{AUTHENTICATED, EVERYONE};
 /// Persons; whoever is beyond them is a stranger without a name.
 pub const PERSONS: usize = 3;
 /// Groups.
-pub const GROUPS: usize = 3;
+pub const GROUPS: usize = 4;
+/// Buckets: the first one has the collection, and groups are in all of them.
+pub const BUCKETS: usize = 3;
 /// Records.
 pub const RECORDS: usize = 7;
 /// Whose each device is: two are of one person, the last is a stranger's.
@@ -30,21 +32,42 @@ pub enum Who {
     Everyone,
 }
 
+/// Which of the buckets a group is in.
+pub(crate) fn bucket_of(group: usize) -> usize {
+    group % BUCKETS
+}
+
 /// The names that a history gives to what it is about: its own, so that many share a server.
 #[derive(Clone, Debug)]
 pub struct Names {
-    /// The bucket of the history.
+    /// The bucket of the history; those of other groups have names that begin so.
     pub bucket: String,
     /// The persons, as principals.
     pub persons: Vec<String>,
 }
 
 impl Names {
+    /// One of the buckets.
+    pub fn bucket(&self, number: usize) -> String {
+        match number {
+            0 => self.bucket.clone(),
+            _ => format!("{}-{number}", self.bucket),
+        }
+    }
+
+    /// A group, by its bucket and its id.
+    pub fn group(&self, group: usize) -> (String, String) {
+        (self.bucket(bucket_of(group)), format!("g{group}"))
+    }
+
     /// The principal that stands for somebody.
     pub fn principal(&self, who: Who) -> String {
         match who {
             Who::Person(person) => self.persons[person].clone(),
-            Who::Group(group) => format!("/buckets/{}/groups/g{group}", self.bucket),
+            Who::Group(group) => {
+                let (bucket, group) = self.group(group);
+                format!("/buckets/{bucket}/groups/{group}")
+            }
             Who::Authenticated => AUTHENTICATED.to_owned(),
             Who::Everyone => EVERYONE.to_owned(),
         }
@@ -117,9 +140,9 @@ pub enum Change {
     BucketReader(Who),
     /// The collection is deleted.
     DropCollection,
-    /// The bucket is deleted.
-    DropBucket,
-    /// What was deleted of bucket and collection is made again, empty.
+    /// A bucket is deleted.
+    DropBucket(usize),
+    /// What was deleted of buckets and collection is made again, empty.
     Create,
 }
 
@@ -187,7 +210,7 @@ impl fmt::Display for Change {
             Self::CollectionReader(who) => write!(f, "collection readable by {who} or not"),
             Self::BucketReader(who) => write!(f, "bucket readable by {who} or not"),
             Self::DropCollection => f.write_str("delete the collection"),
-            Self::DropBucket => f.write_str("delete the bucket"),
+            Self::DropBucket(bucket) => write!(f, "delete bucket {bucket}"),
             Self::Create => f.write_str("make what was deleted again"),
         }
     }

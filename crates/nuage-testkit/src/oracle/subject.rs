@@ -41,10 +41,10 @@ pub enum Deed {
     BucketReaders(BTreeSet<Who>),
     /// The collection is deleted.
     DropCollection,
-    /// The bucket is deleted with all that is in it.
-    DropBucket,
-    /// The bucket is made, without readers.
-    CreateBucket,
+    /// A bucket is deleted with all that is in it.
+    DropBucket(usize),
+    /// A bucket is made, without readers.
+    CreateBucket(usize),
     /// The collection is made, without readers.
     CreateCollection,
 }
@@ -124,7 +124,7 @@ impl fmt::Display for Reply {
     }
 }
 
-/// One collection of one bucket, not yet made.
+/// One collection of the first of some buckets, not yet made.
 pub trait Subject: Send {
     /// Makes these changes, all at once; gives the time shown of each.
     fn change(&mut self, deeds: &[Deed]) -> impl Future<Output = Result<Vec<i64>, String>> + Send;
@@ -139,7 +139,7 @@ pub trait Subject: Send {
         up_to: Option<i64>,
     ) -> impl Future<Output = Result<Option<i64>, String>> + Send;
 
-    /// Forgets kept views, if it can be told to: false if not.
+    /// Forgets kept views, if it can be told to; whether tokens speak of any.
     fn forget_views(&mut self) -> impl Future<Output = Result<bool, String>> + Send;
 }
 

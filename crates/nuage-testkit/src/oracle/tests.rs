@@ -52,6 +52,7 @@ impl Subject for Memory {
             self.world.stamp(deed, self.clock);
             times.push(self.clock);
         }
+        self.world.commit();
         Ok(times)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::oracle::step::{Change, GROUPS, PERSONS, Who};
+use crate::oracle::step::{BUCKETS, Change, GROUPS, PERSONS, Who, bucket_of};
 use crate::oracle::subject::Deed;
 
 /// A live record.
@@ -13,18 +13,9 @@ pub(crate) struct Live {
     pub(crate) time: i64,
 }
 
-/// What a person's rights stand on: changes whenever anything did that they follow from, also if
-/// it changed back.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Rights {
-    whole: bool,
-    groups: Vec<(usize, u64)>,
-    above: (u64, u64),
-}
-
 #[derive(Clone, Default)]
 pub(crate) struct World {
-    bucket: bool,
+    buckets: [bool; BUCKETS],
     collection: bool,
     /// Moves with each collection that is made.
     pub(crate) incarnation: u64,
@@ -33,11 +24,11 @@ pub(crate) struct World {
     live: BTreeMap<usize, Live>,
     last_readers: BTreeMap<usize, BTreeSet<Who>>,
     groups: [Option<BTreeSet<Who>>; GROUPS],
-    group_versions: [u64; GROUPS],
     collection_readers: BTreeSet<Who>,
     bucket_readers: BTreeSet<Who>,
-    versions: (u64, u64),
-    /// Records that a person could ever see in this incarnation.
+    /// How many commits there were.
+    pub(crate) commits: u64,
+    /// Records that a person could see after some commit, in this incarnation.
     seen: [BTreeSet<usize>; PERSONS + 1],
     contents: u64,
     latest: i64,
@@ -54,17 +45,15 @@ impl World {
     pub(crate) fn resolve(&self, change: &Change) -> Vec<Deed> {
         let deed = match change {
             Change::Create => return self.missing(),
-            Change::DropBucket if self.bucket => Deed::DropBucket,
-            Change::BucketReader(who) if self.bucket => {
+            Change::DropBucket(bucket) if self.buckets[*bucket] => Deed::DropBucket(*bucket),
+            Change::BucketReader(who) if self.buckets[0] => {
                 Deed::BucketReaders(toggled(&self.bucket_readers, *who))
             }
-            Change::Member(group, who) if self.bucket => {
+            Change::Member(group, who) if self.buckets[bucket_of(*group)] => {
                 let members = self.groups[*group].clone().unwrap_or_default();
                 Deed::SetMembers { group: *group, members: toggled(&members, *who) }
             }
-            Change::DropGroup(group) if self.bucket && self.groups[*group].is_some() => {
-                Deed::DropGroup(*group)
-            }
+            Change::DropGroup(group) if self.groups[*group].is_some() => Deed::DropGroup(*group),
             Change::DropCollection if self.collection => Deed::DropCollection,
             Change::CollectionReader(who) if self.collection => {
                 Deed::CollectionReaders(toggled(&self.collection_readers, *who))
@@ -96,11 +85,12 @@ impl World {
     }
 
     fn missing(&self) -> Vec<Deed> {
-        match (self.bucket, self.collection) {
-            (_, true) => Vec::new(),
-            (true, false) => vec![Deed::CreateCollection],
-            (false, false) => vec![Deed::CreateBucket, Deed::CreateCollection],
+        let buckets = (0..BUCKETS).filter(|bucket| !self.buckets[*bucket]);
+        let mut missing: Vec<Deed> = buckets.map(Deed::CreateBucket).collect();
+        if !self.collection {
+            missing.push(Deed::CreateCollection);
         }
+        missing
     }
 
     fn put(&self, record: usize, readers: BTreeSet<Who>, chosen: Option<i64>) -> Deed {
@@ -121,32 +111,36 @@ impl World {
                 self.live.remove(record);
             }
             Deed::SetMembers { group, members } => {
-                self.group_versions[*group] += 1;
                 self.groups[*group] = Some(members.clone());
             }
             Deed::DropGroup(group) => {
-                self.group_versions[*group] += 1;
                 self.groups[*group] = None;
             }
             Deed::CollectionReaders(readers) => {
-                self.versions.0 += 1;
                 self.collection_readers.clone_from(readers);
             }
             Deed::BucketReaders(readers) => {
-                self.versions.1 += 1;
                 self.bucket_readers.clone_from(readers);
             }
             Deed::DropCollection => self.end(),
-            Deed::DropBucket => {
-                self.end();
-                self.bucket = false;
-                self.bucket_readers.clear();
-                self.groups = Default::default();
-                self.group_versions.iter_mut().for_each(|version| *version += 1);
+            Deed::DropBucket(bucket) => {
+                self.buckets[*bucket] = false;
+                for group in (0..GROUPS).filter(|group| bucket_of(*group) == *bucket) {
+                    self.groups[group] = None;
+                }
+                if *bucket == 0 {
+                    self.end();
+                    self.bucket_readers.clear();
+                }
             }
-            Deed::CreateBucket => self.bucket = true,
+            Deed::CreateBucket(bucket) => self.buckets[*bucket] = true,
             Deed::CreateCollection => self.collection = true,
         }
+    }
+
+    /// What was applied since the last commit is one.
+    pub(crate) fn commit(&mut self) {
+        self.commits += 1;
         for person in 0..=PERSONS {
             let visible: Vec<usize> = self.visible(person).map(|(record, _)| record).collect();
             self.seen[person].extend(visible);
@@ -158,14 +152,13 @@ impl World {
             return;
         }
         let kept = Self {
-            bucket: self.bucket,
+            buckets: self.buckets,
             incarnation: self.incarnation + 1,
             groups: self.groups.clone(),
-            group_versions: self.group_versions,
             bucket_readers: self.bucket_readers.clone(),
-            versions: (self.versions.0 + 1, self.versions.1 + 1),
             contents: self.contents,
             latest: self.latest,
+            commits: self.commits,
             forgotten: self.forgotten,
             ..Self::default()
         };
@@ -220,17 +213,6 @@ impl World {
     /// Whether a person could ever see a record of this incarnation.
     pub(crate) fn could_see(&self, person: usize, record: usize) -> bool {
         self.seen[person].contains(&record)
-    }
-
-    /// What the rights of a person stand on at present.
-    pub(crate) fn rights(&self, person: usize) -> Rights {
-        let closure = self.closure(person);
-        let groups = closure.iter().filter_map(|who| match who {
-            Who::Group(group) => Some((*group, self.group_versions[*group])),
-            _ => None,
-        });
-        let groups = groups.collect();
-        Rights { whole: self.sees_whole(person), groups, above: self.versions }
     }
 }
 

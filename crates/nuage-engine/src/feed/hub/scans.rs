@@ -78,6 +78,7 @@ impl Scan {
         let standing = opening.standing;
         let up_to = Moment {
             seq: standing.map(|standing| standing.head.seq).unwrap_or_default(),
+            named: standing.map(|standing| standing.named).unwrap_or_default(),
             life: Some(life(&opening)),
         };
         let Some(seen) = self.watch.seen() else { return Ok((Audience::Everybody, up_to)) };
@@ -88,7 +89,9 @@ impl Scan {
         if up_to.seq == seen.seq {
             return Ok((Audience::Nobody, up_to));
         }
-        if standing.is_some_and(|standing| standing.horizon > seen.seq) {
+        // A new name may be that of a group as which anybody counts.
+        let is_renamed = up_to.named != seen.named;
+        if is_renamed || standing.is_some_and(|standing| standing.horizon > seen.seq) {
             return Ok((Audience::Everybody, up_to));
         }
         let whom = self.whom(&mut *snapshot, seen.seq).await?;

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use nuage_model::{
-    Batch, CollectionPath, GroupPath, Placement, Principal, Put, Readers, RecordPath, Seq, Store,
-    Timestamp, Write,
+    Batch, CollectionPath, GroupPath, Placement, Principal, Put, Readers, RecordPath, Seq,
+    SnapshotRequest, Store, Timestamp, Write,
 };
 
 use crate::Interest;
@@ -77,6 +77,13 @@ impl Yard {
         self.store.head(collection).await.unwrap().map(|head| head.seq).unwrap_or_default()
     }
 
+    /// The head, and how often what the collection names had changed.
+    async fn standing(&self, collection: &CollectionPath) -> (Seq, i64) {
+        let ask = SnapshotRequest::of(collection.clone());
+        let standing = self.store.snapshot(&ask).await.unwrap().0.standing;
+        standing.map(|standing| (standing.head.seq, standing.named)).unwrap_or_default()
+    }
+
     /// One that read a page, and waits.
     async fn waiting(&self, collection: &CollectionPath, principals: &[&str]) -> Subscription {
         let mut subscription = self.hub.subscribe(collection);
@@ -87,8 +94,8 @@ impl Yard {
     /// Reads as a page does.
     async fn read(&self, subscription: &mut Subscription, principals: &[&str]) {
         subscription.begin_page();
-        let head = self.head(&subscription.watch.collection).await;
-        subscription.set_interest(&interest(principals), head);
+        let (head, named) = self.standing(&subscription.watch.collection).await;
+        subscription.set_interest(&Interest { named, ..interest(principals) }, head);
     }
 
     /// Until the first look was made, after which nobody is woken for what he may have missed.
@@ -130,7 +137,7 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 fn interest(principals: &[&str]) -> Interest {
     let principals = principals.iter().map(|principal| Principal::from(*principal)).collect();
-    Interest { whole: false, principals: Arc::new(principals) }
+    Interest { whole: false, principals: Arc::new(principals), named: 0 }
 }
 
 fn records() -> CollectionPath {

@@ -29,6 +29,8 @@ struct Inner {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Moment {
     pub(super) seq: Seq,
+    /// How often the set of the groups that it names had changed.
+    pub(super) named: i64,
     /// Of which life of the store and of the collection; unknown at first.
     pub(super) life: Option<CollectionVersion>,
 }
@@ -96,7 +98,8 @@ impl Watch {
     pub(super) fn set_interest(&self, key: Key, interest: &Interest, wakes: u64, head: Seq) -> u64 {
         let mut inner = self.lock();
         let is_new = inner.index.set_interest(key, interest);
-        let seen = inner.seen.get_or_insert(Moment { seq: head, life: None }).seq;
+        let moment = Moment { seq: head, named: interest.named, life: None };
+        let seen = inner.seen.get_or_insert(moment).seq;
         if is_new && (inner.wakes != wakes || seen > head) { inner.index.wake(key) } else { 0 }
     }
 

@@ -2,11 +2,12 @@
 //! would be told then.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use nuage_model::{
     Admin, ApplyError, Batch, Bodies, Checksum, CollectionPath, FeedRow, GroupPath, Head, Listener,
-    MembershipQuery, Memberships, Outcome, Pace, Page, Pending, Principal, Put, Query,
+    MembershipQuery, Memberships, NamedGroup, Outcome, Pace, Page, Pending, Principal, Put, Query,
     ReaderFilter, Record, RecordId, RecordPath, ResidentsQuery, RowEnd, Seq, Signature,
     SignatureCount, Snapshot, SnapshotHeader, SnapshotRequest, Store, StoreError, Timestamp, Total,
     Write,
@@ -19,6 +20,12 @@ pub(crate) enum Lapse {
     OneDeparturePerId,
     /// A record that comes back with the same readers after a deletion goes on where it was.
     RevivedKeepsResidency,
+    /// Several departures of a record with the same readers are one, since the first of them.
+    DeparturesJoined,
+    /// A group is a name since somebody last wrote a record for it.
+    SinceMoves,
+    /// A group is no name any more once anything was forgotten, until a record is written for it.
+    NamesForgotten,
 }
 
 /// More than any collection of a history has.
@@ -28,6 +35,7 @@ pub(crate) struct Forgetful {
     inner: Arc<dyn Store>,
     lapse: Lapse,
     memory: Mutex<Memory>,
+    moments: AtomicI64,
 }
 
 /// What would be in the tables otherwise.
@@ -39,11 +47,13 @@ struct Memory {
     ended: HashMap<(RecordPath, Seq), Seq>,
     /// Ends of residencies that would go on.
     undone: HashSet<(RecordPath, Seq)>,
+    /// Where a record was last written for somebody.
+    written: HashMap<Principal, Seq>,
 }
 
 impl Forgetful {
     pub(crate) fn new(inner: Arc<dyn Store>, lapse: Lapse) -> Self {
-        Self { inner, lapse, memory: Mutex::default() }
+        Self { inner, lapse, memory: Mutex::default(), moments: AtomicI64::new(1) }
     }
 
     fn note(&self, writes: &[Write], outcomes: &[Outcome]) {
@@ -63,12 +73,15 @@ impl Forgetful {
                         }
                     }
                     memory.present.insert(path.clone(), (signature, entered, None));
+                    let readers = readers.principals().iter().cloned();
+                    memory.written.extend(readers.map(|reader| (reader, outcome.seq)));
                 }
                 Write::Delete { path, .. } => {
                     if let Some((.., deleted @ None)) = memory.present.get_mut(path) {
                         *deleted = Some(outcome.seq);
                     }
                 }
+                Write::Compact { .. } => memory.written.clear(),
                 Write::DropCollection { .. } | Write::DropBucket { .. } => {
                     *memory = Memory::default();
                 }
@@ -85,6 +98,25 @@ struct Moment<'a> {
 }
 
 impl Moment<'_> {
+    // All that happened after a position. Departures may be joined with some from before it.
+    async fn all(&mut self, after: Seq) -> Result<Vec<FeedRow>, StoreError> {
+        if self.store.lapse != Lapse::DeparturesJoined {
+            return self.inner.tail(after, ALL).await;
+        }
+        let mut traces = self.inner.tail(Seq(0), ALL).await?;
+        let mut joined: HashMap<(RecordId, Signature), (Seq, Seq)> = HashMap::new();
+        for trace in traces.iter_mut().filter(|trace| has_left(trace)) {
+            let key = (trace.id.clone(), trace.signature);
+            let (entered, last) = joined.entry(key).or_insert((trace.entered, trace.seq));
+            (trace.entered, *last) = (*entered, trace.seq);
+        }
+        traces.retain(|trace| {
+            let last = joined.get(&(trace.id.clone(), trace.signature));
+            trace.seq > after && (!has_left(trace) || last.is_some_and(|(_, at)| *at == trace.seq))
+        });
+        Ok(traces)
+    }
+
     fn entered(&self, trace: &mut FeedRow) {
         if self.store.lapse != Lapse::RevivedKeepsResidency {
             return;
@@ -101,7 +133,6 @@ impl Moment<'_> {
     }
 
     fn spoil(&self, mut traces: Vec<FeedRow>, limit: usize) -> Vec<FeedRow> {
-        let has_left = |trace: &FeedRow| matches!(trace.fate, RowEnd::Left(_));
         match self.store.lapse {
             Lapse::OneDeparturePerId => {
                 let mut last: BTreeMap<RecordId, Seq> = BTreeMap::new();
@@ -119,6 +150,7 @@ impl Moment<'_> {
                 };
                 traces.retain(|trace| !has_left(trace) || !undone(trace));
             }
+            Lapse::DeparturesJoined | Lapse::SinceMoves | Lapse::NamesForgotten => {}
         }
         traces.iter_mut().for_each(|trace| self.entered(trace));
         // The last position whole.
@@ -126,6 +158,10 @@ impl Moment<'_> {
         traces.retain(|trace| last.is_none_or(|last| trace.seq <= last));
         traces
     }
+}
+
+fn has_left(trace: &FeedRow) -> bool {
+    matches!(trace.fate, RowEnd::Left(_))
 }
 
 impl Snapshot for Moment<'_> {
@@ -142,7 +178,19 @@ impl Snapshot for Moment<'_> {
         &'a mut self,
         query: &'a MembershipQuery,
     ) -> Pending<'a, Result<Memberships, StoreError>> {
-        self.inner.memberships(query)
+        Box::pin(async move {
+            let mut found = self.inner.memberships(query).await?;
+            let memory = self.store.memory.lock().unwrap();
+            let written = |name: &NamedGroup| memory.written.get(&name.group.principal());
+            match self.store.lapse {
+                Lapse::SinceMoves => found.names.iter_mut().for_each(|name| {
+                    name.since = written(name).copied().unwrap_or(name.since);
+                }),
+                Lapse::NamesForgotten => found.names.retain(|name| written(name).is_some()),
+                _ => {}
+            }
+            Ok(found)
+        })
     }
 
     fn principals_of<'a>(
@@ -170,7 +218,7 @@ impl Snapshot for Moment<'_> {
 
     fn tail(&mut self, after: Seq, limit: usize) -> Pending<'_, Result<Vec<FeedRow>, StoreError>> {
         Box::pin(async move {
-            let traces = self.inner.tail(after, ALL).await?;
+            let traces = self.all(after).await?;
             Ok(self.spoil(traces, limit))
         })
     }
@@ -183,7 +231,7 @@ impl Snapshot for Moment<'_> {
         limit: usize,
     ) -> Pending<'a, Result<Vec<FeedRow>, StoreError>> {
         Box::pin(async move {
-            let mut traces = self.inner.tail(after, ALL).await?;
+            let mut traces = self.all(after).await?;
             traces = self.spoil(traces, ALL);
             traces.retain(|trace| match trace.fate {
                 RowEnd::Live => live.contains(&trace.signature),
@@ -229,7 +277,13 @@ impl Store for Forgetful {
         ask: &'a SnapshotRequest,
     ) -> Pending<'a, Result<(SnapshotHeader, Box<dyn Snapshot + 'a>), StoreError>> {
         Box::pin(async move {
-            let (opening, inner) = self.inner.snapshot(ask).await?;
+            let (mut opening, inner) = self.inner.snapshot(ask).await?;
+            if let (Lapse::SinceMoves | Lapse::NamesForgotten, Some(standing)) =
+                (self.lapse, &mut opening.standing)
+            {
+                // What is said of the names is not to be remembered.
+                standing.named = -self.moments.fetch_add(1, Ordering::SeqCst);
+            }
             let collection = ask.collection.clone();
             Ok((opening, Box::new(Moment { inner, store: self, collection }) as Box<_>))
         })

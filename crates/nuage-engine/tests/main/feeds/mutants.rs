@@ -17,22 +17,38 @@ const HISTORIES: u64 = 400;
 const STEPS: usize = 60;
 
 /// What is left out, and what histories must be about to notice it soon.
-const MUTANTS: [(Fault, Mix); 15] = [
+const MUTANTS: [(Fault, Mix); 31] = [
     (Fault::Rule(Mutant::PresentViewOnly), Mix::Groups),
     (Fault::Rule(Mutant::NoEntered), Mix::Chains),
-    (Fault::Rule(Mutant::NoT0Rule), Mix::Even),
-    (Fault::Rule(Mutant::T0RuleWithoutT0), Mix::Even),
+    (Fault::Rule(Mutant::FormerRule), Mix::Even),
     (Fault::Rule(Mutant::RetractBySeq), Mix::Groups),
     (Fault::Rule(Mutant::RetractAllOfLost), Mix::Groups),
-    (Fault::Store(Lapse::OneDeparturePerId), Mix::Chains),
     (Fault::Rule(Mutant::NoHorizonCheck), Mix::Horizons),
     (Fault::Rule(Mutant::CursorInsteadOfFloor), Mix::Horizons),
-    (Fault::Rule(Mutant::ViewChangeInRunIgnored), Mix::Groups),
     (Fault::Rule(Mutant::RemovalsOfVisible), Mix::Even),
-    (Fault::Rule(Mutant::TailFromT0), Mix::Even),
+    (Fault::Rule(Mutant::TailFromEnd), Mix::Even),
     (Fault::Rule(Mutant::TokenNotBound), Mix::Tokens),
-    (Fault::Store(Lapse::RevivedKeepsResidency), Mix::Scenes),
-    (Fault::Rule(Mutant::NoMembershipCounter), Mix::Scenes),
+    (Fault::Rule(Mutant::UntilIsBase), Mix::Runs),
+    (Fault::Rule(Mutant::TailToHead), Mix::Runs),
+    (Fault::Rule(Mutant::HeadIsBase), Mix::Runs),
+    (Fault::Rule(Mutant::WithheldIfVisible), Mix::Runs),
+    (Fault::Rule(Mutant::GainedWereNoNames), Mix::Groups),
+    (Fault::Rule(Mutant::LostGroupIgnored), Mix::Groups),
+    (Fault::Rule(Mutant::KeepOldView), Mix::Scenes),
+    (Fault::Rule(Mutant::SentWithoutPresent), Mix::Groups),
+    (Fault::Rule(Mutant::SentWithoutRun), Mix::Groups),
+    (Fault::Rule(Mutant::KeepNotNarrowed), Mix::Runs),
+    (Fault::Rule(Mutant::MayNarrowed), Mix::Groups),
+    (Fault::Rule(Mutant::RetractingGoesOn), Mix::Runs),
+    (Fault::Rule(Mutant::GrowsWhileRetracting), Mix::Runs),
+    (Fault::Rule(Mutant::FixedWhileRetracting), Mix::Runs),
+    (Fault::Rule(Mutant::BaseInsideCommit), Mix::Even),
+    (Fault::Rule(Mutant::LostViewIsEmpty), Mix::Horizons),
+    (Fault::Store(Lapse::OneDeparturePerId), Mix::Chains),
+    (Fault::Store(Lapse::RevivedKeepsResidency), Mix::Revivals),
+    (Fault::Store(Lapse::DeparturesJoined), Mix::Runs),
+    (Fault::Store(Lapse::SinceMoves), Mix::Groups),
+    (Fault::Store(Lapse::NamesForgotten), Mix::Horizons),
 ];
 
 #[test]

@@ -14,7 +14,9 @@ use nuage_model::{
     Batch, BucketId, CollectionPath, Permissions, Principal, Record, RecordPath, Seq, Store,
     Timestamp, Write,
 };
-use nuage_testkit::oracle::{Ask, Deed, Entry, Names, PERSONS, Page, Reply, Stage, Subject, Who};
+use nuage_testkit::oracle::{
+    Ask, BUCKETS, Deed, Entry, Names, PERSONS, Page, Reply, Stage, Subject, Who,
+};
 use serde_json::{Value, json};
 
 use crate::feeds::forgetful::{Forgetful, Lapse};
@@ -58,15 +60,25 @@ impl Stage for Engines {
             persons: (0..PERSONS).map(|person| format!("h{seed}:p{person}")).collect(),
         };
         let clock = Arc::new(AtomicI64::new(START_MS));
-        let engine = engine(&store, seed, &clock);
-        let rule = match self.fault {
-            Fault::Rule(mutant) => Some(mutant),
-            _ => None,
-        };
-        let mut house = House { engine, seed, clock, names, rule };
+        let engines = engines(&store, seed, &clock);
+        let mut rules = Vec::new();
+        if let Fault::Rule(mutant) = self.fault {
+            rules.push(mutant);
+        }
+        match seed / 10 % 5 {
+            0 => rules.push(Mutant::NoOrdinals),
+            1 => rules.push(Mutant::FormerTokens),
+            _ => {}
+        }
+        let mut house = House { engines, seed, clock, names, rules, pages: 0 };
         house.clear().await;
         house
     }
+}
+
+// Those that give pages, in turn; the first one makes all changes.
+fn engines(store: &Arc<dyn Store>, seed: u64, clock: &Arc<AtomicI64>) -> Vec<Arc<Engine>> {
+    (0..1 + seed / 2 % 2).map(|_| engine(store, seed, clock)).collect()
 }
 
 fn engine(store: &Arc<dyn Store>, seed: u64, clock: &Arc<AtomicI64>) -> Arc<Engine> {
@@ -82,18 +94,23 @@ fn engine(store: &Arc<dyn Store>, seed: u64, clock: &Arc<AtomicI64>) -> Arc<Engi
     Engine::new(Arc::clone(store), settings, world)
 }
 
-/// One engine, for one bucket.
+/// One engine or two, for the buckets of one history.
 pub(crate) struct House {
-    engine: Arc<Engine>,
+    engines: Vec<Arc<Engine>>,
     seed: u64,
     clock: Arc<AtomicI64>,
     names: Names,
-    rule: Option<Mutant>,
+    rules: Vec<Mutant>,
+    pages: usize,
 }
 
 impl House {
-    fn bucket(&self) -> RecordPath {
-        RecordPath::bucket(self.names.bucket.as_str().into())
+    fn engine(&self) -> &Arc<Engine> {
+        &self.engines[0]
+    }
+
+    fn bucket(&self, number: usize) -> RecordPath {
+        RecordPath::bucket(self.names.bucket(number).as_str().into())
     }
 
     fn collection(&self) -> RecordPath {
@@ -105,19 +122,23 @@ impl House {
     }
 
     fn group(&self, group: usize) -> RecordPath {
-        CollectionPath::groups(self.names.bucket.as_str().into()).record(format!("g{group}"))
+        let (bucket, group) = self.names.group(group);
+        CollectionPath::groups(bucket.as_str().into()).record(group)
     }
 
-    /// A history that was played before left its bucket.
+    /// A history that was played before left its buckets.
     async fn clear(&mut self) {
-        if self.engine.peek(&self.bucket()).await.unwrap().is_some_and(|found| found.is_live()) {
-            self.change(&[Deed::DropBucket]).await.unwrap();
+        for bucket in 0..BUCKETS {
+            let found = self.engine().peek(&self.bucket(bucket)).await.unwrap();
+            if found.is_some_and(|found| found.is_live()) {
+                self.change(&[Deed::DropBucket(bucket)]).await.unwrap();
+            }
         }
     }
 
     async fn session(&self, attempts: &Attempts) -> Result<Session, EngineError> {
         let caller = Some(Principal::from(KEEPER));
-        Ok(self.engine.session(caller, attempts).await)
+        Ok(self.engine().session(caller, attempts).await)
     }
 
     async fn stage(&self, session: &mut Session, deed: &Deed) -> Result<Record, EngineError> {
@@ -145,12 +166,12 @@ impl House {
             Deed::BucketReaders(readers) => {
                 let mut permissions = self.permissions("read", readers);
                 permissions.add("write", KEEPER.into());
-                put(session, self.bucket(), json!({}), permissions, None).await
+                put(session, self.bucket(0), json!({}), permissions, None).await
             }
             Deed::DropCollection => delete(session, self.collection(), None).await,
-            Deed::DropBucket => delete(session, self.bucket(), None).await,
-            Deed::CreateBucket => {
-                let opened = session.open_unjudged(self.bucket()).await?;
+            Deed::DropBucket(number) => delete(session, self.bucket(*number), None).await,
+            Deed::CreateBucket(number) => {
+                let opened = session.open_unjudged(self.bucket(*number)).await?;
                 let mut permissions = Permissions::default();
                 permissions.add("write", KEEPER.into());
                 let change =
@@ -172,8 +193,8 @@ impl House {
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), String> {
-        let batch = Batch::new(self.engine.now(), writes);
-        self.engine.store().apply(batch).await.map(drop).map_err(|error| error.to_string())
+        let batch = Batch::new(self.engine().now(), writes);
+        self.engine().store().apply(batch).await.map(drop).map_err(|error| error.to_string())
     }
 }
 
@@ -236,12 +257,10 @@ impl Subject for House {
             limit: ask.limit,
             sum: ask.sum,
         };
-        let page = self.engine.feed(&query, ask.token);
-        let page = match self.rule {
-            Some(rule) => mutants::with(rule, page).await,
-            None => page.await,
-        };
-        let page = match page {
+        self.pages += 1;
+        let engine = &self.engines[self.pages % self.engines.len()];
+        let page = mutants::with(self.rules.clone(), engine.feed(&query, ask.token));
+        let page = match page.await {
             Ok(page) => page,
             Err(EngineError::Forbidden | EngineError::UnknownParent(_)) => {
                 return Ok(Reply::Refused);
@@ -268,7 +287,7 @@ impl Subject for House {
 
     async fn compact(&mut self, up_to: Option<i64>) -> Result<Option<i64>, String> {
         let collection = self.records();
-        let head = self.engine.store().head(&collection).await;
+        let head = self.engine().store().head(&collection).await;
         let Some(head) = head.map_err(|error| error.to_string())? else { return Ok(None) };
         let up_to = up_to.map_or(head.seq, Seq);
         self.write(vec![Write::Compact { collection, up_to }]).await?;
@@ -277,10 +296,11 @@ impl Subject for House {
 
     async fn forget_views(&mut self) -> Result<bool, String> {
         let bucket = BucketId::from(self.names.bucket.as_str());
-        let before = Timestamp(self.engine.now().0 + 1);
+        let before = Timestamp(self.engine().now().0 + 1);
         self.write(vec![Write::ForgetViews { bucket, before }]).await?;
-        // What the engine itself remembers goes with it.
-        self.engine = engine(&Arc::clone(self.engine.store()), self.seed, &self.clock);
-        Ok(true)
+        // What the engines themselves remember goes with it.
+        self.engines = engines(&Arc::clone(self.engine().store()), self.seed, &self.clock);
+        let keeping = [Mutant::NoOrdinals, Mutant::FormerTokens];
+        Ok(self.rules.iter().any(|rule| keeping.contains(rule)))
     }
 }

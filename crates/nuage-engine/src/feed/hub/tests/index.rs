@@ -61,7 +61,7 @@ fn those_are_woken_whom_a_search_finds() {
                 let principals: HashSet<Principal> =
                     (0..count).map(|_| some_principal(&mut random).into()).collect();
                 let whole = random.chance(10);
-                let interest = Interest { whole, principals: Arc::new(principals) };
+                let interest = Interest { whole, principals: Arc::new(principals), named: 0 };
                 let is_new = index.set_interest(known[at].key, &interest);
                 let before = known[at].interest.replace(interest.clone());
                 let same = before.is_some_and(|before| {

@@ -45,7 +45,7 @@ impl Watcher {
     // As a page of a feed: rights and records of about one moment, never older than its begin.
     async fn page(&mut self) {
         self.subscription.begin_page();
-        let head = self.yard.head(&records()).await;
+        let (head, named) = self.yard.standing(&records()).await;
         let me = Principal::from(person(self.number));
         let groups = self.yard.store.groups_of(std::slice::from_ref(&me), 100).await.unwrap();
         let mut principals = vec![me];
@@ -61,7 +61,7 @@ impl Watcher {
             tokio::time::sleep(Duration::from_micros(self.random.below(500) as u64)).await;
         }
         let principals = principals.into_iter().collect();
-        let interest = crate::Interest { whole: false, principals: Arc::new(principals) };
+        let interest = crate::Interest { whole: false, principals: Arc::new(principals), named };
         self.subscription.set_interest(&interest, head);
         self.seen.send_replace(value.unwrap_or_default());
     }

@@ -16,9 +16,10 @@ type Readers<'a> = &'a [&'a str];
 
 async fn many(yard: &Yard) -> Vec<Subscription> {
     let mut watchers = Vec::with_capacity(WATCHERS);
+    let (head, named) = yard.standing(&records()).await;
     for number in 0..WATCHERS {
         let mut subscription = yard.hub.subscribe(&records());
-        subscription.set_interest(&shown_to(number), yard.head(&records()).await);
+        subscription.set_interest(&Interest { named, ..shown_to(number) }, head);
         watchers.push(subscription);
     }
     watchers
@@ -42,10 +43,11 @@ fn count(watchers: &mut [Subscription]) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_wakes_those_whom_it_concerns() {
     let yard = Yard::new(ONCE_MS).await;
+    yard.write(vec![put(&records(), "named", &["/buckets/b/groups/team3"])]).await;
     let mut watchers = many(&yard).await;
     yard.settled().await;
     count(&mut watchers);
-    let steps: [(&[Readers<'_>], usize); 6] = [
+    let steps: [(&[Readers<'_>], usize); 8] = [
         // By its readers now ...
         (&[&["/buckets/b/groups/team3"]], CONCERNED),
         (&[&["account:17"]], 1),
@@ -54,6 +56,9 @@ async fn a_write_wakes_those_whom_it_concerns() {
         (&[&["system.Authenticated"]], WATCHERS),
         // ... and by those whom it is taken from.
         (&[&["account:5"], &["account:6"]], 2),
+        // Nobody is known to count as a group that was not named before, once.
+        (&[&["/buckets/b/groups/new"]], WATCHERS),
+        (&[&["/buckets/b/groups/new"]], 0),
     ];
     for (number, (writes, expected)) in steps.into_iter().enumerate() {
         let before = yard.hub.statistics().wakeups;
