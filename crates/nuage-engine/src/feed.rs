@@ -29,7 +29,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use foldhash::HashSet;
-use nuage_model::{Checksum, Principal, Record, RecordId, Seq};
+use nuage_model::{BucketId, Checksum, Principal, Record, RecordId, Seq};
 use tokio::sync::Mutex;
 
 use crate::{Places, Turns};
@@ -168,6 +168,8 @@ pub struct Interest {
     /// ... and those that name a group which was not named when this was the state of the names
     /// (see [`nuage_model::CollectionStats::named`]).
     pub named: i64,
+    /// Buckets on whose groups the view depends, in order.
+    pub buckets: Arc<[BucketId]>,
 }
 
 /// What is asked of a feed.

@@ -37,6 +37,8 @@ pub(crate) struct Named {
     found: Memberships,
     /// All these groups, in order.
     groups: Vec<GroupPath>,
+    /// Their buckets, in order.
+    buckets: Arc<[BucketId]>,
 }
 
 /// Which groups of [`Named`] somebody counts as.
@@ -50,6 +52,11 @@ impl Counted {
     /// All of them: those that are named, here or above, and those inside them.
     pub(crate) fn groups(&self) -> &BTreeSet<GroupPath> {
         &self.groups
+    }
+
+    /// The buckets of all groups that were looked at, whoever counts as them.
+    pub(crate) fn buckets(&self) -> Arc<[BucketId]> {
+        Arc::clone(&self.named.buckets)
     }
 
     /// Those that signatures of the collection name.
@@ -97,8 +104,7 @@ pub(crate) struct Remembered(Option<Arc<Named>>);
 impl Remembered {
     /// The buckets of which the moment must say where their groups stand.
     pub(crate) fn buckets(&self) -> Vec<BucketId> {
-        let standings = self.0.iter().flat_map(|named| &named.found.standings);
-        standings.map(|(bucket, _)| bucket.clone()).collect()
+        self.0.as_ref().map_or_else(Vec::new, |named| named.buckets.to_vec())
     }
 }
 
@@ -194,6 +200,7 @@ impl Named {
             named: header.standing.map_or(0, |standing| standing.named),
             above,
             names,
+            buckets: found.standings.iter().map(|(bucket, _)| bucket.clone()).collect(),
             found,
             groups,
         }

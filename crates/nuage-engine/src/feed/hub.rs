@@ -279,9 +279,9 @@ impl Shared {
             }
             Event::Collection(collection) => self.wake_collection(collection),
             Event::Bucket(bucket) => self.wake_bucket(bucket),
-            Event::Members(principals) => {
+            Event::Members(change) => {
                 for watch in self.watches() {
-                    self.count_rung(watch.wake_members(principals));
+                    self.count_rung(watch.wake_members(change));
                 }
             }
             Event::Groups(bucket) => self.wake_groups_of(bucket),

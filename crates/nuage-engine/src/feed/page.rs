@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use foldhash::HashSet;
 use nuage_model::{
-    Batch, CollectionStats, GroupPath, Kind, MembershipQuery, Principal, RecordPath, Seq, Snapshot,
-    SnapshotHeader, SnapshotRequest, StoreError, Write,
+    Batch, BucketId, CollectionStats, GroupPath, Kind, MembershipQuery, Principal, RecordPath, Seq,
+    Snapshot, SnapshotHeader, SnapshotRequest, StoreError, Write,
 };
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -181,8 +181,10 @@ impl Engine {
         }
         let whole = sees_whole(&caller);
         let mut counts_as: HashSet<Principal> = caller.base().into_iter().collect();
+        let mut buckets: Arc<[BucketId]> = Arc::default();
         if let Some(counted) = &counted {
             counts_as.extend(counted.groups().iter().map(GroupPath::principal));
+            buckets = counted.buckets();
         }
         let named = counted.filter(|_| !whole).map(|counted| Named::of(&counted));
         let is_missing = missing.is_some();
@@ -205,6 +207,7 @@ impl Engine {
             base: Base { epoch, incarnation: standing.incarnation },
             standing,
             counts_as: Arc::new(counts_as),
+            buckets,
             named: named.unwrap_or_default(),
             is_whole: whole,
             is_refusable: !whole && !may_create,
@@ -327,6 +330,7 @@ impl Engine {
         let interest = Interest {
             whole: view.is_whole(),
             principals: present.counts_as,
+            buckets: present.buckets,
             named: present.standing.named,
         };
         Ok(Told {
@@ -385,8 +389,10 @@ impl Engine {
 struct Present {
     base: Base,
     standing: CollectionStats,
-    /// All that the caller counts as.
+    /// All that the caller counts as, of what the view depends on.
     counts_as: Arc<HashSet<Principal>>,
+    /// The buckets of the groups that it depends on.
+    buckets: Arc<[BucketId]>,
     named: Named,
     /// Whether all of the collection may be read.
     is_whole: bool,

@@ -166,6 +166,16 @@ impl Seen {
     }
 }
 
+/// The longest token of a device at rest that these data have.
+const REST_TOKEN_CHARACTERS: usize = 80;
+
+impl Run {
+    /// Whether the device was on its way when it got its token.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.token.as_ref().is_some_and(|token| token.len() > REST_TOKEN_CHARACTERS)
+    }
+}
+
 impl Page {
     fn kept(page: &Value) -> Self {
         let status = page["status"].as_u64().unwrap();

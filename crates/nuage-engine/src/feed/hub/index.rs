@@ -62,8 +62,8 @@ pub(super) struct Index {
     nameless: Vec<Key>,
     /// Who counts as a principal, in order.
     holders: HashMap<Principal, Vec<Key>>,
-    /// The buckets of the groups among these principals, and how many of each.
-    group_buckets: BTreeMap<BucketId, usize>,
+    /// Those whose view depends on groups of a bucket, in order.
+    buckets: BTreeMap<BucketId, Vec<Key>>,
 }
 
 struct Entry {
@@ -72,12 +72,19 @@ struct Entry {
     is_told: bool,
     is_whole: bool,
     principals: Box<[Principal]>,
+    buckets: Arc<[BucketId]>,
 }
 
 impl Index {
     /// Adds one that everything concerns, until its interest is told.
     pub(super) fn add(&mut self, waker: Arc<Waker>) -> Key {
-        let entry = Entry { waker, is_told: false, is_whole: true, principals: Box::default() };
+        let entry = Entry {
+            waker,
+            is_told: false,
+            is_whole: true,
+            principals: Box::default(),
+            buckets: Arc::default(),
+        };
         let key = match self.free.pop() {
             Some(key) => {
                 self.entries[key as usize] = Some(entry);
@@ -112,6 +119,7 @@ impl Index {
         };
         let is_same = entry.is_told
             && entry.is_whole == interest.whole
+            && entry.buckets == interest.buckets
             && entry.principals.len() == interest.principals.len()
             && entry.principals.iter().all(|principal| interest.principals.contains(principal));
         if !is_same {
@@ -119,6 +127,13 @@ impl Index {
             entry.is_told = true;
             entry.is_whole = interest.whole;
             entry.principals = interest.principals.iter().map(|it| self.list(key, it)).collect();
+            entry.buckets = Arc::clone(&interest.buckets);
+            for bucket in entry.buckets.iter() {
+                match self.buckets.get_mut(bucket) {
+                    Some(keys) => insert(keys, key),
+                    None => drop(self.buckets.insert(bucket.clone(), vec![key])),
+                }
+            }
             if entry.is_whole {
                 insert(&mut self.whole, key);
             }
@@ -164,19 +179,19 @@ impl Index {
         }
     }
 
-    /// Wakes those who count as a group of this bucket.
+    /// Wakes those whose view depends on groups of this bucket.
     pub(super) fn wake_groups_of(&self, bucket: &BucketId) -> u64 {
-        if !self.group_buckets.contains_key(bucket) {
-            return 0;
-        }
-        let is_one = |holder: &Principal| bucket_of_group(holder) == Some(bucket.as_str());
-        let found = self.holders.iter().filter(|(holder, _)| is_one(holder));
-        found.map(|(_, keys)| self.wake_each(keys)).sum()
+        self.buckets.get(bucket).map_or(0, |keys| self.wake_each(keys))
     }
 
-    /// The buckets of the groups that somebody here counts as.
+    /// Whether there is one whose view depends on groups of this bucket.
+    pub(super) fn depends_on(&self, bucket: &BucketId) -> bool {
+        self.buckets.contains_key(bucket)
+    }
+
+    /// The buckets on whose groups a view depends.
     pub(super) fn group_buckets(&self) -> impl Iterator<Item = &BucketId> {
-        self.group_buckets.keys()
+        self.buckets.keys()
     }
 
     fn wake_each(&self, keys: &[Key]) -> u64 {
@@ -191,9 +206,6 @@ impl Index {
             return kept;
         }
         self.holders.insert(principal.clone(), vec![key]);
-        if let Some(bucket) = bucket_of_group(principal) {
-            *self.group_buckets.entry(bucket.into()).or_default() += 1;
-        }
         principal.clone()
     }
 
@@ -203,29 +215,21 @@ impl Index {
         for principal in &entry.principals {
             let Some(keys) = self.holders.get_mut(principal) else { continue };
             remove(keys, key);
-            if !keys.is_empty() {
-                continue;
+            if keys.is_empty() {
+                self.holders.remove(principal);
             }
-            self.holders.remove(principal);
-            let Some(bucket) = bucket_of_group(principal).map(BucketId::from) else { continue };
-            if let Some(count) = self.group_buckets.get_mut(&bucket) {
-                *count -= 1;
-                if *count == 0 {
-                    self.group_buckets.remove(&bucket);
-                }
+        }
+        for bucket in entry.buckets.iter() {
+            let Some(keys) = self.buckets.get_mut(bucket) else { continue };
+            remove(keys, key);
+            if keys.is_empty() {
+                self.buckets.remove(bucket);
             }
         }
         if self.holders.is_empty() {
             self.holders = HashMap::new();
         }
     }
-}
-
-/// The bucket of a principal that is a group.
-fn bucket_of_group(principal: &Principal) -> Option<&str> {
-    let rest = principal.as_str().strip_prefix("/buckets/")?;
-    let (bucket, rest) = rest.split_once('/')?;
-    rest.starts_with("groups/").then_some(bucket)
 }
 
 fn insert(keys: &mut Vec<Key>, key: Key) {

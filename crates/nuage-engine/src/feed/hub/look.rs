@@ -2,9 +2,8 @@
 //! told of.
 //!
 //! Beside those of the watched collections, the heads of what decides about them are compared:
-//! the buckets, the collections and groups of their buckets, and the groups of other buckets that
-//! watchers count as. Not seen so is who joins a group of a bucket that no watcher has to do with
-//! yet: that is found when a subscription runs out of patience.
+//! the buckets, the collections and groups of their buckets, and the groups of other buckets on which
+//! the views of watchers depend.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,13 +11,12 @@ use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use nuage_model::{
-    Bodies, BucketId, CollectionPath, GroupPath, Kind, Principal, RecordId, RecordPath, Seq,
-    StoreError,
+    Bodies, BucketId, CollectionPath, GroupPath, Kind, RecordId, RecordPath, Seq, StoreError,
 };
 use tokio::time::Instant;
 
 use crate::feed::hub::Shared;
-use crate::feed::hub::news::Event;
+use crate::feed::hub::news::{Event, MembersChange};
 use crate::feed::hub::scans::{ask, changed_records};
 use crate::write::members_of;
 
@@ -126,7 +124,7 @@ async fn moved(shared: &Arc<Shared>, collection: &CollectionPath, after: Option<
         (Kind::Bucket, None) => shared.wake_everybody(),
         (Kind::Group, Some(groups)) if groups.len() <= GROUPS_MAX => {
             match concerned(shared, bucket, groups).await {
-                Ok(principals) => shared.note(&Event::Members(principals)),
+                Ok(change) => shared.note(&Event::Members(change)),
                 Err(_) => shared.wake_members_in(bucket),
             }
         }
@@ -140,22 +138,20 @@ async fn moved(shared: &Arc<Shared>, collection: &CollectionPath, after: Option<
     }
 }
 
-/// What the members of these groups count as, and who is in them now.
+/// Who is in these groups now.
 async fn concerned(
     shared: &Shared,
     bucket: &BucketId,
     groups: Vec<RecordId>,
-) -> Result<HashSet<Principal>, StoreError> {
+) -> Result<MembersChange, StoreError> {
     let collection = CollectionPath::groups(bucket.clone());
     let paths: Vec<RecordPath> =
         groups.iter().map(|group| collection.record(group.clone())).collect();
-    let mut concerned = HashSet::new();
+    let mut members = HashSet::new();
     for record in shared.store.get(&paths, Bodies::All).await?.iter().flatten() {
         // What is no list of members made nobody a member.
-        concerned.extend(members_of(record.body(), usize::MAX).unwrap_or_default());
+        members.extend(members_of(record.body(), usize::MAX).unwrap_or_default());
     }
-    for group in groups {
-        concerned.insert(GroupPath { bucket: bucket.clone(), group }.principal());
-    }
-    Ok(concerned)
+    let groups = groups.into_iter().map(|group| GroupPath { bucket: bucket.clone(), group });
+    Ok(MembersChange::of(bucket.clone(), groups, members))
 }

@@ -1,7 +1,7 @@
 //! What of a batch may concern watchers: the little that is taken out before it is applied.
 
 use foldhash::HashSet;
-use nuage_model::{Batch, BucketId, CollectionPath, Kind, Principal, Put, Write};
+use nuage_model::{Batch, BucketId, CollectionPath, GroupPath, Kind, Principal, Put, Write};
 
 /// What a batch does that may concern watchers.
 pub(crate) struct News(Option<Vec<Event>>);
@@ -14,12 +14,36 @@ pub(super) enum Event {
     Collection(CollectionPath),
     /// The same of all collections of this bucket.
     Bucket(BucketId),
-    /// Who belongs to a group: what its members count as, and those who are in it from now on.
-    Members(HashSet<Principal>),
+    /// Who belongs to a group.
+    Members(MembersChange),
     /// All that belonged to groups of this bucket do so no more.
     Groups(BucketId),
     /// Everything.
     Everything,
+}
+
+/// Who belongs to groups of a bucket.
+pub(super) struct MembersChange {
+    pub(super) bucket: BucketId,
+    /// What their members count as, and those who are in them from now on.
+    pub(super) principals: HashSet<Principal>,
+    /// Whether there are groups among these: then it may concern whoever is in one of them.
+    pub(super) has_groups: bool,
+}
+
+impl MembersChange {
+    /// That groups of this bucket have these members from now on.
+    pub(super) fn of(
+        bucket: BucketId,
+        groups: impl Iterator<Item = GroupPath>,
+        members: HashSet<Principal>,
+    ) -> Self {
+        let is_group = |member: &Principal| GroupPath::of_principal(member.as_str()).is_some();
+        let has_groups = members.iter().any(is_group);
+        let mut principals = members;
+        principals.extend(groups.map(|group| group.principal()));
+        Self { bucket, principals, has_groups }
+    }
 }
 
 impl News {
@@ -58,9 +82,10 @@ impl News {
                     events.push(Event::Groups(bucket.clone()));
                 }
                 Write::SetMembers { group, members } => {
-                    let mut concerned: HashSet<Principal> = members.iter().cloned().collect();
-                    concerned.insert(group.principal());
-                    events.push(Event::Members(concerned));
+                    let bucket = group.bucket.clone();
+                    let groups = std::iter::once(group.clone());
+                    let members = members.iter().cloned().collect();
+                    events.push(Event::Members(MembersChange::of(bucket, groups, members)));
                 }
                 Write::Renew { .. } | Write::Flush { .. } => events.push(Event::Everything),
                 Write::Touch { .. }

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use nuage_model::{
-    Batch, CollectionPath, GroupPath, Placement, Principal, Put, Readers, RecordPath, Seq,
-    SnapshotRequest, Store, Timestamp, Write,
+    Batch, BucketId, CollectionPath, GroupPath, Placement, Principal, Put, Readers, RecordPath,
+    Seq, SnapshotRequest, Store, Timestamp, Write,
 };
 
 use crate::Interest;
@@ -136,8 +136,11 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 fn interest(principals: &[&str]) -> Interest {
+    let groups = principals.iter().filter_map(|one| GroupPath::of_principal(one));
+    let buckets: BTreeSet<BucketId> = groups.map(|group| group.bucket).collect();
+    let buckets = buckets.into_iter().chain(["b".into()]).collect();
     let principals = principals.iter().map(|principal| Principal::from(*principal)).collect();
-    Interest { whole: false, principals: Arc::new(principals), named: 0 }
+    Interest { whole: false, principals: Arc::new(principals), buckets, named: 0 }
 }
 
 fn records() -> CollectionPath {

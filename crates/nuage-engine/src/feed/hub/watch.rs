@@ -7,6 +7,7 @@ use nuage_model::{BucketId, CollectionPath, Principal, Seq};
 
 use crate::Interest;
 use crate::feed::hub::index::{Index, Key, Waker};
+use crate::feed::hub::news::MembersChange;
 
 /// A collection that somebody watches.
 pub(super) struct Watch {
@@ -128,21 +129,29 @@ impl Watch {
         inner.index.wake_all()
     }
 
-    /// Wakes whom a change of a group concerns: who counts as one of these.
-    pub(super) fn wake_members(&self, principals: &HashSet<Principal>) -> u64 {
+    /// Wakes whom a change of a group concerns: who counts as it or comes to, if views depend on groups
+    /// of its bucket. Through a group that comes into it that may be anybody.
+    pub(super) fn wake_members(&self, change: &MembersChange) -> u64 {
         let mut inner = self.lock();
         inner.wakes += 1;
-        inner.index.wake_nameless() + inner.index.wake_holders(principals)
+        let index = &inner.index;
+        let woken = index.wake_nameless();
+        woken
+            + match (index.depends_on(&change.bucket), change.has_groups) {
+                (false, _) => 0,
+                (true, true) => index.wake_groups_of(&change.bucket),
+                (true, false) => index.wake_holders(&change.principals),
+            }
     }
 
-    /// Wakes who counts as a group of this bucket.
+    /// Wakes those whose view depends on groups of this bucket.
     pub(super) fn wake_groups_of(&self, bucket: &BucketId) -> u64 {
         let mut inner = self.lock();
         inner.wakes += 1;
         inner.index.wake_nameless() + inner.index.wake_groups_of(bucket)
     }
 
-    /// The buckets of the groups that watchers count as.
+    /// The buckets on whose groups the views of watchers depend.
     pub(super) fn group_buckets(&self) -> Vec<BucketId> {
         self.lock().index.group_buckets().cloned().collect()
     }

@@ -1,5 +1,6 @@
 //! The index of interests, beside a list that is searched.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use foldhash::HashSet;
@@ -61,33 +62,39 @@ fn those_are_woken_whom_a_search_finds() {
                 let principals: HashSet<Principal> =
                     (0..count).map(|_| some_principal(&mut random).into()).collect();
                 let whole = random.chance(10);
-                let interest = Interest { whole, principals: Arc::new(principals), named: 0 };
+                let buckets: BTreeSet<String> =
+                    (0..random.below(3)).map(|_| format!("b{}", random.below(3))).collect();
+                let buckets = buckets.iter().map(|bucket| bucket.as_str().into()).collect();
+                let principals = Arc::new(principals);
+                let interest = Interest { whole, principals, buckets, named: 0 };
                 let is_new = index.set_interest(known[at].key, &interest);
                 let before = known[at].interest.replace(interest.clone());
                 let same = before.is_some_and(|before| {
-                    before.whole == whole && before.principals == interest.principals
+                    before.whole == whole
+                        && before.principals == interest.principals
+                        && before.buckets == interest.buckets
                 });
                 assert_eq!(is_new, !same);
             }
             _ => {
                 let principal = some_principal(&mut random);
-                let bucket = format!("b{}", random.below(3));
-                let prefix = format!("/buckets/{bucket}/groups/");
+                let bucket = BucketId::from(format!("b{}", random.below(3)));
                 let asked = random.below(4);
                 let expected = known.iter().filter(|known| match asked {
                     0 => known.is_whole(),
                     1 => known.is_nameless(),
                     2 => known.counts_as(&principal),
-                    _ => known.interest.as_ref().is_some_and(|interest| {
-                        interest.principals.iter().any(|p| p.as_str().starts_with(&prefix))
-                    }),
+                    _ => known
+                        .interest
+                        .as_ref()
+                        .is_some_and(|interest| interest.buckets.contains(&bucket)),
                 });
                 let expected: HashSet<Key> = expected.map(|known| known.key).collect();
                 let is_woken = match asked {
                     0 => index.wake_whole(),
                     1 => index.wake_nameless(),
                     2 => index.wake_holders(&[principal.into()].into_iter().collect()),
-                    _ => index.wake_groups_of(&BucketId::from(bucket)),
+                    _ => index.wake_groups_of(&bucket),
                 };
                 assert_eq!(is_woken, expected.len() as u64, "step {step} of seed {seed}");
                 for known in &known {

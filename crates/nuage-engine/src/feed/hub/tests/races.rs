@@ -61,7 +61,8 @@ impl Watcher {
             tokio::time::sleep(Duration::from_micros(self.random.below(500) as u64)).await;
         }
         let principals = principals.into_iter().collect();
-        let interest = crate::Interest { whole: false, principals: Arc::new(principals), named };
+        let (principals, buckets) = (Arc::new(principals), [records().bucket].into());
+        let interest = crate::Interest { whole: false, principals, buckets, named };
         self.subscription.set_interest(&interest, head);
         self.seen.send_replace(value.unwrap_or_default());
     }
