@@ -55,10 +55,18 @@ fn data_are_shown_as_they_were(form: Form, backend: Backend) {
     let mut server = data.serve();
     let mut client = server.client();
     seen.expect_answers(&mut client);
+    let mut afresh = 0;
     for run in &seen.feeds {
         let pages = seen.pages(&mut client, run);
+        if run.is_of_few() && pages[0].begins_afresh() {
+            assert_eq!(pages.last().unwrap().digest(), run.pages.last().unwrap().digest());
+            afresh += 1;
+            continue;
+        }
         assert_eq!(pages, run.pages, "{} {} after {:?}", run.who, run.path, run.token);
     }
+    // Two were in the middle of a run.
+    assert_eq!(afresh, if seen.feeds.is_empty() { 0 } else { 2 });
     seen.expect_feeds_like_lists(&mut client);
     write_on(&seen, &mut client);
     drop(client);

@@ -34,6 +34,9 @@ pub(super) struct Page {
     body: Value,
 }
 
+/// Most entries of a short page.
+const FEW: u64 = 3;
+
 /// Pages of a feed, until it is at rest.
 pub(super) struct Run {
     pub(super) who: String,
@@ -42,6 +45,13 @@ pub(super) struct Run {
     /// Where they begin.
     pub(super) token: Option<String>,
     pub(super) pages: Vec<Page>,
+}
+
+impl Run {
+    /// Whether it is of one of the devices that were in the middle of a run: their pages are short.
+    pub(super) fn is_of_few(&self) -> bool {
+        self.limit <= FEW
+    }
 }
 
 impl Seen {
@@ -195,6 +205,11 @@ impl Page {
     pub(super) fn begins_afresh(&self) -> bool {
         let is_reset = |text: &str| text.contains(r#""reset":true"#);
         self.status != 200 || self.body.as_str().is_some_and(is_reset)
+    }
+
+    /// What it says that the device has.
+    pub(super) fn digest(&self) -> Option<&str> {
+        self.body.as_str()?.split_once(r#""digest":"#).map(|(_, digest)| digest)
     }
 }
 
