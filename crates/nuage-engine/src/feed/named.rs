@@ -33,12 +33,16 @@ impl Named {
                 break;
             }
         }
-        let is_counted = |name: &NamedGroup| {
-            groups.binary_search_by(|(group, _)| group.cmp(&name.group)).is_ok()
-        };
-        let places = names.iter().enumerate();
-        let counted = places.filter(|(_, name)| is_counted(name)).map(|(place, _)| place).collect();
-        Ok(Self { names, counted })
+        let is_counted =
+            |group: &GroupPath| groups.binary_search_by(|(each, _)| each.cmp(group)).is_ok();
+        Ok(Self::new(names, is_counted))
+    }
+
+    /// These names, in order, for whoever counts as some of them.
+    pub(super) fn new(names: Vec<NamedGroup>, is_counted: impl Fn(&GroupPath) -> bool) -> Self {
+        let places = names.iter().enumerate().filter(|(_, name)| is_counted(&name.group));
+        let counted = places.map(|(place, _)| place).collect();
+        Self { names, counted }
     }
 
     /// The places of the names that the caller counts as, in order.

@@ -252,3 +252,6 @@ impl Views {
         all.insert(key, known);
     }
 }
+
+#[cfg(test)]
+mod tests;
