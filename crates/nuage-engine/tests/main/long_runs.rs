@@ -80,11 +80,11 @@ async fn groups_that_change_do_not_begin_a_run_afresh() {
     let happens = async |number: usize| {
         let more = format!("person{number}");
         set_members(&house, "g", &["bob", &more]).await;
-        set_members(&house, "other", if number % 2 == 0 { &[] } else { &["bob"] }).await;
+        set_members(&house, "other", if number.is_multiple_of(2) { &[] } else { &["bob"] }).await;
         set_members(&house, &format!("unnamed{number}"), &["bob"]).await;
     };
     let (mirror, pages) = load_while(&house, happens).await;
-    let is_in_other = pages % 2 == 0;
+    let is_in_other = pages.is_multiple_of(2);
     assert_eq!(mirror.contains("other"), is_in_other, "after {pages} pages");
     assert_eq!(mirror.len(), RECORDS + usize::from(is_in_other));
 }
