@@ -33,6 +33,14 @@ impl Named {
         Self { names, counted: Vec::new() }
     }
 
+    /// These names, in order, for whoever counts as some of them.
+    #[cfg(test)]
+    pub(super) fn new(names: Vec<NamedGroup>, is_counted: impl Fn(&GroupPath) -> bool) -> Self {
+        let places = names.iter().enumerate().filter(|(_, name)| is_counted(&name.group));
+        let counted = places.map(|(place, _)| place).collect();
+        Self { names: names.into(), counted }
+    }
+
     /// The places of the names that the caller counts as, in order.
     pub(super) fn counted(&self) -> &[usize] {
         &self.counted

@@ -317,16 +317,7 @@ impl Engine {
         if nothing && !(reset && is_known) {
             return Err(EngineError::Forbidden);
         }
-        let mut keep = Kept::new();
-        let place = place.map(|view| {
-            let (name, groups) = view.name(&walker.named);
-            if let (ViewName::Many(hash), Some(groups)) = (&name, groups)
-                && keep.iter().all(|(kept, _)| kept != hash)
-            {
-                keep.push((*hash, groups));
-            }
-            name
-        });
+        let (place, keep) = named_views(&place, &walker.named);
         let interest = Interest {
             whole: view.is_whole(),
             principals: present.counts_as,
@@ -444,6 +435,21 @@ struct Told {
     token: Token,
     /// The groups of its views of many.
     keep: Kept,
+}
+
+// The place as a token has it, and what must be kept for that.
+fn named_views(place: &Standing, named: &Named) -> (Place<ViewName>, Kept) {
+    let mut keep = Kept::new();
+    let place = place.map(|view| {
+        let (name, groups) = view.name(named);
+        if let (ViewName::Many(hash), Some(groups)) = (&name, groups)
+            && keep.iter().all(|(kept, _)| kept != hash)
+        {
+            keep.push((*hash, groups));
+        }
+        name
+    });
+    (place, keep)
 }
 
 // The view of a token at rest in the former format, if it is to have that: of all groups of the

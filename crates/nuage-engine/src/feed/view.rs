@@ -256,3 +256,6 @@ impl Views {
         all.insert(key, known);
     }
 }
+
+#[cfg(test)]
+mod tests;

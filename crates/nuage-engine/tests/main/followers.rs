@@ -240,6 +240,41 @@ async fn who_joins_a_group_is_shown_what_it_may_see() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_put_into_a_group_is_shown_what_the_group_may_see() {
+    let house = House::with_collection(settings()).await;
+    let group = |name: &str| CollectionPath::groups("b".into()).record(name);
+    share(&house.engine, &records().record("own"), "{}", &["bob"]).await;
+    share(&house.engine, &records().record("shared"), "{}", &["/buckets/b/groups/g"]).await;
+    share(&house.engine, &group("inner"), r#"{"members":["bob"]}"#, &[]).await;
+    let mut follow = house.engine.follow(query("bob"), None);
+    let mut mirror = Mirror::default();
+    for members in ["/buckets/b/groups/inner", "system.Authenticated", "bob"] {
+        await_rest(&mut follow, &mut mirror, &["own"]).await;
+        let body = format!(r#"{{"members":["{members}"]}}"#);
+        share(&house.engine, &group("g"), &body, &[]).await;
+        await_rest(&mut follow, &mut mirror, &["own", "shared"]).await;
+        share(&house.engine, &group("g"), r#"{"members":[]}"#, &[]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_becomes_a_name_shows_what_it_may_see() {
+    let house = House::with_collection(settings()).await;
+    let group = CollectionPath::groups("b".into()).record("g");
+    share(&house.engine, &records().record("own"), "{}", &["bob"]).await;
+    share(&house.engine, &group, r#"{"members":["bob"]}"#, &[]).await;
+    let mut follow = house.engine.follow(query("bob"), None);
+    let mut mirror = Mirror::default();
+    let record = records().record("shared");
+    for _ in 0..3 {
+        await_rest(&mut follow, &mut mirror, &["own"]).await;
+        share(&house.engine, &record, "{}", &["/buckets/b/groups/g"]).await;
+        await_rest(&mut follow, &mut mirror, &["own", "shared"]).await;
+        share(&house.engine, &record, "{}", &[]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_that_nobody_waits_for_gives_its_place_to_others() {
     // More than are read at a time.
     const LEAVING: u64 = 20;

@@ -8,6 +8,7 @@ mod forgetting;
 mod going_back;
 mod groups_in_groups;
 mod houses;
+mod long_runs;
 mod notes;
 mod premises_that_change;
 mod presumed;

@@ -34,6 +34,9 @@ pub(super) struct Page {
     body: Value,
 }
 
+/// Most entries of a short page.
+const FEW: u64 = 3;
+
 /// Pages of a feed, until it is at rest.
 pub(super) struct Run {
     pub(super) who: String,
@@ -42,6 +45,13 @@ pub(super) struct Run {
     /// Where they begin.
     pub(super) token: Option<String>,
     pub(super) pages: Vec<Page>,
+}
+
+impl Run {
+    /// Whether it is of one of the devices that were in the middle of a run: their pages are short.
+    pub(super) fn is_of_few(&self) -> bool {
+        self.limit <= FEW
+    }
 }
 
 impl Seen {
@@ -166,16 +176,6 @@ impl Seen {
     }
 }
 
-/// The longest token of a device at rest that these data have.
-const REST_TOKEN_CHARACTERS: usize = 80;
-
-impl Run {
-    /// Whether the device was on its way when it got its token.
-    pub(super) fn is_under_way(&self) -> bool {
-        self.token.as_ref().is_some_and(|token| token.len() > REST_TOKEN_CHARACTERS)
-    }
-}
-
 impl Page {
     fn kept(page: &Value) -> Self {
         let status = page["status"].as_u64().unwrap();
@@ -205,6 +205,11 @@ impl Page {
     pub(super) fn begins_afresh(&self) -> bool {
         let is_reset = |text: &str| text.contains(r#""reset":true"#);
         self.status != 200 || self.body.as_str().is_some_and(is_reset)
+    }
+
+    /// What it says that the device has.
+    pub(super) fn digest(&self) -> Option<&str> {
+        self.body.as_str()?.split_once(r#""digest":"#).map(|(_, digest)| digest)
     }
 }
 

@@ -22,7 +22,12 @@ fn a_page(entries: Vec<Entry>) -> FeedPage {
         continues: false,
         head: Seq(9),
         sum: Some(Checksum { live: 2, digest: 77 }),
-        interest: Interest { whole: true, principals: Arc::default(), named: 0 },
+        interest: Interest {
+            whole: true,
+            principals: Arc::default(),
+            named: 0,
+            buckets: Arc::default(),
+        },
     }
 }
 
