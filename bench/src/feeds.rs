@@ -4,6 +4,7 @@
 //!
 //! Pages and writes are measured inside this process, without HTTP: the same engine and stores.
 
+mod names;
 mod pages;
 mod shapes;
 mod walk;
@@ -52,6 +53,7 @@ pub(crate) async fn run(options: &FeedOptions) -> Result<()> {
     }
     let _ = write!(text, "\n\n{}", pages::to_markdown(&tables, options));
     let _ = write!(text, "\n{}", writes::measure(&homes, options).await?);
+    let _ = write!(text, "\n{}", names::measure(&homes).await?);
     for home in homes {
         home.store.close().await;
     }

@@ -104,13 +104,13 @@ impl Home {
     }
 
     fn over(name: &'static str, store: Arc<dyn Store>, pids: Vec<u32>, place: String) -> Self {
-        let ids = std::sync::atomic::AtomicU64::new(0);
-        let world = World {
-            clock: Box::new(now),
-            random: Box::new(move || ids.fetch_add(1, std::sync::atomic::Ordering::Relaxed).into()),
-        };
-        let engine = Engine::new(Arc::clone(&store), Settings::default(), world);
+        let engine = engine(&store);
         Self { name, store, engine, pids, place }
+    }
+
+    /// Another engine over the same store, which remembers nothing yet.
+    pub(crate) fn another_engine(&self) -> Arc<Engine> {
+        engine(&self.store)
     }
 
     /// Makes a bucket of that shape.
@@ -145,6 +145,17 @@ impl Home {
     }
 }
 
+fn engine(store: &Arc<dyn Store>) -> Arc<Engine> {
+    let ids = std::sync::atomic::AtomicU64::new(0);
+    let world = World {
+        clock: Box::new(now),
+        random: Box::new(move || ids.fetch_add(1, std::sync::atomic::Ordering::Relaxed).into()),
+    };
+    let mut settings = Settings::default();
+    settings.feed.secret = "benchmark".to_owned();
+    Engine::new(Arc::clone(store), settings, world)
+}
+
 /// What a person asks.
 pub(crate) fn ask(shape: Shape, n: u64, limit: usize) -> FeedQuery {
     FeedQuery { user: Some(person(n)), collection: shape.collection(), limit, sum: false }
@@ -163,7 +174,7 @@ pub(crate) fn put(shape: Shape, n: u64, readers: Readers) -> Write {
     })
 }
 
-fn plain(path: &RecordPath) -> Write {
+pub(crate) fn plain(path: &RecordPath) -> Write {
     Write::Put(Put {
         path: path.clone(),
         body: Body::from("{}".to_owned()),
