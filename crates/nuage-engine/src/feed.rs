@@ -3,7 +3,7 @@
 //!
 //! - `page`: one page, from one moment of the store;
 //! - `run`: the three phases that lead from what a device has to what its person may see;
-//! - `named`: the groups that a collection names;
+//! - `names`: the groups that a collection names;
 //! - `view`: what a person may see, by name;
 //! - `token`: what a device brings back, sealed;
 //! - `epoch`: what a token shows that knows more than the store;
@@ -19,7 +19,7 @@ mod hub;
 mod mutants;
 #[cfg(feature = "mutants")]
 pub mod mutants;
-mod named;
+mod names;
 mod page;
 mod run;
 mod token;

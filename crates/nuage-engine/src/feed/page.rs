@@ -18,7 +18,7 @@ use crate::authorize::{groups_above, may_create_directly, reaches};
 use crate::engine::Parent;
 use crate::feed::epoch::{is_from_the_future, name_of_epoch};
 use crate::feed::mutants::{self, Carried, Mutant};
-use crate::feed::named::Named;
+use crate::feed::names::Names;
 use crate::feed::run::{Standing, Walker, sees_any};
 use crate::feed::token::{Base, Owner, Place, Token, ViewName};
 use crate::feed::view::{Scope, View};
@@ -100,7 +100,7 @@ impl Engine {
             if present.is_whole && token.is_some_and(|it| it.place.views().any(has_names)) {
                 let collection = Some(query.collection.clone());
                 let ask = MembershipQuery { collection, ..MembershipQuery::default() };
-                present.named = Named::of_all(snapshot.memberships(&ask).await?.names.into());
+                present.named = Names::of_all(snapshot.memberships(&ask).await?.names.into());
             }
             let view = Arc::new(present.view(query));
             // Who brings no token and may see nothing is refused in the same time whether the
@@ -186,7 +186,7 @@ impl Engine {
             counts_as.extend(counted.groups().iter().map(GroupPath::principal));
             buckets = counted.buckets();
         }
-        let named = counted.filter(|_| !whole).map(|counted| Named::of(&counted));
+        let named = counted.filter(|_| !whole).map(|counted| Names::of(&counted));
         let is_missing = missing.is_some();
         if let Some(missing) = missing.filter(|_| whole) {
             return Err(EngineError::UnknownParent(missing));
@@ -384,7 +384,7 @@ struct Present {
     counts_as: Arc<HashSet<Principal>>,
     /// The buckets of the groups that it depends on.
     buckets: Arc<[BucketId]>,
-    named: Named,
+    named: Names,
     /// Whether all of the collection may be read.
     is_whole: bool,
     /// Whether the caller is refused where nothing is visible.
@@ -438,7 +438,7 @@ struct Told {
 }
 
 // The place as a token has it, and what must be kept for that.
-fn named_views(place: &Standing, named: &Named) -> (Place<ViewName>, Kept) {
+fn named_views(place: &Standing, named: &Names) -> (Place<ViewName>, Kept) {
     let mut keep = Kept::new();
     let place = place.map(|view| {
         let (name, groups) = view.name(named);

@@ -17,7 +17,7 @@ use nuage_model::{
 
 use crate::Entry;
 use crate::feed::mutants::{self, Mutant};
-use crate::feed::named::Named;
+use crate::feed::names::Names;
 use crate::feed::token::{Cursor, Phase, Place, Run};
 use crate::feed::view::{Scope, View};
 
@@ -28,7 +28,7 @@ const SIGNATURES_MAX: usize = 8 * SIGNATURES;
 /// Runs, for the length of one page.
 pub(super) struct Walker<'s> {
     pub(super) snapshot: Box<dyn Snapshot + 's>,
-    pub(super) named: Named,
+    pub(super) named: Names,
     pub(super) user: Option<Principal>,
     /// What the person may see now, ...
     pub(super) present: Arc<View>,
@@ -71,7 +71,7 @@ pub(super) async fn sees_any(snapshot: &mut dyn Snapshot, view: &View) -> Result
 impl<'s> Walker<'s> {
     pub(super) fn new(
         snapshot: Box<dyn Snapshot + 's>,
-        named: Named,
+        named: Names,
         (user, present): (Option<Principal>, Arc<View>),
         (head, rows): (Seq, u64),
         (limit, bytes_left): (usize, usize),

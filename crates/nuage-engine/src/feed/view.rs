@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::Caller;
 use crate::cache::{Bounded, Weigh, bytes_of};
 use crate::feed::mutants::{self, Mutant};
-use crate::feed::named::Named;
+use crate::feed::names::Names;
 use crate::feed::token::{ORDINALS_MAX, ViewName};
 
 /// Room for views that are remembered; those that were forgotten come back from the store.
@@ -56,7 +56,7 @@ impl Scope {
 
     /// Whether the other one sees what this one does not, and did not change since this position.
     /// The records of a group that was no name then did.
-    pub(super) fn has_gained(&self, other: &Self, named: &Named, since: Seq) -> bool {
+    pub(super) fn has_gained(&self, other: &Self, named: &Names, since: Seq) -> bool {
         match (self, other) {
             (Self::Whole, _) | (_, Self::Nothing) => false,
             (Self::Nothing, _) | (_, Self::Whole) => true,
@@ -83,7 +83,7 @@ pub(super) struct View {
 
 impl View {
     /// That of a person, or of a stranger.
-    pub(super) fn of(user: Option<&Principal>, scope: Scope, named: &Named) -> Self {
+    pub(super) fn of(user: Option<&Principal>, scope: Scope, named: &Names) -> Self {
         let places: &[usize] = if let Scope::With(places) = &scope { places } else { &[] };
         let mut caller = Caller::new(user.cloned());
         let mut principals = caller.base();
@@ -124,7 +124,7 @@ impl View {
     }
 
     /// By which a token speaks of it; and its groups, if these must be kept.
-    pub(super) fn name(&self, named: &Named) -> (ViewName, Option<Vec<Principal>>) {
+    pub(super) fn name(&self, named: &Names) -> (ViewName, Option<Vec<Principal>>) {
         let places = match &self.scope {
             Scope::Nothing => return (ViewName::Nothing, None),
             Scope::Whole => return (ViewName::Whole, None),

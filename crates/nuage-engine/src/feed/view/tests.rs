@@ -7,13 +7,13 @@ use super::*;
 const BOB: &str = "account:bob";
 
 // As many names, each since the position and with the ordinal that follow from its place.
-fn named(count: usize) -> Named {
+fn named(count: usize) -> Names {
     let name = |place: usize| NamedGroup {
         group: GroupPath { bucket: "b".into(), group: format!("g{place:03}").as_str().into() },
         since: Seq(100 * place as i64),
         ordinal: 1_000 - place as i64,
     };
-    Named::new((0..count).map(name).collect(), |_| true)
+    Names::new((0..count).map(name).collect(), |_| true)
 }
 
 fn with(places: &[usize]) -> Scope {

@@ -11,14 +11,14 @@ use crate::named::Counted;
 
 /// The names of a collection.
 #[derive(Default)]
-pub(super) struct Named {
+pub(super) struct Names {
     /// In the order of groups.
     names: Arc<[NamedGroup]>,
     /// Places of those that the caller counts as, in order.
     counted: Vec<usize>,
 }
 
-impl Named {
+impl Names {
     /// For somebody who counts as some of them.
     pub(super) fn of(counted: &Counted) -> Self {
         let names = counted.all_names();
