@@ -8,7 +8,7 @@ use std::sync::Arc;
 use foldhash::HashSet;
 use nuage_model::{
     Batch, BucketId, CollectionStats, GroupPath, Kind, MembershipQuery, Principal, RecordPath, Seq,
-    Snapshot, SnapshotHeader, SnapshotRequest, StoreError, Write,
+    Snapshot, SnapshotHeader, SnapshotRequest, StoreError,
 };
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -21,7 +21,7 @@ use crate::feed::mutants::{self, Carried, Mutant};
 use crate::feed::names::Names;
 use crate::feed::run::{Standing, Walker, sees_any};
 use crate::feed::token::{Base, Owner, Place, Token, ViewName};
-use crate::feed::view::{Scope, View};
+use crate::feed::view::{Key, Scope, View};
 use crate::groups::{Ask, as_whom};
 use crate::named::Remembered;
 use crate::{
@@ -224,7 +224,7 @@ impl Engine {
         view: &Arc<View>,
         snapshot: &mut dyn Snapshot,
     ) -> Result<Option<Standing>, StoreError> {
-        let Some(Token { place, .. }) = token else { return Ok(None) };
+        let Some(token @ Token { place, .. }) = token else { return Ok(None) };
         let mut views: Vec<(&ViewName, Arc<View>)> = Vec::new();
         for name in place.views() {
             if views.iter().any(|(known, _)| *known == name) {
@@ -234,7 +234,7 @@ impl Engine {
                 ViewName::Nothing => Scope::Nothing,
                 ViewName::Whole => Scope::Whole,
                 ViewName::Few(ordinals) => Scope::With(present.named.of_ordinals(ordinals)),
-                ViewName::Many(hash) => match self.kept(query, *hash, snapshot).await? {
+                ViewName::Many(hash) => match self.kept(query, token, *hash, snapshot).await? {
                     Some(groups) => Scope::With(present.named.of_groups(&groups)),
                     None if mutants::is(Mutant::LostViewIsEmpty) => Scope::With(Vec::new()),
                     None => return Ok(None),
@@ -257,17 +257,19 @@ impl Engine {
     async fn kept(
         &self,
         query: &FeedQuery,
+        token: &Token,
         hash: [u8; 16],
         snapshot: &mut dyn Snapshot,
     ) -> Result<Option<Arc<[Principal]>>, StoreError> {
-        let (views, bucket) = (&self.feeds().views, &query.collection.bucket);
+        let views = &self.feeds().views;
         let person = Caller::new(query.user.clone()).author();
-        if let Some(groups) = views.remembered(bucket, &person, hash) {
+        let key = key_of(query, token, &person, hash);
+        if let Some(groups) = views.remembered(&key) {
             return Ok(Some(groups));
         }
         let groups: Option<Arc<[Principal]>> = snapshot.view(&person, hash).await?.map(Arc::from);
         if let Some(groups) = &groups {
-            views.learn(bucket, &person, hash, Arc::clone(groups));
+            views.learn(key, Arc::clone(groups));
         }
         Ok(groups)
     }
@@ -351,20 +353,24 @@ impl Engine {
         #[cfg(feature = "mutants")]
         let (former, keep) = former(&token, &page.interest, keep);
         let (views, now) = (&self.feeds().views, self.now());
-        let bucket = &query.collection.bucket;
-        let writes: Vec<Write> = keep
-            .iter()
-            .filter_map(|(hash, groups)| views.to_keep(bucket, owner.person, *hash, groups, now))
-            .collect();
+        let mut kept = Vec::new();
+        let mut writes = Vec::new();
+        for (hash, groups) in keep {
+            let key = key_of(query, &token, owner.person, hash);
+            if let Some(write) = views.to_keep(&key, &groups, now) {
+                writes.push(write);
+                kept.push((key, groups));
+            }
+        }
         if !writes.is_empty() {
-            let batch = Batch::new(now, writes.clone());
+            let batch = Batch::new(now, writes);
             self.store().apply(batch).await.map_err(|error| match error {
                 nuage_model::ApplyError::Store(error) => error,
                 nuage_model::ApplyError::Conflict => {
                     StoreError::Unavailable("a view could not be kept".to_owned())
                 }
             })?;
-            writes.into_iter().for_each(|write| views.kept(write, now));
+            kept.into_iter().for_each(|(key, groups)| views.kept(key, groups, now));
         }
         let sealed = self.feeds().tokens.seal(&token, owner);
         #[cfg(feature = "mutants")]
@@ -435,6 +441,11 @@ struct Told {
     token: Token,
     /// The groups of its views of many.
     keep: Kept,
+}
+
+fn key_of(query: &FeedQuery, token: &Token, person: &Principal, hash: [u8; 16]) -> Key {
+    let (bucket, incarnation) = (query.collection.bucket.clone(), token.base.incarnation);
+    Key { bucket, incarnation, person: person.clone(), hash }
 }
 
 // The place as a token has it, and what must be kept for that.

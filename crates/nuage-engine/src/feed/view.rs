@@ -174,11 +174,14 @@ impl Weigh for Known {
     }
 }
 
+/// Whose view, by its hash.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
-    bucket: BucketId,
-    person: Principal,
-    name: [u8; 16],
+pub(super) struct Key {
+    pub(super) bucket: BucketId,
+    /// Of the collection: what was kept goes with the bucket, and all that is in it.
+    pub(super) incarnation: [u8; 8],
+    pub(super) person: Principal,
+    pub(super) hash: [u8; 16],
 }
 
 #[derive(Clone)]
@@ -189,61 +192,33 @@ struct Known {
 }
 
 impl Views {
-    /// The groups under a name, if they are remembered here.
-    pub(super) fn remembered(
-        &self,
-        bucket: &BucketId,
-        person: &Principal,
-        name: [u8; 16],
-    ) -> Option<Arc<[Principal]>> {
-        let key = Key { bucket: bucket.clone(), person: person.clone(), name };
+    /// The groups of a view, if they are remembered here.
+    pub(super) fn remembered(&self, key: &Key) -> Option<Arc<[Principal]>> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.renew(&key);
-        known.get(&key).map(|(known, _)| Arc::clone(&known.groups))
+        known.renew(key);
+        known.get(key).map(|(known, _)| Arc::clone(&known.groups))
     }
 
-    /// Remembers the groups under a name as the store kept them.
-    pub(super) fn learn(
-        &self,
-        bucket: &BucketId,
-        person: &Principal,
-        name: [u8; 16],
-        groups: Arc<[Principal]>,
-    ) {
-        let key = Key { bucket: bucket.clone(), person: person.clone(), name };
+    /// Remembers the groups of a view as the store kept them.
+    pub(super) fn learn(&self, key: Key, groups: Arc<[Principal]>) {
         self.remember(key, Known { groups, kept: None });
     }
 
     /// The write that keeps these groups, unless it was made a short while ago.
-    pub(super) fn to_keep(
-        &self,
-        bucket: &BucketId,
-        person: &Principal,
-        name: [u8; 16],
-        groups: &[Principal],
-        now: Timestamp,
-    ) -> Option<Write> {
-        let key = Key { bucket: bucket.clone(), person: person.clone(), name };
+    pub(super) fn to_keep(&self, key: &Key, groups: &[Principal], now: Timestamp) -> Option<Write> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.renew(&key);
-        let kept = known.get(&key).and_then(|(known, _)| known.kept);
+        known.renew(key);
+        let kept = known.get(key).and_then(|(known, _)| known.kept);
         if kept.is_some_and(|kept| now.0 < kept.0.saturating_add(KEPT_MS)) {
             return None;
         }
-        Some(Write::KeepView {
-            bucket: bucket.clone(),
-            person: person.clone(),
-            name,
-            groups: groups.to_vec(),
-        })
+        let Key { bucket, person, hash: name, .. } = key.clone();
+        Some(Write::KeepView { bucket, person, name, groups: groups.to_vec() })
     }
 
     /// Takes note that a view was kept.
-    pub(super) fn kept(&self, write: Write, now: Timestamp) {
-        if let Write::KeepView { bucket, person, name, groups } = write {
-            let known = Known { groups: groups.into(), kept: Some(now) };
-            self.remember(Key { bucket, person, name }, known);
-        }
+    pub(super) fn kept(&self, key: Key, groups: Vec<Principal>, now: Timestamp) {
+        self.remember(key, Known { groups: groups.into(), kept: Some(now) });
     }
 
     /// Forgets all, which the store did too.
