@@ -170,6 +170,7 @@ impl Session {
         query.bodies = false;
         query.after = after.map(|after| vec![Some(after.0.into())]);
         let (readers, _) = self.readers_of(&collection, BTreeSet::new()).await?;
+        let whom: HashSet<&str> = readers.iter().map(Principal::as_str).collect();
         if given.is_empty() {
             query.scope = Scope::Readers(readers.clone());
         }
@@ -186,7 +187,7 @@ impl Session {
             for record in &page.records {
                 walk.looks -= 1;
                 let own = Permissions::from_text(&record.permissions()).unwrap_or_default();
-                let is_me = |principal: &str| readers.iter().any(|one| one.as_str() == principal);
+                let is_me = |principal: &str| whom.contains(principal);
                 let held = permission_names(kind).iter().copied();
                 let held = held.filter(|name| own.grants(name, &is_me));
                 let names = held.chain(given.iter().copied()).flat_map(|name| implied(kind, name));

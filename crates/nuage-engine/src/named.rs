@@ -18,11 +18,12 @@ use crate::groups::{self, Ask, CHAIN_MAX, reached};
 use crate::{Caller, EngineError};
 
 /// Room for what collections name.
-const NAMED_BYTES: usize = 32 * 1024 * 1024;
+const NAMED_BYTES: usize = 64 * 1024 * 1024;
 /// Room for what people count as.
 const COUNTED_BYTES: usize = 32 * 1024 * 1024;
-/// What a group takes that is remembered, about.
-const GROUP_BYTES: usize = 160;
+/// What a group takes that was read, and what it takes once more, about.
+const GROUP_BYTES: usize = 150;
+const AGAIN_BYTES: usize = 40;
 
 /// What a collection names, with what is inside.
 pub(crate) struct Named {
@@ -72,14 +73,14 @@ impl Counted {
 
 impl Weigh for Arc<Named> {
     fn bytes(&self) -> usize {
-        let inside = 2 * self.found.inside.len();
-        (self.names.len() + self.groups.len() + inside) * GROUP_BYTES
+        let read = self.names.len() + 2 * self.found.inside.len();
+        read * GROUP_BYTES + self.groups.len() * AGAIN_BYTES
     }
 }
 
 impl Weigh for Arc<Counted> {
     fn bytes(&self) -> usize {
-        self.groups.len() * GROUP_BYTES + self.standings.len() * size_of::<GroupsStanding>()
+        self.groups.len() * AGAIN_BYTES + self.standings.len() * size_of::<GroupsStanding>()
     }
 }
 
