@@ -192,7 +192,9 @@ impl Session {
             let opened = match judged {
                 // Nobody is refused by what is only remembered.
                 Err(EngineError::Forbidden) => {
-                    let too_many = self.find_out_near(&groups, on_itself).await?;
+                    let mut places = group_places(self.engine.settings(), kind, &chain.above);
+                    places.push(on_itself);
+                    let too_many = self.find_out_by_place(&places).await?;
                     self.tell_missing(chain, kind, right)?;
                     if chain.missing.is_some() {
                         return Err(EngineError::Forbidden);
@@ -294,12 +296,18 @@ impl Session {
         }
         let (principals, asked) = match intent {
             ListIntent::Create => {
-                self.find_out(groups).await?;
+                let places = group_places(self.engine.settings(), kind, above);
+                if let Some(error) = self.find_out_by_place(&places).await?
+                    && !self.reaches(kind, right, above)
+                {
+                    return Err(error);
+                }
                 (Vec::new(), true)
             }
             _ => match self.readers_of(collection, groups.clone()).await {
                 Err(EngineError::TooManyInnerGroups(most)) => {
-                    self.find_out(groups).await?;
+                    let places = group_places(self.engine.settings(), kind, above);
+                    self.find_out_by_place(&places).await?;
                     match self.reaches(kind, right, above) {
                         true => (Vec::new(), true),
                         false => return Err(EngineError::TooManyInnerGroups(most)),
@@ -342,8 +350,21 @@ impl Session {
     ) -> Result<bool, EngineError> {
         let chain = self.load_ancestors(collection, Bodies::All).await?;
         let kind = collection.kind();
-        self.learn(self.groups_above(kind, &chain.above)).await?;
+        let groups = self.groups_above(kind, &chain.above);
+        self.recall(&groups);
+        if inherits(&self.caller, kind, Right::Read, &chain.above).is_none() {
+            self.find_out(groups).await?;
+        }
         Ok(inherits(&self.caller, kind, Right::Read, &chain.above).is_some())
+    }
+
+    /// The groups in the permissions above a collection, and in those that the operator gives there.
+    pub(crate) async fn groups_over(
+        &mut self,
+        collection: &CollectionPath,
+    ) -> Result<BTreeSet<GroupPath>, StoreError> {
+        let chain = self.load_ancestors(collection, Bodies::Small).await?;
+        Ok(self.groups_above(collection.kind(), &chain.above))
     }
 
     /// Whether the caller has a right to one record, which was read without judging.
@@ -421,13 +442,17 @@ impl Session {
         self.is_one_of(holders.iter()).await
     }
 
-    /// Whether the caller holds a permission of this name among some of one record.
+    /// Whether the caller holds a permission of this name among some of one record: not where that
+    /// cannot be found out, since more groups are inside those that hold it than may be looked at.
     pub async fn holds(
         &mut self,
         permissions: &Permissions,
         name: &str,
     ) -> Result<bool, EngineError> {
-        self.is_one_of(permissions.holders(name)).await
+        match self.is_one_of(permissions.holders(name)).await {
+            Err(EngineError::TooManyInnerGroups(_)) => Ok(false),
+            found => found,
+        }
     }
 
     /// Whether the caller may add to a list without any other right to it, and so may see that
@@ -437,12 +462,23 @@ impl Session {
     }
 }
 
-/// The groups in the permissions above a place, and in those that the operator gives there.
-pub(crate) fn groups_above(settings: &Settings, kind: Kind, above: &Above) -> BTreeSet<GroupPath> {
-    let holders = above.iter().flat_map(|(_, parent)| parent.permissions.iter());
-    let holders = holders.flat_map(|(_, holders)| holders);
+/// The groups that the operator names for a place, and those that each object above it does.
+pub(crate) fn group_places(
+    settings: &Settings,
+    kind: Kind,
+    above: &Above,
+) -> Vec<BTreeSet<GroupPath>> {
     let given = settings.grants.iter().filter(|(name, _)| name.starts_with(kind.as_str()));
-    groups_among(holders.chain(given.flat_map(|(_, holders)| holders))).collect()
+    let given = groups_among(given.flat_map(|(_, holders)| holders)).collect();
+    let above = above.iter().map(|(_, parent)| {
+        groups_among(parent.permissions.iter().flat_map(|(_, holders)| holders)).collect()
+    });
+    std::iter::once(given).chain(above).collect()
+}
+
+/// All of them.
+pub(crate) fn groups_above(settings: &Settings, kind: Kind, above: &Above) -> BTreeSet<GroupPath> {
+    group_places(settings, kind, above).into_iter().flatten().collect()
 }
 
 /// What gives the right to one record: its own permissions, those further up, or the operator.

@@ -29,7 +29,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use foldhash::HashSet;
-use nuage_model::{BucketId, Checksum, Principal, Record, RecordId, Seq};
+use nuage_model::{BucketId, Checksum, CollectionPath, Principal, Record, RecordId, Seq};
 use tokio::sync::Mutex;
 
 use crate::{Places, Turns};
@@ -170,6 +170,14 @@ pub struct Interest {
     pub named: i64,
     /// Buckets on whose groups the view depends, in order.
     pub buckets: Arc<[BucketId]>,
+}
+
+impl Interest {
+    /// Stands for all buckets among those on whose groups a view depends.
+    pub(crate) fn any_bucket() -> BucketId {
+        // The root, which has no groups.
+        CollectionPath::buckets().bucket
+    }
 }
 
 /// What is asked of a feed.

@@ -105,10 +105,11 @@ pub(crate) async fn search(
     let inside = found.inside.iter().flat_map(|(inner, outer)| [inner, outer]);
     let mut known: HashSet<GroupPath> = named.chain(inside).chain(&query.groups).cloned().collect();
     let mut new: Vec<GroupPath> = known.iter().cloned().collect();
+    // Of what is staged nothing holds that is stored, wherever it is met.
     let is_stored = |group: &GroupPath| staged.members_of(group).is_none();
+    found.inside.retain(|(_, outer)| is_stored(outer));
+    found.direct.retain(is_stored);
     for _ in 0..CHAIN_MAX {
-        found.inside.retain(|(_, outer)| is_stored(outer) || !new.contains(outer));
-        found.direct.retain(|group| is_stored(group) || !new.contains(group));
         let mut next = Vec::new();
         for group in new {
             for member in staged.members_of(&group).into_iter().flatten() {
@@ -126,10 +127,9 @@ pub(crate) async fn search(
         if next.is_empty() {
             break;
         }
-        let inside_them =
-            MembershipQuery { collection: None, groups: next.clone(), ..query.clone() };
-        let more = ask.memberships(&inside_them).await?;
-        for (inner, outer) in more.inside {
+        let query = MembershipQuery { collection: None, groups: next.clone(), ..query.clone() };
+        let more = ask.memberships(&query).await?;
+        for (inner, outer) in more.inside.into_iter().filter(|(_, outer)| is_stored(outer)) {
             for group in [&inner, &outer] {
                 if known.insert(group.clone()) {
                     next.push(group.clone());
@@ -137,7 +137,7 @@ pub(crate) async fn search(
             }
             found.inside.push((inner, outer));
         }
-        found.direct.extend(more.direct);
+        found.direct.extend(more.direct.into_iter().filter(is_stored));
         if known.len() > known_max {
             return Err(EngineError::TooManyInnerGroups(query.inner_max));
         }
@@ -244,22 +244,24 @@ impl Session {
         Ok(())
     }
 
-    /// Finds out about the groups named above a record and about those that it names itself. Where the
-    /// latter contain too many groups, who has a right from above does not need them: then only that
-    /// is found out, and the error is for everybody else.
-    pub(crate) async fn find_out_near(
+    /// Finds out about the groups that each of these places names. Where they contain too many groups
+    /// together, each place is looked at by itself: who has a right from one does not need the others.
+    /// Then the error is for whoever turns out to have none.
+    pub(crate) async fn find_out_by_place(
         &mut self,
-        above: &BTreeSet<GroupPath>,
-        on_itself: BTreeSet<GroupPath>,
+        places: &[BTreeSet<GroupPath>],
     ) -> Result<Option<EngineError>, EngineError> {
-        let all = above.iter().cloned().chain(on_itself).collect();
-        match self.find_out(all).await {
-            Err(error @ EngineError::TooManyInnerGroups(_)) => {
-                self.find_out(above.clone()).await?;
-                Ok(Some(error))
+        let error = match self.find_out(places.iter().flatten().cloned().collect()).await {
+            Err(error @ EngineError::TooManyInnerGroups(_)) => error,
+            found => return found.map(|()| None),
+        };
+        for place in places {
+            match self.find_out(place.clone()).await {
+                Err(EngineError::TooManyInnerGroups(_)) => {}
+                found => found?,
             }
-            found => found.map(|()| None),
         }
+        Ok(Some(error))
     }
 
     /// Finds out which of these groups the caller counts as, unless all are known or remembered.
@@ -304,7 +306,7 @@ impl Session {
         let on_staged: BTreeSet<GroupPath> = on_staged.into_iter().flatten().collect();
         if collection.kind() == Kind::Bucket {
             self.find_out(above.into_iter().chain(on_staged.iter().cloned()).collect()).await?;
-            readers.extend(self.own_groups(Some(collection), usize::MAX).await?);
+            readers.extend(self.own_names(collection).await?);
             let counts = |group: &Principal| self.caller.is(group.as_str());
             readers.extend(on_staged.iter().map(GroupPath::principal).filter(counts));
         } else if self.staged_groups().is_some() || !on_staged.is_empty() {
@@ -353,36 +355,46 @@ impl Session {
     pub async fn principals(&self, most: usize) -> Result<Vec<Principal>, EngineError> {
         let mut principals = self.caller.base();
         let left = most.saturating_sub(principals.len());
-        principals.extend(self.own_groups(None, left).await?);
+        principals.extend(self.own_groups(left).await?);
         principals.truncate(most);
         Ok(principals)
     }
 
-    /// The groups that have the caller as a member, or everybody: directly, in any bucket; only those
-    /// that the collection names, if there is one.
-    pub(crate) async fn own_groups(
-        &self,
-        named_in: Option<&CollectionPath>,
-        most: usize,
-    ) -> Result<Vec<Principal>, EngineError> {
+    /// The groups that have the caller as a member, or everybody: directly, in any bucket, at most so
+    /// many. Those of the caller come first.
+    pub(crate) async fn own_groups(&self, most: usize) -> Result<Vec<Principal>, EngineError> {
+        let groups = self.engine.store().groups_of(&self.caller.base(), most).await?;
+        Ok(self.as_staged(groups).iter().map(GroupPath::principal).collect())
+    }
+
+    /// The same of those that a collection names. The shorter side is read: what is named there, or the
+    /// groups that somebody was put into, by whomever.
+    async fn own_names(&self, collection: &CollectionPath) -> Result<Vec<Principal>, EngineError> {
+        let store = self.engine.store();
+        let standing = store.standing(&SnapshotRequest::of(collection.clone())).await?.standing;
+        let names = standing.map_or(0, |standing| usize::try_from(standing.names).unwrap_or(0));
+        let own = store.groups_of(&self.caller.base(), names.saturating_add(1)).await?;
+        let only_named = own.len() <= names;
+        let query = MembershipQuery {
+            collection: Some(collection.clone()),
+            only_named,
+            depth: 0,
+            ..self.members_query(if only_named { own } else { Vec::new() })
+        };
+        let direct = Ask::session(self).memberships(&query).await?.direct;
+        Ok(self.as_staged(direct).iter().map(GroupPath::principal).collect())
+    }
+
+    // These groups as the unit of work leaves them, which have the caller as a member.
+    fn as_staged(&self, mut groups: Vec<GroupPath>) -> Vec<GroupPath> {
         let members = self.caller.base();
-        let mut groups = self.engine.store().groups_of(&members, most).await?;
-        if let Some(collection) = named_in.filter(|_| !groups.is_empty()) {
-            let query = MembershipQuery {
-                collection: Some(collection.clone()),
-                only_named: true,
-                depth: 0,
-                ..self.members_query(groups)
-            };
-            groups = Ask::session(self).memberships(&query).await?.direct;
-        }
         if let Some(staged) = self.staged_groups() {
             let is_in = |held: &[Principal]| held.iter().any(|member| members.contains(member));
             groups.retain(|group| staged.members_of(group).is_none());
             let staged = staged.members.iter().filter(|(_, held)| is_in(held));
             groups.extend(staged.map(|(group, _)| group.clone()));
         }
-        Ok(groups.iter().map(GroupPath::principal).collect())
+        groups
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{EngineError, Session};
 
 /// Collections asked for at a time.
 const COLLECTIONS: usize = 100;
-/// Groups that are looked for around those that somebody is a member of.
+/// Groups that are looked at that have somebody as a member, or such a group.
 const GROUPS_AROUND: usize = 10_000;
 /// Records looked at in one turn.
 const ROWS: usize = 500;
@@ -120,13 +120,12 @@ impl Session {
         Ok(store.collections(ReaderFilter::Of(&whose), after, COLLECTIONS).await?)
     }
 
-    /// All groups around the caller: those that they are a member of, and, as far as these are not more
-    /// than so many, those that contain them. Here alone it is looked upwards, where it decides nothing
-    /// but where to look; whoever puts the caller into thousands of groups hides no more than what is
-    /// shared through groups in groups.
+    /// Groups around the caller, at most so many: those that they are a member of, then those of
+    /// everybody, then those that contain them. Here alone it is looked upwards, where it decides nothing
+    /// but where to look.
     async fn around(&self) -> Result<Vec<Principal>, EngineError> {
         let mut all = self.caller.base();
-        let mut level = self.own_groups(None, usize::MAX).await?;
+        let mut level = self.own_groups(GROUPS_AROUND).await?;
         for _ in 1..CHAIN_MAX {
             let known: HashSet<&Principal> = all.iter().collect();
             level.retain(|group| !known.contains(group));
@@ -169,7 +168,13 @@ impl Session {
         let mut query = Query::all(collection.clone(), ROWS);
         query.bodies = false;
         query.after = after.map(|after| vec![Some(after.0.into())]);
-        let (readers, _) = self.readers_of(&collection, BTreeSet::new()).await?;
+        let above = self.groups_over(&collection).await?;
+        let readers = match self.readers_of(&collection, above).await {
+            Ok((readers, _)) => readers,
+            // Nothing else is hidden for what this place names.
+            Err(EngineError::TooManyInnerGroups(_)) => self.caller.base(),
+            Err(error) => return Err(error),
+        };
         let whom: HashSet<&str> = readers.iter().map(Principal::as_str).collect();
         if given.is_empty() {
             query.scope = Scope::Readers(readers.clone());

@@ -6,7 +6,7 @@
 //! is judged: nothing has to tell that they changed, in whichever process that was.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use nuage_model::{
     BucketId, CollectionPath, GroupPath, GroupsStanding, MembershipQuery, Memberships, NamedGroup,
@@ -45,8 +45,16 @@ pub(crate) struct Named {
 /// Which groups of [`Named`] somebody counts as.
 pub(crate) struct Counted {
     named: Arc<Named>,
+    groups: Arc<BTreeSet<GroupPath>>,
+}
+
+/// The same, to be remembered. It does not keep what the collection names, which is remembered by
+/// itself.
+#[derive(Clone)]
+struct Known {
+    named: Weak<Named>,
     standings: Vec<GroupsStanding>,
-    groups: BTreeSet<GroupPath>,
+    groups: Arc<BTreeSet<GroupPath>>,
 }
 
 impl Counted {
@@ -78,7 +86,7 @@ impl Weigh for Arc<Named> {
     }
 }
 
-impl Weigh for Arc<Counted> {
+impl Weigh for Known {
     fn bytes(&self) -> usize {
         self.groups.len() * AGAIN_BYTES + self.standings.len() * size_of::<GroupsStanding>()
     }
@@ -87,7 +95,7 @@ impl Weigh for Arc<Counted> {
 /// What is remembered of all collections.
 pub(crate) struct AllNamed {
     named: Mutex<Bounded<CollectionPath, Arc<Named>>>,
-    counted: Mutex<Bounded<(CollectionPath, Principal), Arc<Counted>>>,
+    counted: Mutex<Bounded<(CollectionPath, Principal), Known>>,
 }
 
 impl Default for AllNamed {
@@ -139,18 +147,19 @@ impl AllNamed {
         above: BTreeSet<GroupPath>,
         caller: &Caller,
         inner_max: usize,
-    ) -> Result<Arc<Counted>, EngineError> {
+    ) -> Result<Counted, EngineError> {
         let above: Vec<GroupPath> = above.into_iter().collect();
         let key = (collection.clone(), caller.author());
         let query = groups::query(Vec::new(), caller, inner_max);
         let known = remembered.0.filter(|named| named.is_of(header, &above));
         let mut read = None;
         if let Some(named) = known {
-            let counted = recalled(&self.counted, &key).filter(|counted| {
-                Arc::ptr_eq(&counted.named, &named) && counted.standings == header.groups
+            let known = recalled(&self.counted, &key).filter(|known| {
+                std::ptr::eq(known.named.as_ptr(), Arc::as_ptr(&named))
+                    && known.standings == header.groups
             });
-            if let Some(counted) = counted {
-                return Ok(counted);
+            if let Some(Known { groups, .. }) = known {
+                return Ok(Counted { named, groups });
             }
             // What is inside is known.
             let groups = named.groups.clone();
@@ -176,15 +185,18 @@ impl AllNamed {
                 (Arc::new(Named::new(header, above, found)), standings, groups)
             }
         };
-        let standings = standings.into_iter().map(|(_, standing)| standing).collect();
-        self.named
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key.0.clone(), Arc::clone(&named));
-        let counted = Arc::new(Counted { named, standings, groups });
-        let mut all = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(key, Arc::clone(&counted));
-        Ok(counted)
+        let groups = Arc::new(groups);
+        // Of places that are not there nothing is kept, whoever asks for how many of them.
+        if header.standing.is_some() {
+            let standings = standings.into_iter().map(|(_, standing)| standing).collect();
+            let (weak, groups) = (Arc::downgrade(&named), Arc::clone(&groups));
+            let mut all = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+            all.insert(key.clone(), Known { named: weak, standings, groups });
+            drop(all);
+            let mut all = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+            all.insert(key.0, Arc::clone(&named));
+        }
+        Ok(Counted { named, groups })
     }
 }
 

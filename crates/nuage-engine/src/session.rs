@@ -285,11 +285,13 @@ impl Session {
             Write::DropCollection { collection } => {
                 self.staged.remove(collection);
                 self.touched.remove(collection);
+                self.new_names.remove(collection);
                 self.dropped_collections.insert(collection.clone());
             }
             Write::DropBucket { bucket } => {
                 self.staged.retain(|collection, _| collection.bucket != *bucket);
                 self.touched.retain(|collection, _| collection.bucket != *bucket);
+                self.new_names.retain(|collection, _| collection.bucket != *bucket);
                 self.members.retain(|group, _| group.bucket != *bucket);
                 self.dropped_buckets.insert(bucket.clone());
                 self.caller.forget();

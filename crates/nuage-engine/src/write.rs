@@ -85,18 +85,13 @@ impl Session {
         let members = match kind {
             Kind::Group => {
                 let members = self.members(body.text()).await?;
-                let before = match opened.live() {
-                    Some(live) => members_of(live.body(), usize::MAX).unwrap_or_default(),
-                    None => Vec::new(),
-                };
-                let before: HashSet<GroupPath> = groups_among(&before).collect();
-                self.check_inner_groups(&group_path(path), &members, &before).await?;
+                self.check_inner_groups(opened, &members).await?;
                 Some(members)
             }
             _ => None,
         };
         let readers = Readers::new(readers(kind, permissions));
-        self.check_names(path, &readers).await?;
+        let new_names = self.new_names(path, &readers).await?;
         self.guard_on(opened);
         let write = self.next_write();
         let live = opened.live();
@@ -106,6 +101,9 @@ impl Session {
             path,
             Write::Put(Put { path: path.clone(), body, permissions: text, readers, placement }),
         );
+        if !new_names.is_empty() {
+            self.new_names.entry(path.collection.clone()).or_default().extend(new_names);
+        }
         if let Some(members) = members {
             self.stage(Write::SetMembers { group: group_path(path), members });
         }
@@ -127,53 +125,69 @@ impl Session {
     }
 
     // Groups in a group are few, and a chain that does not count as a whole is not made longer. Members
-    // may go whatever became of the groups below meanwhile.
+    // may go whatever became of the groups below meanwhile. What this tells of other groups is told
+    // only to those who may read them, within the bucket; a chain that is too long elsewhere does not
+    // count.
     async fn check_inner_groups(
         &mut self,
-        group: &GroupPath,
+        opened: &Opened,
         members: &[Principal],
-        before: &HashSet<GroupPath>,
     ) -> Result<(), EngineError> {
         let invalid = |description: String| {
             Err(EngineError::Invalid(Invalid { field: "data.members".to_owned(), description }))
         };
-        let inner: Vec<GroupPath> = groups_among(members).filter(|inner| inner != group).collect();
-        if inner.iter().all(|inner| before.contains(inner)) {
+        let group = group_path(&opened.path);
+        let inner: Vec<GroupPath> = groups_among(members).filter(|inner| *inner != group).collect();
+        if inner.is_empty() {
             return Ok(());
+        }
+        if let Some(live) = opened.live() {
+            let before = members_of(live.body(), usize::MAX).unwrap_or_default();
+            let before: HashSet<GroupPath> = groups_among(&before).collect();
+            if inner.iter().all(|inner| before.contains(inner)) {
+                return Ok(());
+            }
         }
         let most = self.engine.settings().limits.groups_in_group;
         if inner.len() > most {
             return invalid(format!("more than {most} groups"));
         }
-        let query = self.members_query(inner.clone());
-        let inner_max = query.inner_max;
-        let staged = self.staged_groups();
+        if !self.reaches(Kind::Group, Right::Read, &opened.parents) {
+            return Ok(());
+        }
+        let inner: Vec<GroupPath> =
+            inner.into_iter().filter(|inner| inner.bucket == group.bucket).collect();
+        let (query, staged) = (self.members_query(inner.clone()), self.staged_groups());
         match search(&mut Ask::session(self), query, staged).await {
-            Ok(found) if chain_below(group, inner, &found) <= CHAIN_MAX => Ok(()),
-            Ok(_) => invalid(format!(
-                "chains of more than {CHAIN_MAX} groups: who is in the last of them would not count \
-                 as a member of the first"
-            )),
-            Err(EngineError::TooManyInnerGroups(_)) => {
-                invalid(format!("groups that contain more than {inner_max} groups"))
+            Ok(mut found) => {
+                found.inside.retain(|(_, outer)| outer.bucket == group.bucket);
+                match chain_below(&group, inner, &found) {
+                    ..=CHAIN_MAX => Ok(()),
+                    _ => invalid(format!(
+                        "chains of more than {CHAIN_MAX} groups: who is in the last of them would \
+                         not count as a member of the first"
+                    )),
+                }
             }
+            // That many are the business of whoever is in one of them.
+            Err(EngineError::TooManyInnerGroups(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    // The store refuses a batch that names too many groups. Only after that it is looked which of its
-    // requests it is.
-    async fn check_names(
+    // The groups that the collection does not name yet. The store refuses a batch that names too many.
+    // Only after that it is looked which of its requests it is.
+    async fn new_names(
         &mut self,
         path: &RecordPath,
         readers: &Readers,
-    ) -> Result<(), EngineError> {
+    ) -> Result<BTreeSet<GroupPath>, EngineError> {
         if self.presumes || !path.kind().bounds_names() {
-            return Ok(());
+            return Ok(BTreeSet::new());
         }
         let groups: Vec<GroupPath> = readers.groups().collect();
         if groups.is_empty() {
-            return Ok(());
+            return Ok(BTreeSet::new());
         }
         let collection = &path.collection;
         let ask = SnapshotRequest::of(collection.clone());
@@ -193,13 +207,12 @@ impl Session {
         }
         let most = self.engine.settings().limits.names;
         let there = standing.map_or(0, |standing| usize::try_from(standing.names).unwrap_or(0));
-        let own = self.new_names.entry(collection.clone()).or_default();
-        new.retain(|group| !own.contains(group));
-        if !new.is_empty() && there + own.len() + new.len() > most {
+        let own = self.new_names.get(collection);
+        new.retain(|group| own.is_none_or(|own| !own.contains(group)));
+        if !new.is_empty() && there + own.map_or(0, BTreeSet::len) + new.len() > most {
             return Err(EngineError::TooManyNames(most));
         }
-        own.extend(new);
-        Ok(())
+        Ok(new)
     }
 
     /// Deletes the record with all that is below it; unknown ones are told as such. What comes
@@ -268,7 +281,11 @@ impl Session {
     ) -> Result<Placement, EngineError> {
         let chosen = chosen.filter(|at| live.is_none_or(|old| *at > old.timestamp()));
         let Some(at) = chosen else { return Ok(Placement::Next) };
-        self.learn(self.groups_above(path.kind(), parents)).await?;
+        let groups = self.groups_above(path.kind(), parents);
+        self.recall(&groups);
+        if !self.reaches(path.kind(), Right::Read, parents) {
+            self.find_out(groups).await?;
+        }
         Ok(match self.reaches(path.kind(), Right::Read, parents) {
             true => Placement::At(at),
             false => Placement::Ahead(at),

@@ -102,6 +102,7 @@ const CASES: &[(&str, Case)] = cases![
     names::names_end_with_their_collection_and_are_counted_on,
     names::a_signature_names_each_of_its_groups_and_nothing_else,
     names::groups_that_come_into_groups_or_go_are_counted,
+    names::a_batch_that_names_too_many_groups_is_turned_down,
     racing::concurrent_writes_get_positions_of_their_own,
     racing::of_two_that_read_the_same_one_is_turned_down,
     racing::what_is_acknowledged_is_seen,

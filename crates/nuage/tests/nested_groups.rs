@@ -257,8 +257,8 @@ fn a_collection_names_only_so_many_groups(backend: Backend) {
     let mut scene = Scene::on(&server);
     let record = |id: &str| format!("/v1/buckets/b/collections/c/records/{id}");
     let shared = |group: &str| json!({"permissions": {"read": [principal(group)]}});
-    assert_eq!(scene.owner(Call::put(&record("s"), &shared(GROUPS[1]))).status, 201);
-    let refused = scene.owner(Call::put(&record("t"), &shared(GROUPS[0])));
+    assert_eq!(scene.owner(Call::put(record("s"), &shared(GROUPS[1]))).status, 201);
+    let refused = scene.owner(Call::put(record("t"), &shared(GROUPS[0])));
     assert_eq!((refused.status, refused.json()["errno"].as_i64()), (403, Some(121)), "{refused}");
     assert!(refused.json()["message"].as_str().unwrap().contains("more than 2 groups"));
     // Names that are known can be used on, also by who is refused another one in the same batch.

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::access::Right;
-use crate::authorize::{groups_above, may_create_directly, reaches};
+use crate::authorize::{group_places, groups_above, may_create_directly, reaches};
 use crate::engine::Parent;
 use crate::feed::epoch::{is_from_the_future, name_of_epoch};
 use crate::feed::mutants::{self, Carried, Mutant};
@@ -28,6 +28,9 @@ use crate::{
     Caller, Crowded, Engine, EngineError, FeedPage, FeedQuery, Follow, Interest, Requester,
 };
 
+/// Buckets whose groups a watcher of a collection is woken by. Where a view depends on those of more, it is
+/// by groups of any bucket.
+const BUCKETS_MAX: usize = 256;
 /// How often a page is begun because the data went back.
 const ROUNDS_MAX: usize = 8;
 
@@ -145,6 +148,7 @@ impl Engine {
         let sees_whole = |caller: &Caller| {
             reaches(settings, caller, Kind::Record, Right::Read, &above).is_some()
         };
+        let mut buckets: Arc<[BucketId]> = Arc::default();
         let mut counted = None;
         if !sees_whole(&caller) {
             let groups = groups_above(settings, Kind::Record, &above);
@@ -167,24 +171,32 @@ impl Engine {
                     }
                     counted = Some(found);
                 }
-                // Who sees the whole does not depend on what single records name.
+                // Who sees the whole does not depend on what single records name, nor on other places.
                 Err(error @ EngineError::TooManyInnerGroups(_)) => {
-                    for group in as_whom(&mut ask, groups, &caller, inner_max).await? {
-                        caller.note(group.principal(), true);
+                    for groups in group_places(settings, Kind::Record, &above) {
+                        match as_whom(&mut ask, groups, &caller, inner_max).await {
+                            Err(EngineError::TooManyInnerGroups(_)) => {}
+                            found => found?.iter().for_each(|group| {
+                                caller.note(group.principal(), true);
+                            }),
+                        }
                     }
                     if !sees_whole(&caller) {
                         return Err(error);
                     }
+                    buckets = [Interest::any_bucket()].into();
                 }
                 Err(error) => return Err(error),
             }
         }
         let whole = sees_whole(&caller);
         let mut counts_as: HashSet<Principal> = caller.base().into_iter().collect();
-        let mut buckets: Arc<[BucketId]> = Arc::default();
         if let Some(counted) = &counted {
             counts_as.extend(counted.groups().iter().map(GroupPath::principal));
-            buckets = counted.buckets();
+            buckets = match counted.buckets() {
+                many if many.len() > BUCKETS_MAX => [Interest::any_bucket()].into(),
+                few => few,
+            };
         }
         let named = counted.filter(|_| !whole).map(|counted| Names::of(&counted));
         let is_missing = missing.is_some();

@@ -117,13 +117,31 @@ impl<'a, T: Rows> Transaction<'a, T> {
         if batch.names_max == 0 {
             return Ok(true);
         }
-        let mut named: BTreeMap<&CollectionPath, BTreeSet<GroupPath>> = BTreeMap::new();
+        let mut named: BTreeMap<&CollectionPath, (BTreeSet<GroupPath>, bool)> = BTreeMap::new();
+        let (mut collections, mut buckets) = (BTreeSet::new(), BTreeSet::new());
         for write in &batch.writes {
-            if let Write::Put(Put { path, readers, .. }) = write {
-                let groups: BTreeSet<GroupPath> = readers.groups().collect();
-                if !groups.is_empty() && path.kind().bounds_names() {
-                    named.entry(&path.collection).or_default().extend(groups);
+            match write {
+                Write::Put(Put { path, readers, .. }) if path.kind().bounds_names() => {
+                    let groups: BTreeSet<GroupPath> = readers.groups().collect();
+                    if !groups.is_empty() {
+                        let path = &path.collection;
+                        let is_dropped =
+                            collections.contains(path) || buckets.contains(&path.bucket);
+                        let (all, dropped) = named.entry(path).or_default();
+                        all.extend(groups);
+                        *dropped |= is_dropped;
+                    }
                 }
+                // What was named before goes with it.
+                Write::DropCollection { collection } => {
+                    collections.insert(collection);
+                    named.remove(collection);
+                }
+                Write::DropBucket { bucket } => {
+                    buckets.insert(bucket);
+                    named.retain(|path, _| path.bucket != *bucket);
+                }
+                _ => {}
             }
         }
         for (path, groups) in named {

@@ -25,30 +25,30 @@ pub(crate) struct Name {
 }
 
 impl CollectionCache {
-    /// Whether a collection may name these groups as well, if it may name so many.
+    /// Whether a collection may name these groups as well, if it may name so many; all of them new where
+    /// it is dropped before.
     pub(super) fn names_fit<T: Rows>(
         &mut self,
         tables: &mut T,
         path: &CollectionPath,
-        groups: BTreeSet<GroupPath>,
+        (groups, is_dropped): (BTreeSet<GroupPath>, bool),
         most: i64,
     ) -> Result<bool, T::Fault> {
+        let count = i64::try_from(groups.len()).unwrap_or(i64::MAX);
         let sequence = self.entry(tables, path)?.sequence.as_ref();
-        let there = sequence.filter(|one| !one.dropped).map_or(0, |one| one.names);
-        let mut left = most - there;
+        let sequence = sequence.filter(|one| !one.dropped && !is_dropped);
+        let Some(there) = sequence.map(|one| one.names) else { return Ok(count <= most) };
         // Nearly always there is room for all of them, whether they are new or not.
-        if left >= i64::try_from(groups.len()).unwrap_or(i64::MAX) {
+        if count <= most - there {
             return Ok(true);
         }
+        // All are looked at, for a database that is asked once.
+        let mut new = 0;
         for group in groups {
-            if tables.get(Table::Names, &cells::name(path, &group))?.is_none() {
-                left -= 1;
-                if left < 0 {
-                    return Ok(false);
-                }
-            }
+            let known = tables.get(Table::Names, &cells::name(path, &group))?;
+            new += i64::from(known.is_none());
         }
-        Ok(true)
+        Ok(new == 0 || there + new <= most)
     }
 
     /// A signature that was not there names these groups.

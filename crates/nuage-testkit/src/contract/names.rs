@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::random::new_epoch;
 use nuage_model::copy::{Cell, PageSize, Row, Table};
 use nuage_model::{
-    BucketId, CollectionPath, GroupPath, MembershipQuery, NamedGroup, Pace, RecordPath, Seq,
-    SnapshotRequest, Store, Write,
+    ApplyError, Batch, BucketId, CollectionPath, GroupPath, MembershipQuery, NamedGroup, Pace,
+    RecordPath, Seq, SnapshotRequest, Store, Timestamp, Write,
 };
 
 use super::build::{NOW, apply, delete, founded, put_for, set};
@@ -257,4 +257,36 @@ pub(super) async fn groups_that_come_into_groups_or_go_are_counted(store: Arc<dy
     founded(&store, "blog", "posts").await;
     apply(&store, NOW, set("blog", "staff", &[GUESTS]).into()).await;
     assert_eq!(counted(&store, &groups).await[2], 6);
+}
+
+pub(super) async fn a_batch_that_names_too_many_groups_is_turned_down(store: Arc<dyn Store>) {
+    let posts = founded(&store, "blog", "posts").await;
+    let names: Vec<String> = (0..24).map(|n| format!("/buckets/blog/groups/g{n:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let try_to = async |names_max: usize, writes: Vec<Write>| {
+        let batch = Batch { names_max, ..Batch::new(Timestamp(NOW), writes) };
+        match store.apply(batch).await {
+            Ok(_) => true,
+            Err(ApplyError::Conflict) => false,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let put = |id: &str, names: &[&str]| put_for(&posts.record(id), "read", names);
+    assert!(!try_to(19, vec![put("a", &names[..20])]).await, "at once");
+    assert!(try_to(20, vec![put("a", &names[..20])]).await);
+    // Known ones can be used on, however many at a time; of new ones there is no room for one.
+    assert!(try_to(20, vec![put("b", &names[3..18])]).await);
+    assert!(!try_to(20, vec![put("c", &names[3..21])]).await);
+    assert!(!try_to(20, vec![put("c", &names[..2]), put("d", &names[20..21])]).await);
+    assert!(try_to(20, vec![put("c", &["alice"])]).await);
+    // Where they are more than may be, they only get no more.
+    assert!(try_to(10, vec![put("d", &names[..12])]).await);
+    assert!(!try_to(10, vec![put("e", &names[20..21])]).await);
+    // What was named before goes with the collection; in the list of buckets nothing is counted.
+    let bucket = put_for(&RecordPath::bucket("blog".into()), "read", &names);
+    assert!(try_to(3, vec![bucket]).await);
+    let drop = Write::DropCollection { collection: posts.clone() };
+    assert!(!try_to(3, vec![drop.clone(), put("f", &names[..4])]).await);
+    assert!(try_to(3, vec![drop, put("f", &names[20..23])]).await);
+    assert_eq!(counted(&store, &posts).await[0], 3);
 }

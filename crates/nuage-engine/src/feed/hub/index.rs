@@ -181,12 +181,13 @@ impl Index {
 
     /// Wakes those whose view depends on groups of this bucket.
     pub(super) fn wake_groups_of(&self, bucket: &BucketId) -> u64 {
-        self.buckets.get(bucket).map_or(0, |keys| self.wake_each(keys))
+        let keys = [bucket, &Interest::any_bucket()].map(|bucket| self.buckets.get(bucket));
+        keys.into_iter().flatten().map(|keys| self.wake_each(keys)).sum()
     }
 
     /// Whether there is one whose view depends on groups of this bucket.
     pub(super) fn depends_on(&self, bucket: &BucketId) -> bool {
-        self.buckets.contains_key(bucket)
+        self.buckets.contains_key(bucket) || self.buckets.contains_key(&Interest::any_bucket())
     }
 
     /// The buckets on whose groups a view depends.
