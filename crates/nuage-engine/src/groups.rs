@@ -100,10 +100,11 @@ pub(crate) async fn search(
     let mut found = ask.memberships(&query).await?;
     let Some(staged) = staged else { return Ok(found) };
     let named = found.names.iter().map(|named| &named.group);
-    let asked: HashSet<&GroupPath> = named.clone().chain(&query.groups).collect();
+    // From here on, all the way down.
+    let mut asked: HashSet<GroupPath> = named.chain(&query.groups).cloned().collect();
     let known_max = asked.len().saturating_add(query.inner_max);
-    let inside = found.inside.iter().flat_map(|(inner, outer)| [inner, outer]);
-    let mut known: HashSet<GroupPath> = named.chain(inside).chain(&query.groups).cloned().collect();
+    let mut known = asked.clone();
+    known.extend(found.inside.iter().flat_map(|(inner, outer)| [inner, outer]).cloned());
     let mut new: Vec<GroupPath> = known.iter().cloned().collect();
     // Of what is staged nothing holds that is stored, wherever it is met.
     let is_stored = |group: &GroupPath| staged.members_of(group).is_none();
@@ -118,7 +119,8 @@ pub(crate) async fn search(
                 }
                 if let Some(inner) = GroupPath::of_principal(member.as_str()) {
                     found.inside.push((inner.clone(), group.clone()));
-                    if known.insert(inner.clone()) {
+                    // What was met far down before may be nearer now.
+                    if asked.insert(inner.clone()) {
                         next.push(inner);
                     }
                 }
@@ -129,18 +131,13 @@ pub(crate) async fn search(
         }
         let query = MembershipQuery { collection: None, groups: next.clone(), ..query.clone() };
         let more = ask.memberships(&query).await?;
-        for (inner, outer) in more.inside.into_iter().filter(|(_, outer)| is_stored(outer)) {
-            for group in [&inner, &outer] {
-                if known.insert(group.clone()) {
-                    next.push(group.clone());
-                }
-            }
-            found.inside.push((inner, outer));
-        }
-        found.direct.extend(more.direct.into_iter().filter(is_stored));
+        next.extend(more.inside.iter().flat_map(|(inner, outer)| [inner, outer]).cloned());
+        next.retain(|group| known.insert(group.clone()));
         if known.len() > known_max {
             return Err(EngineError::TooManyInnerGroups(query.inner_max));
         }
+        found.inside.extend(more.inside.into_iter().filter(|(_, outer)| is_stored(outer)));
+        found.direct.extend(more.direct.into_iter().filter(is_stored));
         new = next;
     }
     Ok(found)

@@ -287,6 +287,24 @@ async fn what_a_batch_changed_holds_wherever_it_is_met() {
 }
 
 #[tokio::test]
+async fn what_was_far_down_counts_when_a_batch_brings_it_nearer() {
+    let house = House::with_collection(Settings::default()).await;
+    let mut alice = house.session("alice").await;
+    share(&mut alice, "r", &name("g1")).await.unwrap();
+    for n in 1..=10 {
+        fill(&mut alice, &format!("g{n}"), &[&name(&format!("g{}", n + 1))]).await.unwrap();
+    }
+    fill(&mut alice, "g11", &["far"]).await.unwrap();
+    alice.commit().await.unwrap();
+    assert_eq!(reads(&house, "far").await, (false, 0));
+    let mut alice = house.session("alice").await;
+    // The last group that was looked at, and not into.
+    fill(&mut alice, "g1", &[&name("g2"), &name("g8")]).await.unwrap();
+    alice.act_as(Some("far".into()));
+    assert!(alice.open(records().record("r"), Intent::Read).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_collection_that_is_made_anew_has_no_names() {
     let limits = Limits { names: 3, ..Limits::default() };
     let house = House::with_collection(Settings { limits, ..Settings::default() }).await;
