@@ -288,6 +288,7 @@ impl Engine {
         records: Vec<(RecordPath, Record)>,
         locks: Vec<OwnedMutexGuard<()>>,
     ) -> Result<Resolved, ApplyError> {
+        debug_assert!(tells_of_members(&batch), "who is in a group changes with its record alone");
         let engine = Arc::clone(self);
         let work = async move {
             let changed: Vec<_> = batch.writes.iter().filter_map(Changed::of).collect();
@@ -422,6 +423,25 @@ impl Changed {
             | Write::Note { .. } => None,
         }
     }
+}
+
+// Whether the position of the groups of a bucket moves with each change of members there, by which it is
+// known whether what is remembered of them is still so.
+fn tells_of_members(batch: &Batch) -> bool {
+    let has_record = |group: &GroupPath| {
+        batch.writes.iter().any(|write| match write {
+            Write::Put(Put { path, .. }) | Write::Delete { path, .. } => {
+                path.kind() == Kind::Group
+                    && path.id == group.group
+                    && path.collection.bucket == group.bucket
+            }
+            _ => false,
+        })
+    };
+    batch.writes.iter().all(|write| match write {
+        Write::SetMembers { group, .. } => has_record(group),
+        _ => true,
+    })
 }
 
 /// Work that goes on by itself when whoever waits for it goes away.
