@@ -13,6 +13,7 @@ both_databases!(
     rights_pass_through_groups_in_groups,
     a_loss_in_the_middle_takes_the_right_away_at_once,
     groups_of_everybody_may_be_in_groups,
+    the_list_of_buckets_shows_what_groups_of_somebody_give,
     a_batch_counts_the_groups_that_it_changes,
     too_many_groups_put_off_who_needs_them_and_nobody_else,
     a_collection_names_only_so_many_groups,
@@ -150,6 +151,33 @@ fn groups_of_everybody_may_be_in_groups(backend: Backend) {
     assert_eq!(scene.seen(), 200);
     assert_eq!(send(&mut scene.client, Call::get(RECORD), OTHER).status, 200);
     assert_eq!(scene.client.send(&Call::get(RECORD)).unwrap().status, 401);
+}
+
+fn the_list_of_buckets_shows_what_groups_of_somebody_give(backend: Backend) {
+    let server = open_server(backend);
+    let mut scene = Scene::on(&server);
+    let listed = |scene: &mut Scene| {
+        let answer = send(&mut scene.client, Call::get("/v1/buckets"), GUEST).json();
+        answer["data"].as_array().unwrap().len()
+    };
+    assert_eq!(listed(&mut scene), 0);
+    // Through a group in a group a bucket opens, and is not listed.
+    let readers = |group: &str| json!({"permissions": {"read": [principal(group)]}});
+    assert_eq!(scene.owner(Call::patch("/v1/buckets/other", &readers(GROUPS[2]))).status, 200);
+    assert_eq!(send(&mut scene.client, Call::get("/v1/buckets/other"), GUEST).status, 200);
+    assert_eq!(listed(&mut scene), 0);
+    assert_eq!(scene.owner(Call::patch("/v1/buckets/b", &readers(GROUPS[0]))).status, 200);
+    assert_eq!(listed(&mut scene), 1);
+    // Whoever puts somebody into many groups changes nothing about that.
+    let fill = |n: usize| {
+        let path = format!("/v1/buckets/other/groups/x{n}");
+        json!({"method": "PUT", "path": path, "body": {"data": {"members": [scene.guest]}}})
+    };
+    let requests: Vec<Value> = (0..20).map(fill).collect();
+    assert_eq!(scene.owner(Call::post("/v1/batch", &batch(requests))).status, 200);
+    assert_eq!(listed(&mut scene), 1);
+    assert_eq!(scene.fill(GROUPS[0], &[]).status, 200);
+    assert_eq!(listed(&mut scene), 0);
 }
 
 fn a_batch_counts_the_groups_that_it_changes(backend: Backend) {
