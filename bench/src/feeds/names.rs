@@ -124,7 +124,7 @@ impl Case {
 /// The table, for each of these databases.
 pub(crate) async fn measure(homes: &[Home]) -> Result<String> {
     let mut text = format!(
-        "Somebody who may read one record in a hundred, through groups: us of time until the answer, the \
+        "### Groups\n\nSomebody who may read one record in a hundred, through groups: microseconds until the answer, the \
          middle of {TIMES}.\n"
     );
     for home in homes {
