@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nuage_model::{
-    ApplyError, Batch, BucketId, CollectionPath, Direction, Field, GroupPath, Kind, Query,
-    ReaderFilter, RecordPath, Sort, States, StoreError, View, Write,
+    ApplyError, Batch, BucketId, CollectionPath, Direction, Field, GroupPath, Kind, Placement,
+    Query, ReaderFilter, RecordPath, Sort, States, StoreError, View, Write,
 };
 
 use crate::{Attempts, CommitError, Engine, EngineError};
@@ -93,12 +93,15 @@ impl Engine {
             query.after = Some(query.position(&View::new(last)));
             let mut writes = Vec::with_capacity(page.records.len());
             for record in &page.records {
+                let path = path.record(record.id.clone());
                 if path.kind() == Kind::Group {
-                    let bucket = path.bucket.clone();
+                    // By the position of a deletion others notice that it has no members any more.
+                    let bucket = path.collection.bucket.clone();
                     let group = GroupPath { bucket, group: record.id.clone() };
+                    writes.push(Write::Delete { path: path.clone(), placement: Placement::Next });
                     writes.push(Write::SetMembers { group, members: Vec::new() });
                 }
-                writes.push(Write::Erase { path: path.record(record.id.clone()) });
+                writes.push(Write::Erase { path });
             }
             let batch = Batch::new(self.now(), writes);
             match self.apply(batch, Vec::new(), Vec::new()).await {
