@@ -261,9 +261,9 @@ impl Engine {
         Ok(self.parent(path).await?.map(|parent| parent.record.clone()))
     }
 
-    /// Begins a unit of work of somebody; of a stranger, if there is no user. A first attempt at changing one record queues behind others that
-    /// change it, and takes what is remembered for what there is; later attempts queue for all that
-    /// was changed before they were refused, and read it.
+    /// Begins a unit of work of somebody; of a stranger, if there is no user. A first attempt at changing
+    /// one record queues behind others that change it, and takes what is remembered for what there is;
+    /// later attempts queue for all that was changed before they were refused, and read it.
     pub async fn session(
         self: &Arc<Self>,
         user: Option<Principal>,

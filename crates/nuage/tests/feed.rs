@@ -4,7 +4,7 @@ mod bad_input;
 mod ends;
 mod epochs;
 mod full_pages;
-mod reader;
+pub(crate) mod reader;
 mod shapes;
 mod slow_readers;
 mod watch_command;

@@ -7,6 +7,7 @@ use nuage_testkit::client::{Answer, Call, Client};
 use nuage_testkit::server::Server;
 use serde_json::{Value, json};
 
+use crate::feed::reader::Reader;
 use crate::programs::{open_server, program, write_settings};
 
 both_databases!(
@@ -238,6 +239,8 @@ fn too_many_groups_put_off_who_needs_them_and_nobody_else(backend: Backend) {
         assert_eq!(scene.fill(group, &[&first, &second, &third]).status, 201);
     }
     assert_eq!(scene.seen(), 200);
+    let mut stream = Reader::lines(server.address(), feed, GUEST);
+    stream.until_rest();
     // From below: the first of the three groups gets others.
     let [x, y, z] = ["/v1/buckets/b/groups/1", "/v1/buckets/b/groups/2", "/v1/buckets/b/groups/3"];
     for group in [x, y, z] {
@@ -247,6 +250,9 @@ fn too_many_groups_put_off_who_needs_them_and_nobody_else(backend: Backend) {
     let members = [guest, principal(x), principal(y), principal(z)];
     let members: Vec<&str> = members.iter().map(String::as_str).collect();
     assert_eq!(scene.fill(GROUPS[0], &members).status, 200);
+    // Nothing was taken from who follows.
+    let close = stream.next().unwrap();
+    assert_eq!((close["kind"].as_str(), stream.next()), (Some("close"), None), "{close}");
     let with_token = format!("{feed}?token={token}");
     for path in [RECORD, records, feed, &with_token] {
         let call = Call::get(path).login(GUEST);

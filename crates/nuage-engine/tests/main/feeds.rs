@@ -23,9 +23,9 @@ use subject::{Engines, Fault};
 both_databases!(async random_histories_agree_with_the_oracle);
 
 /// Histories by default.
-const HISTORIES: u64 = 1_200;
+const HISTORIES: u64 = 2_000;
 /// The time after which no other is begun, unless it was said how many: some machines are slow.
-const TIME: Duration = Duration::from_secs(120);
+const TIME: Duration = Duration::from_secs(180);
 /// How long they are, on SQLite and on PostgreSQL.
 const STEPS: [usize; 2] = [50, 16];
 /// What must be tried on each of them, however slow the machine is.

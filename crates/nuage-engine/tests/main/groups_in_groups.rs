@@ -6,7 +6,7 @@ use nuage_engine::{
 };
 use nuage_model::{CollectionPath, Limits, Principal, Query, RecordPath};
 
-use crate::houses::{House, change, collection, put, records};
+use crate::houses::{House, bucket, change, collection, put, records};
 
 fn group(name: &str) -> RecordPath {
     CollectionPath::groups("b".into()).record(name)
@@ -22,6 +22,14 @@ async fn share(session: &mut Session, id: &str, with: &str) -> Result<(), Engine
     shared.permissions.add("read", with.into());
     session.put(&opened, shared).await?;
     Ok(())
+}
+
+/// A bucket or a collection of whoever asks, which these groups may read from now on.
+async fn open_to(session: &mut Session, path: RecordPath, groups: &[&str]) {
+    let opened = session.open(path, Intent::Write).await.unwrap();
+    let mut shared = change("{}");
+    groups.iter().for_each(|group| shared.permissions.add("read", name(group).as_str().into()));
+    session.put(&opened, shared).await.unwrap();
 }
 
 async fn fill(
@@ -138,11 +146,7 @@ async fn what_a_place_names_is_bounded_there_and_nowhere_else() {
     assert!(matches!(refused, Err(EngineError::TooManyInnerGroups(3))));
     // Whose groups are named above sees the whole.
     let mut alice = house.session("alice").await;
-    let opened = alice.open(collection(), Intent::Write).await.unwrap();
-    let mut shared = change("{}");
-    shared.permissions.add("write", "alice".into());
-    shared.permissions.add("read", name("plain").as_str().into());
-    alice.put(&opened, shared).await.unwrap();
+    open_to(&mut alice, collection(), &["plain"]).await;
     fill(&mut alice, "plain", &["bob"]).await.unwrap();
     alice.commit().await.unwrap();
     assert_eq!(reads(&house, "bob").await, (true, 2));
@@ -175,11 +179,7 @@ async fn a_collection_names_so_many_groups() {
     assert!(house.body(&records().record("t")).await.is_none());
     // In the list of all buckets everybody has names.
     let mut alice = house.session("alice").await;
-    let opened = alice.open(crate::houses::bucket(), Intent::Write).await.unwrap();
-    let mut shared = change("{}");
-    shared.permissions.add("write", "alice".into());
-    (0..5).for_each(|n| shared.permissions.add("read", name(&format!("g{n}")).as_str().into()));
-    alice.put(&opened, shared).await.unwrap();
+    open_to(&mut alice, bucket(), &["g0", "g1", "g2", "g3", "g4"]).await;
     alice.commit().await.unwrap();
 }
 
@@ -249,18 +249,15 @@ async fn who_is_refused_fills_no_memory() {
     let inner: Vec<&str> = inner.iter().map(String::as_str).collect();
     let mut alice = house.session("alice").await;
     fill(&mut alice, "big", &inner).await.unwrap();
-    let opened = alice.open(crate::houses::bucket(), Intent::Write).await.unwrap();
-    let mut shared = change("{}");
-    shared.permissions.add("read", name("big").as_str().into());
-    alice.put(&opened, shared).await.unwrap();
+    open_to(&mut alice, bucket(), &["big"]).await;
     alice.commit().await.unwrap();
     let mut before = None;
-    for n in 0..150 {
+    for n in 0..60 {
         // Of one collection as different people, and of collections that are not there.
         let (user, at) = (format!("user{n}"), CollectionPath::new("b", format!("x{n}").as_str()));
         assert!(house.session(&user).await.open_list(records(), ListIntent::Read).await.is_err());
         assert!(house.session("bob").await.open_list(at, ListIntent::Read).await.is_err());
-        if n == 20 {
+        if n == 10 {
             before = Some(resident_mb());
         }
     }
@@ -353,10 +350,7 @@ async fn a_place_that_names_too_much_hides_nothing_else() {
     assert!(!alice.holds(opened.permissions(), "write").await.unwrap());
     // Nor is the operator concerned, whatever is named above.
     let mut alice = house.session("alice").await;
-    let opened = alice.open(collection(), Intent::Write).await.unwrap();
-    let mut shared = change("{}");
-    shared.permissions.add("read", name("outer").as_str().into());
-    alice.put(&opened, shared).await.unwrap();
+    open_to(&mut alice, collection(), &["outer"]).await;
     alice.commit().await.unwrap();
     let mut olga = house.session("olga").await;
     olga.open(records().record("m"), Intent::Read).await.unwrap();

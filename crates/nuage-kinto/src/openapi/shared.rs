@@ -210,6 +210,7 @@ fn explanation_definition() -> Value {
                     "object": text,
                     "principal": text,
                     "rights": { "type": "array", "items": right },
+                    "too_far": texts,
                 },
                 "required": ["object", "principal", "rights"],
             },

@@ -62,6 +62,9 @@ use crate::sqlite::reads::{Look, answer};
 use crate::sqlite::writer::{Answer, Job, Told, Writer};
 use crate::{Lost, Options};
 
+/// Groups of somebody that are read on the spot.
+const FEW_GROUPS: usize = 1_024;
+
 /// A store in one SQLite file.
 pub(crate) struct SqliteStore {
     shared: Arc<Shared>,
@@ -340,7 +343,12 @@ impl Store for SqliteStore {
     ) -> Pending<'a, Result<Vec<GroupPath>, StoreError>> {
         let members = members.to_vec();
         let groups = async move |look: &Look<'_>| places::groups_of(look, &members, most).await;
-        Box::pin(self.patiently(groups))
+        Box::pin(async move {
+            match most {
+                ..=FEW_GROUPS => self.at_once(groups),
+                _ => self.patiently(groups).await,
+            }
+        })
     }
 
     fn heads<'a>(

@@ -67,15 +67,22 @@ fn a_failover_under_load_loses_nothing_that_the_standby_has() {
     let mut frozen = None;
     let trouble = Trouble::Unavailable(ANSWER);
     let seed = now_ms() as u64;
-    // How many are under way when it freezes, of which nobody knows what became, is chance.
-    let (acknowledged, _) = write_during(&mut server, seed, trouble, DECISION, |server, _| {
-        std::thread::sleep(Duration::from_secs(1));
-        frozen = Some(primary.freeze());
-        standby.promote();
-        assert_recovers(server);
-        std::thread::sleep(Duration::from_secs(1));
-    });
+    let (acknowledged, unknown) =
+        write_during(&mut server, seed, trouble, DECISION, |server, _| {
+            std::thread::sleep(Duration::from_secs(1));
+            // Some are under way, since the standby does not confirm them: what becomes of them nobody
+            // can tell.
+            let held_up = standby.freeze();
+            let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+            assert!(eventually(RECOVERY, || database.execute(waits) != "0"));
+            frozen = Some(primary.freeze());
+            drop(held_up);
+            standby.promote();
+            assert_recovers(server);
+            std::thread::sleep(Duration::from_secs(1));
+        });
     assert!(acknowledged > 10, "only {acknowledged} writes were acknowledged");
+    assert!(unknown > 0, "no write was interrupted");
     assert_eq!(server.pid(), before);
     let (code, words) = tool(&server, "check", &[]);
     assert_eq!(code, Some(0), "{words}");
