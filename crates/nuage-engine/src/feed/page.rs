@@ -156,14 +156,8 @@ impl Engine {
             let collection = &query.collection;
             let inner_max = settings.limits.inner_groups;
             let named = (remembered, opening);
-            let found = self.named().counted(
-                &mut ask,
-                named,
-                collection,
-                groups.clone(),
-                &caller,
-                inner_max,
-            );
+            let found =
+                self.named().counted(&mut ask, named, collection, groups, &caller, inner_max);
             match found.await {
                 Ok(found) => {
                     for group in found.groups() {
