@@ -4,8 +4,10 @@
 
 use std::borrow::Cow;
 
+use foldhash::{HashMap, HashSet};
 use nuage_model::{
-    Field, Filter, Head, Limits, Pace, Page, Query, Record, Scope, State, StoreError, Test, View,
+    CollectionPath, Field, Filter, Head, Limits, Pace, Page, Query, Record, Scope, Seq, State,
+    States, StoreError, Test, Timestamp, View,
 };
 use serde_json::Value;
 
@@ -84,7 +86,7 @@ impl Session {
 
     /// How many match, without judging.
     pub(crate) async fn total(&self, query: &Query) -> Result<(Option<Head>, u64), EngineError> {
-        let staged = self.staged_in(&query.collection);
+        let staged = self.staged_as_shown(&query.collection).await?;
         let mut count = 0;
         let mut head = None;
         if !self.is_dropped(&query.collection) {
@@ -108,7 +110,7 @@ impl Session {
 
     /// One page, without judging.
     pub(crate) async fn page(&self, query: &Query) -> Result<Page, EngineError> {
-        let staged = self.staged_in(&query.collection);
+        let staged = self.staged_as_shown(&query.collection).await?;
         if self.is_dropped(&query.collection) {
             let empty = Page { head: None, records: Vec::new(), more: false };
             return Ok(merge(query, empty, staged)?);
@@ -125,6 +127,75 @@ impl Session {
         Ok(if staged.is_empty() { page } else { merge(query, page, staged)? })
     }
 
+    /// Records of a collection that this unit of work changed, with the times that the store will
+    /// give them: a chosen one that another record shows becomes the next that is free.
+    async fn staged_as_shown(&self, path: &CollectionPath) -> Result<Vec<Record>, StoreError> {
+        let mut staged = self.staged_in(path);
+        if staged.iter().all(|record| record.chosen.is_none()) {
+            return Ok(staged);
+        }
+        staged.sort_unstable_by_key(|record| record.seq);
+        let head = self.engine.store().head(path).await?.filter(|_| !self.is_dropped(path));
+        let mut shown = head.map(|head| head.timestamp);
+        let mut last = head.map_or(Seq(0), |head| head.seq);
+        let own = ids(&staged);
+        let mut taken = HashSet::default();
+        // Where those who wish the same go on.
+        let mut free = HashMap::default();
+        for record in &mut staged {
+            let wished = record.chosen.filter(|time| *time <= last.latest_choice(self.now));
+            if let Some(time) = wished.filter(|time| time.0 > last.0) {
+                last = Seq(time.0);
+                shown = Some(time);
+                continue;
+            }
+            let next = last.next(self.now);
+            let head = *shown.get_or_insert(next.into());
+            record.chosen = match wished {
+                Some(time) if time <= head => {
+                    if !free.contains_key(&time) && !self.is_dropped(path) {
+                        taken.extend(self.times_from(path, time, &own).await?);
+                    }
+                    let from = free.get(&time).copied().unwrap_or(time.0);
+                    let end = head.0.min(time.0.saturating_add(Seq::TIMES_TRIED));
+                    let found = (from..end).find(|time| !taken.contains(time));
+                    free.insert(time, found.unwrap_or(end));
+                    found.map(Timestamp)
+                }
+                wished => wished,
+            };
+            last = next;
+            match record.chosen {
+                Some(time) => _ = taken.insert(time.0),
+                None => shown = Some(next.into()),
+            }
+        }
+        Ok(staged)
+    }
+
+    /// The times that records of a collection show, from one on, as far as a store looks for a free
+    /// one; those records left out.
+    async fn times_from(
+        &self,
+        path: &CollectionPath,
+        from: Timestamp,
+        without: &[Value],
+    ) -> Result<Vec<i64>, StoreError> {
+        let test = |field, test| Filter { field, test };
+        let query = Query {
+            states: States::Both,
+            filters: vec![
+                test(Field::Timestamp, Test::Min(from.0.into())),
+                test(Field::Timestamp, Test::Lt(from.0.saturating_add(Seq::TIMES_TRIED).into())),
+                test(Field::Id, Test::Exclude(without.to_vec())),
+            ],
+            bodies: false,
+            ..Query::all(path.clone(), Seq::TIMES_TRIED as usize)
+        };
+        let page = self.engine.store().list(&query).await?;
+        Ok(page.records.iter().map(|record| record.timestamp().0).collect())
+    }
+
     fn scoped(&self, list: &OpenedList, mut query: Query) -> Query {
         query.scope = list.scope.clone();
         query.collection = list.collection.clone();
@@ -139,9 +210,12 @@ fn without<'q>(query: &'q Query, staged: &[Record]) -> Cow<'q, Query> {
         return Cow::Borrowed(query);
     }
     let mut query = query.clone();
-    let ids = staged.iter().map(|record| Value::from(record.id.as_str())).collect();
-    query.filters.push(Filter { field: Field::Id, test: Test::Exclude(ids) });
+    query.filters.push(Filter { field: Field::Id, test: Test::Exclude(ids(staged)) });
     Cow::Owned(query)
+}
+
+fn ids(records: &[Record]) -> Vec<Value> {
+    records.iter().map(|record| record.id.as_str().into()).collect()
 }
 
 fn merge(query: &Query, mut page: Page, staged: Vec<Record>) -> Result<Page, StoreError> {

@@ -21,6 +21,9 @@ impl Seq {
     /// differ, and nobody's clock differs by more than a day and is right.
     pub const AHEAD_MS: i64 = 24 * 3600 * 1000;
 
+    /// How many times are tried, a taken one first, before a write that wished it simply goes next.
+    pub const TIMES_TRIED: i64 = 1_000;
+
     /// The latest time that a client may choose in a collection that was never further than this
     /// position: a little ahead of the clock, or as far as the collection already is. So nobody
     /// can carry a collection off into the future, and what a collection told is always accepted.

@@ -9,8 +9,6 @@ use crate::cells;
 use crate::rules::{CollectionRow, StoredRow, Transaction};
 use crate::schema::{Index, Range, Rows};
 
-/// How many times after a taken one are tried before a write simply goes next.
-pub(super) const PROBES_MAX: i64 = 1_000;
 /// No position may be greater: readers of JSON keep integers exactly up to here.
 const POSITION_MAX: i64 = (1 << 53) - 1;
 
@@ -106,7 +104,7 @@ impl<T: Rows> Transaction<'_, T> {
         if wished > head {
             return Ok(Some(wished));
         }
-        let end = head.0.min(wished.0.saturating_add(PROBES_MAX));
+        let end = head.0.min(wished.0.saturating_add(Seq::TIMES_TRIED));
         for time in wished.0..end {
             if !self.is_taken(path, time)? {
                 return Ok(Some(Timestamp(time)));

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nuage_model::copy::{Cell, Table};
 use nuage_model::{
-    Batch, BucketId, CollectionPath, Kind, Placement, Put, RecordPath, Timestamp, Write,
+    Batch, BucketId, CollectionPath, Kind, Placement, Put, RecordPath, Seq, Timestamp, Write,
 };
 
 use crate::cells;
 use crate::rules::horizon::{compacted, marks, old_views, oldest};
-use crate::rules::place::{PROBES_MAX, shown};
+use crate::rules::place::shown;
 use crate::schema::{Index, Range};
 
 /// What a group of batches locks and reads.
@@ -108,7 +108,7 @@ impl Plan {
                     Placement::Exact { chosen, .. } => chosen.map(|time| time.0),
                 };
                 if let Some(time) = time {
-                    let last = time.saturating_add(PROBES_MAX);
+                    let last = time.saturating_add(Seq::TIMES_TRIED);
                     self.ranges.extend(shown(&path.collection, time, last));
                 }
             }

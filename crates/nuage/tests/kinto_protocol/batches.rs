@@ -8,7 +8,7 @@ use super::{kinto, play_all};
 both_databases!(batches);
 
 fn batches(backend: Backend) {
-    play_all(&kinto(backend, ""), &[SHAPES, EXECUTION, DEFAULTS, PEOPLE, LIMITS, PATCHES]);
+    play_all(&kinto(backend, ""), &[SHAPES, EXECUTION, DEFAULTS, PEOPLE, LIMITS, PATCHES, TIMES]);
 }
 
 const SHAPES: &str = r#"
@@ -116,4 +116,27 @@ const PATCHES: &str = r#"
        "application/json-patch+json"}, "body": [{"op": "add", "path": "/data/c", "value": 1}]}]}
     => 200 | {"responses": [{"status": 200, "body": {"data": {"a": "-"}}}, {"status": 200, "body":
        {"data": {"b": 1, "c": 1}}}]}
+"#;
+
+// A chosen time that others show is the next free one, also for lists of the same batch.
+const TIMES: &str = r#"
+    PUT /buckets/b
+    => 201
+    PUT /buckets/b/collections/c
+    => 201
+    POST /buckets/b/collections/c/records | {"data": {"id": "now"}}
+    => 201
+    PUT /buckets/b/collections/c/records/a | {"data": {"last_modified": 1000}}
+    => 201 | {"data": {"last_modified": 1000}}
+    PUT /buckets/b/collections/c/records/b | {"data": {"last_modified": 1001}}
+    => 201 | {"data": {"last_modified": 1001}}
+    POST /batch | {"requests": [{"method": "PUT", "path": "/buckets/b/collections/c/records/d",
+       "body": {"data": {"last_modified": 1000}}}, {"method": "PUT", "path":
+       "/buckets/b/collections/c/records/e", "body": {"data": {"last_modified": 1000}}}, {"path":
+       "/buckets/b/collections/c/records?_sort=last_modified&_limit=3"}, {"path":
+       "/buckets/b/collections/c/records?_since=1001&_sort=last_modified"}]}
+    => 200 | {"responses": [{"body": {"data": {"last_modified": 1002}}}, {"body": {"data":
+       {"last_modified": 1003}}}, {"body": {"data": [{"id": "a"}, {"id": "b"}, {"id": "d",
+       "last_modified": 1002}]}}, {"body": {"data": [{"id": "d", "last_modified": 1002}, {"id":
+       "e", "last_modified": 1003}, {"id": "now"}]}}]}
 "#;
