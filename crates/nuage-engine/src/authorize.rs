@@ -53,6 +53,11 @@ impl Opened {
 }
 
 impl OpenedList {
+    /// Whether it shows all there is.
+    pub fn is_whole(&self) -> bool {
+        self.scope == Scope::All
+    }
+
     /// Which list.
     pub fn collection(&self) -> &CollectionPath {
         &self.collection

@@ -31,7 +31,8 @@ pub(crate) fn turns(limits: &Limits) -> Turns {
 
 impl Session {
     /// One page of an opened list. The scope and the collection of the query are those of the
-    /// proof. An empty list gets a time here if it never had one.
+    /// proof. An empty list gets a time here if it never had one. The time of the list is that of what
+    /// the caller sees of it.
     pub async fn list(
         &mut self,
         list: &OpenedList,
@@ -42,29 +43,30 @@ impl Session {
             Some(empty) => empty,
             None => self.page(&query).await?,
         };
-        Ok((self.head_over(&list.collection, page.head), page))
+        Ok((self.head_over(list, page.head).await?, page))
     }
 
     /// The answer to a poll for what is newer than the head, without looking for it: no record
-    /// shows a time beyond that of the head.
+    /// shows a time beyond that of the head. Who sees part of the collection is told another time.
     async fn nothing_new(&self, query: &Query) -> Result<Option<Page>, StoreError> {
-        let since = query.filters.iter().find_map(|filter| match (&filter.field, &filter.test) {
-            (Field::Timestamp, Test::Gt(Value::Number(since))) => since.as_i64(),
-            _ => None,
-        });
-        let Some(since) = since else { return Ok(None) };
+        let Some(since) = query.since().filter(|_| query.scope == Scope::All) else {
+            return Ok(None);
+        };
         if !self.staged_in(&query.collection).is_empty() || self.is_dropped(&query.collection) {
             return Ok(None);
         }
         let head = self.engine.store().head(&query.collection).await?;
-        let is_behind = head.is_some_and(|head| head.timestamp.0 <= since);
+        let is_behind = head.is_some_and(|head| head.timestamp <= since);
         Ok(is_behind.then(|| Page { head, records: Vec::new(), more: false }))
     }
 
     /// The head of an opened list.
     pub async fn head(&mut self, list: &OpenedList) -> Result<Head, EngineError> {
-        let head = self.engine.store().head(&list.collection).await?;
-        Ok(self.head_over(&list.collection, head))
+        let head = match list.scope {
+            Scope::All => self.engine.store().head(&list.collection).await?,
+            _ => self.page(&self.scoped(list, Query::all(list.collection.clone(), 0))).await?.head,
+        };
+        self.head_over(list, head).await
     }
 
     /// How many records of an opened list match, whatever the limit and position of the query.
@@ -76,7 +78,31 @@ impl Session {
         let mut query = self.scoped(list, query);
         query.after = None;
         let (head, count) = self.total(&query).await?;
-        Ok((self.head_over(&list.collection, head), count))
+        Ok((self.head_over(list, head).await?, count))
+    }
+
+    /// The head of a list as this unit of work leaves it.
+    async fn head_over(
+        &mut self,
+        list: &OpenedList,
+        head: Option<Head>,
+    ) -> Result<Head, EngineError> {
+        let path = &list.collection;
+        if list.scope == Scope::All {
+            return Ok(self.whole_head(path, head));
+        }
+        let mut head = match (head.filter(|_| !self.is_dropped(path)), self.first_write(path)) {
+            (Some(head), _) => head,
+            (None, Some(seq)) => Head { seq, timestamp: seq.into(), live: 0 },
+            (None, None) => self.whole_head(path, None),
+        };
+        let query = self.scoped(list, Query::all(path.clone(), 0));
+        for record in self.staged_as_shown(path).await? {
+            if in_scope(&query, &record)? {
+                head.timestamp = head.timestamp.max(record.timestamp());
+            }
+        }
+        Ok(head)
     }
 
     /// Waits until something that takes long may be read.

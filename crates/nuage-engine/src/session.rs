@@ -346,9 +346,27 @@ impl Session {
         self.staged.get(collection).into_iter().flat_map(HashMap::values).cloned().collect()
     }
 
+    /// The position of the first write by which this unit of work makes a collection.
+    pub(crate) fn first_write(&self, collection: &CollectionPath) -> Option<Seq> {
+        let makes = |write: &Write| match write {
+            Write::Put(Put { path, .. }) | Write::Delete { path, .. } => {
+                path.collection == *collection
+            }
+            Write::Touch { collection: touched } => touched == collection,
+            _ => false,
+        };
+        let ends = |write: &Write| match write {
+            Write::DropCollection { collection: dropped } => dropped == collection,
+            Write::DropBucket { bucket } => *bucket == collection.bucket,
+            _ => false,
+        };
+        let from = self.writes.iter().rposition(ends).map_or(0, |last| last + 1);
+        self.writes[from..].iter().position(makes).map(|at| Seq::provisional(from + at))
+    }
+
     /// The head of a collection as this unit of work leaves it; makes one if there is none, for
     /// an empty list has a time as well.
-    pub(crate) fn head_over(&mut self, collection: &CollectionPath, head: Option<Head>) -> Head {
+    pub(crate) fn whole_head(&mut self, collection: &CollectionPath, head: Option<Head>) -> Head {
         let staged = self.staged.get(collection).into_iter().flat_map(HashMap::values);
         let own = staged
             .map(|record| (record.seq, record.chosen.is_some()))

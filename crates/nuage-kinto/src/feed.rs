@@ -19,9 +19,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use nuage_engine::{FeedPage, Session};
+use nuage_engine::{Attempts, FeedPage, ListIntent, Session};
 use nuage_http::{Body, Held, Response};
-use nuage_model::CollectionPath;
+use nuage_model::{CollectionPath, Timestamp};
 use tokio::time::{Instant, sleep};
 
 use crate::Kinto;
@@ -129,14 +129,37 @@ impl Kinto {
         loop {
             let page = self.engine.feed(&ask.query, ask.token.as_deref()).await;
             let page = page.map_err(|error| self.refusal_to(ask.query.user.as_ref(), error))?;
-            if page.head.0 >= min {
+            // Where the collection is, is not for those to know who see part of it: what was
+            // acknowledged to them is not later than the clock, or than what they see shows.
+            let is_reached = match page.interest.whole {
+                true => page.head.0 >= min,
+                false => min <= self.engine.now().0,
+            };
+            if is_reached {
                 return Ok(page);
+            }
+            if !page.interest.whole && self.shown_to(ask).await?.0 >= min {
+                let page = self.engine.feed(&ask.query, ask.token.as_deref()).await;
+                return page.map_err(|error| self.refusal_to(ask.query.user.as_ref(), error));
             }
             if Instant::now() >= until || ask.stopping.is_told() {
                 return Err(self.later());
             }
             sleep(MIN_LOOK).await;
         }
+    }
+
+    /// The time of the list that a feed is of, for whoever asks.
+    async fn shown_to(&self, ask: &Ask) -> Result<Timestamp, Error> {
+        let user = ask.query.user.clone();
+        let mut session = self.engine.session(user, &Attempts::default()).await;
+        let list = session.open_list(ask.query.collection.clone(), ListIntent::Read).await;
+        let head = match list {
+            Ok(list) => session.head(&list).await,
+            Err(error) => Err(error),
+        };
+        let head = head.map_err(|error| self.refusal_to(ask.query.user.as_ref(), error))?;
+        Ok(head.timestamp)
     }
 
     /// How long a request may wait, so that it is answered within its time.

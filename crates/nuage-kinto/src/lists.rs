@@ -49,7 +49,8 @@ impl Kinto {
         // save the list.
         if !conditions.is_empty() {
             let head = session.head(&list).await.map_err(|error| self.refusal(session, error))?;
-            if conditions.knows(head.timestamp) {
+            // Of what somebody sees, something may go while the time stays.
+            if list.is_whole() && conditions.knows(head.timestamp) {
                 return Ok(Reply::NotModified { timestamp: head.timestamp });
             }
             if conditions.must_be_new() || conditions.differs(head.timestamp) {

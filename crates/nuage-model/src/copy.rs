@@ -192,6 +192,7 @@ impl Table {
                         column("live", Whole),
                         column("digest", Whole),
                         column("held", Whole),
+                        column("top", Whole),
                     ]
                 }
             }

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use crate::{CollectionPath, Principal, Record, State, compare, same};
+use crate::{CollectionPath, Principal, Record, State, Timestamp, compare, same};
 
 /// What a record costs besides its texts.
 const RECORD_BYTES: usize = 128;
@@ -151,6 +151,15 @@ impl Query {
             limit_bytes: PAGE_BYTES,
             bodies: true,
         }
+    }
+
+    /// The time that everything shown must be newer than, if one is demanded.
+    pub fn since(&self) -> Option<Timestamp> {
+        let since = self.filters.iter().filter_map(|filter| match (&filter.field, &filter.test) {
+            (Field::Timestamp, Test::Gt(Value::Number(since))) => since.as_i64().map(Timestamp),
+            _ => None,
+        });
+        since.max()
     }
 
     /// What a record costs, as pages are measured.

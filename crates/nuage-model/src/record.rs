@@ -102,7 +102,9 @@ pub struct Head {
     /// Position of its last change, or of its creation.
     pub seq: Seq,
     /// The time shown to clients. Less than the position only after a write with a time of its
-    /// own in the past.
+    /// own in the past; and in lists for those who see part of the collection. To them it is the
+    /// greatest that what they see shows, or has shown until it was forgotten by age; the first
+    /// position of the collection, if there is nothing.
     pub timestamp: Timestamp,
     /// How many records are alive.
     pub live: u64,

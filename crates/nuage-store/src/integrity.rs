@@ -290,6 +290,22 @@ macro_rules! signature_rules {
      ON SAME(h, s) AND h.signature = s.signature
      WHERE s.held <> coalesce(h.held, 0)",
             ),
+            // What was forgotten may have shown more, but nothing shows more than the position.
+            concat!(
+                "SELECT 'signature ' || ",
+                $hex,
+                "s.signature",
+                $end,
+                " || ' of ' || s.bucket || '/' || s.collection ||
+        ' shows the time ' || s.top || ' at most, but ' || coalesce(r.top, 0) || ' is shown, and ' ||
+        coalesce(c.seq, 0) || ' is the position'
+     FROM named_signatures s LEFT JOIN (
+        SELECT PLACE, signature, max(coalesce(timestamp, seq)) AS top
+        FROM records GROUP BY PLACE, signature) r
+     ON SAME(r, s) AND r.signature = s.signature
+     LEFT JOIN collections c ON SAME(c, s) AND NOT c.dropped
+     WHERE s.top NOT BETWEEN coalesce(r.top, 0) AND coalesce(c.seq, 0)",
+            ),
             concat!(
                 "SELECT 'record ' || r.bucket || '/' || r.collection || '/' || r.id ||
         ' has the unknown signature ' || ",

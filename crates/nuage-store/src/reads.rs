@@ -160,14 +160,14 @@ impl Scan<'_> {
 
     #[cfg(debug_assertions)]
     fn is_known(&self, like: &Range) -> bool {
-        let Range { index, prefix, after, low, high, limit } = like;
+        let Range { index, prefix, after, low, high, descending, limit } = like;
         let shape = (*index, prefix.len(), after.len(), low.is_some(), high.is_some());
         let is_known = |(index, prefix, after, low, high, together, can_turn): &Shape| {
             (*index, *prefix, *after, *low, *high) == shape
                 && *together == self.together
                 && (*can_turn || !self.descending)
         };
-        limit.is_none() && SHAPES.iter().any(is_known)
+        limit.is_none() && !descending && SHAPES.iter().any(is_known)
     }
 
     /// One scan of each shape, and of each direction, of so many ranges.

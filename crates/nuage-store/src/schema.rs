@@ -203,23 +203,54 @@ pub(crate) fn named(table: Table) -> String {
     format!("named_{}", table.name())
 }
 
+/// What comes of a column that changes without being read, and of what is added to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Counter {
+    /// The sum.
+    Sum,
+    /// The sum modulo this.
+    SumModulo(i64),
+    /// The greater one.
+    Greatest,
+}
+
+impl Counter {
+    /// Says it of two terms; greatest is the function of that name in the database.
+    pub(crate) fn sql(self, old: &str, more: &str, greatest: &str) -> String {
+        match self {
+            Self::Sum => format!("{old} + {more}"),
+            Self::SumModulo(modulus) => format!("({old} + {more}) % CAST({modulus} AS bigint)"),
+            Self::Greatest => format!("{greatest}({old}, {more})"),
+        }
+    }
+
+    fn of(self, old: i64, more: i64) -> i64 {
+        match self {
+            Self::Sum => old + more,
+            Self::SumModulo(modulus) => (old + more) % modulus,
+            Self::Greatest => old.max(more),
+        }
+    }
+}
+
 /// The columns of a table that only count, by their places: what is added to them needs no reading.
-/// With the modulus, where the sum has one.
-pub(crate) fn counters(table: Table) -> &'static [(usize, Option<i64>)] {
-    const DIGEST: i64 = 1 << 48;
+pub(crate) fn counters(table: Table) -> &'static [(usize, Counter)] {
+    const DIGEST: Counter = Counter::SumModulo(1 << 48);
     match table {
-        Table::Signatures => &[(3, None), (4, Some(DIGEST)), (5, None)],
+        Table::Signatures => {
+            &[(3, Counter::Sum), (4, DIGEST), (5, Counter::Sum), (6, Counter::Greatest)]
+        }
         _ => &[],
     }
 }
 
 /// Adds to the counters of a row those of another one.
 pub(crate) fn add_counters(table: Table, row: &mut Row, more: &Row) {
-    for (at, modulus) in counters(table) {
-        if let (Some(Cell::Whole(sum)), Some(Cell::Whole(more))) =
+    for (at, counter) in counters(table) {
+        if let (Some(Cell::Whole(old)), Some(Cell::Whole(more))) =
             (row.0.get_mut(*at), more.0.get(*at))
         {
-            *sum = modulus.map_or(*sum + more, |modulus| (*sum + more) % modulus);
+            *old = counter.of(*old, *more);
         }
     }
 }
@@ -240,6 +271,8 @@ pub(crate) struct Range {
     pub(crate) after: Vec<Cell>,
     pub(crate) low: Option<Cell>,
     pub(crate) high: Option<Cell>,
+    /// The last ones come first.
+    pub(crate) descending: bool,
     /// Most that are read.
     pub(crate) limit: Option<usize>,
 }
@@ -247,7 +280,8 @@ pub(crate) struct Range {
 impl Range {
     /// All rows with this prefix.
     pub(crate) fn of(index: Index, prefix: Vec<Cell>) -> Self {
-        Self { index, prefix, after: Vec::new(), low: None, high: None, limit: None }
+        let (after, low, high) = (Vec::new(), None, None);
+        Self { index, prefix, after, low, high, descending: false, limit: None }
     }
 
     /// Those after this.
@@ -280,8 +314,13 @@ impl Range {
     pub(crate) fn covers(&self, other: &Self) -> bool {
         let low = self.low.as_ref();
         let high = self.high.as_ref();
-        let is_whole = self.limit.is_none() || self == other;
-        is_whole
+        let is_same = || *other == Self { limit: other.limit, ..self.clone() };
+        let is_enough = match (self.limit, other.limit) {
+            (None, _) => true,
+            (Some(most), Some(wanted)) => most >= wanted && is_same(),
+            (Some(_), None) => false,
+        };
+        is_enough
             && self.index == other.index
             && self.prefix == other.prefix
             && low.is_none_or(|low| other.low.as_ref().is_some_and(|other| low <= other))
@@ -292,7 +331,8 @@ impl Range {
     pub(crate) fn order(&self, one: &Row, other: &Row) -> Ordering {
         let columns = self.index.columns().iter().chain(Index::Key(self.index.table()).columns());
         let mut compared = columns.map(|at| one.0.get(*at).cmp(&other.0.get(*at)));
-        compared.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+        let order = compared.find(|order| order.is_ne()).unwrap_or(Ordering::Equal);
+        if self.descending { order.reverse() } else { order }
     }
 }
 

@@ -2,10 +2,12 @@
 //! come back are shown, what a page keeps.
 //!
 //! - `asked`, `shape`, `page`: pure;
+//! - `position`: the time of a list for whoever sees part of it;
 //! - `read`: the rest, above [`crate::reads`].
 
 mod asked;
 mod page;
+mod position;
 mod read;
 mod shape;
 

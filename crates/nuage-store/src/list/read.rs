@@ -12,6 +12,7 @@ use nuage_model::{
 };
 
 use crate::cells::{self, Cells, Source, record_of};
+use crate::list::position::{Seen, page, position};
 use crate::list::{AccessPath, InOrder, PlannedQuery, Shape, Signatures, Times, TopN};
 use crate::reads::{Columns, Condition, Found, Reads, Scan, Together};
 use crate::records::sequence;
@@ -48,7 +49,7 @@ const LOOKUPS_TRIED_QUICKLY: usize = 1_000;
 /// compared who is in it.
 const FEW_PEOPLE: usize = 3;
 /// Signatures whose numbers are looked up in one go.
-const CHUNK_SIGNATURES: usize = 4_096;
+pub(super) const CHUNK_SIGNATURES: usize = 4_096;
 
 /// The places of columns of records.
 const TIMESTAMP: usize = 4;
@@ -68,54 +69,77 @@ pub(crate) async fn list<R: Reads>(
     query: &Query,
     pace: Pace,
 ) -> Result<Option<Page>, R::Fault> {
-    let collection = &query.collection;
-    let empty =
-        |sequence: &CollectionRow| Page { head: sequence.head(), records: Vec::new(), more: false };
-    let Known { sequence, mut signatures, are_all, ahead } = match R::IS_FAR {
+    let is_small = query.limit <= PAGE_SMALL;
+    let mut known = match R::IS_FAR {
         true => reads.begin(known(reads, query)).await?,
         false => {
-            // A poll that finds nothing new ends here.
-            let found = reads.begin(sequence(reads, collection)).await?;
-            if let Some(sequence) = found.as_ref().filter(|one| is_empty(query, one)) {
-                return Ok(Some(empty(sequence)));
-            }
-            let is_small = query.limit <= PAGE_SMALL;
-            let most = if is_small { SIGNATURES_LEAST } else { SIGNATURES_FEW };
-            let (mut signatures, mut are_all) = self::signatures(reads, query, most).await?;
-            if is_small && !are_all {
-                if let Some(sequence) = &found
-                    && let Some((records, more)) =
-                        try_rows(reads, query, sequence, CHUNK_TRIED, pace).await?
-                {
-                    return Ok(Some(Page { records, more, ..empty(sequence) }));
+            let sequence = reads.begin(sequence(reads, &query.collection)).await?;
+            // A poll of somebody who sees all, and that finds nothing new, ends here.
+            let is_over = |one| query.scope == Scope::All && is_empty(query, one);
+            let (signatures, are_all) = match sequence.as_ref().is_none_or(is_over) {
+                true => (None, true),
+                false => {
+                    let most = if is_small { SIGNATURES_LEAST } else { SIGNATURES_FEW };
+                    signatures(reads, query, most).await?
                 }
-                (signatures, are_all) = self::signatures(reads, query, SIGNATURES_FEW).await?;
-            }
-            Known { sequence: found, signatures, are_all, ahead: None }
+            };
+            Known { sequence, signatures, are_all, ahead: None }
         }
     };
-    let Some(sequence) = sequence else {
+    let Some(sequence) = known.sequence.take() else {
         return Ok(Some(Page { head: None, records: Vec::new(), more: false }));
     };
+    let page = |rows, at| self::page(query, &sequence, at, rows);
     if is_empty(query, &sequence) {
-        return Ok(Some(empty(&sequence)));
+        let at = position(reads, query, &sequence, known.seen(), pace).await?;
+        return Ok(at.map(|at| page((Vec::new(), false), at)));
     }
-    if !are_all {
-        let lookups = if pace == Pace::Quick { LOOKUPS_TRIED_QUICKLY } else { LOOKUPS_TRIED };
-        if let Some((records, more)) = try_rows(reads, query, &sequence, lookups, pace).await? {
-            return Ok(Some(Page { records, more, ..empty(&sequence) }));
+    if !known.are_all {
+        let mut rows = None;
+        if is_small && !R::IS_FAR {
+            rows = try_rows(reads, query, &sequence, CHUNK_TRIED, pace).await?;
+            if rows.is_none() {
+                (known.signatures, known.are_all) =
+                    signatures(reads, query, SIGNATURES_FEW).await?;
+            }
         }
-        if pace == Pace::Quick {
-            return Ok(None);
+        if rows.is_none() && !known.are_all {
+            rows = try_rows(reads, query, &sequence, lookups(pace), pace).await?;
         }
-        signatures = self::signatures(reads, query, usize::MAX).await?.0;
+        if let Some(rows) = rows {
+            let at = position(reads, query, &sequence, known.seen(), pace).await?;
+            return Ok(at.map(|at| page(rows, at)));
+        }
+        if !known.are_all {
+            if pace == Pace::Quick {
+                return Ok(None);
+            }
+            known.signatures = signatures(reads, query, usize::MAX).await?.0;
+        }
     }
-    let asked = PlannedQuery::new(query, &sequence, signatures);
+    let asked = PlannedQuery::new(query, &sequence, known.signatures);
+    let seen = Seen { signatures: asked.signatures.as_ref(), are_all: true };
+    let (rows, at) = try_join(
+        walk(reads, &asked, known.ahead, pace),
+        position(reads, query, &sequence, seen, pace),
+    )
+    .await?;
+    Ok(rows.zip(at).map(|(rows, at)| page(rows, at)))
+}
+
+// The records of a page, and whether others follow; none if it is not quick but has to be.
+async fn walk<R: Reads>(
+    reads: &R,
+    asked: &PlannedQuery<'_>,
+    ahead: Option<Found<Record>>,
+    pace: Pace,
+) -> Result<Option<(Vec<Record>, bool)>, R::Fault> {
+    let query = asked.query;
     if asked.is_empty() {
-        return Ok(Some(empty(&sequence)));
+        return Ok(Some((Vec::new(), false)));
     }
     let way = asked.way();
-    if pace == Pace::Quick && !is_quick(&asked, way) {
+    if pace == Pace::Quick && !is_quick(asked, way) {
         return Ok(None);
     }
     let columns = if asked.wants_bodies() { Columns::RECORD } else { Columns::SLIM };
@@ -124,11 +148,11 @@ pub(crate) async fn list<R: Reads>(
         true => query.limit.saturating_add(1),
         false => CHUNK_ROWS,
     };
-    let mut walk = Walk::new(reads, &asked, columns, rows);
+    let mut walk = Walk::new(reads, asked, columns, rows);
     walk.bytes = if is_in_order { query.limit_bytes } else { nuage_model::PAGE_BYTES };
     walk.ahead = ahead.filter(|_| way == AccessPath::Positions);
     let mut budget = Budget::of(pace);
-    let (records, more) = if is_in_order {
+    let page = if is_in_order {
         let mut kept = InOrder::new(query.limit, query.limit_bytes);
         walk.run(&mut |record| {
             budget.spend(&record)?;
@@ -148,7 +172,12 @@ pub(crate) async fn list<R: Reads>(
         .await?;
         kept.finish()
     };
-    Ok((!budget.is_over).then_some(Page { records, more, ..empty(&sequence) }))
+    Ok((!budget.is_over).then_some(page))
+}
+
+/// How much is looked at of what somebody may see, before all signatures of theirs are.
+pub(super) fn lookups(pace: Pace) -> usize {
+    if pace == Pace::Quick { LOOKUPS_TRIED_QUICKLY } else { LOOKUPS_TRIED }
 }
 
 /// What is known of a list before any record is looked at.
@@ -159,6 +188,12 @@ struct Known {
     are_all: bool,
     /// The first rows.
     ahead: Option<Found<Record>>,
+}
+
+impl Known {
+    fn seen(&self) -> Seen<'_> {
+        Seen { signatures: self.signatures.as_ref(), are_all: self.are_all }
+    }
 }
 
 async fn known<R: Reads>(reads: &R, query: &Query) -> Result<Known, R::Fault> {
@@ -194,10 +229,12 @@ pub(crate) async fn count<R: Reads>(
     let known = if is_one { known.await } else { reads.begin(known).await };
     let (sequence, (signatures, are_all)) = known?;
     let Some(sequence) = sequence else { return Ok(Some((None, 0))) };
-    let head = sequence.head();
     if !are_all {
         return Ok(None);
     }
+    let seen = Seen { signatures: signatures.as_ref(), are_all };
+    let Some(at) = position(reads, query, &sequence, seen, pace).await? else { return Ok(None) };
+    let head = sequence.head().map(|head| Head { timestamp: at, ..head });
     let signatures = match signatures {
         Some(signatures) if is_counted(query) => {
             Some(with_numbers(reads, &query.collection, signatures).await?)
@@ -310,7 +347,7 @@ impl Budget {
 
 // Signatures of the scope, unless it lets see all; and whether these are all of them, for no more
 // than so many are looked at.
-async fn signatures<R: Reads>(
+pub(super) async fn signatures<R: Reads>(
     reads: &R,
     query: &Query,
     most: usize,
@@ -364,7 +401,7 @@ async fn first_rows<R: Reads>(reads: &R, query: &Query) -> Result<Option<Found<R
     reads.scan(scan, |row: &dyn Source| record_of(row, columns)).await.map(Some)
 }
 
-fn along<'q>(
+pub(super) fn along<'q>(
     path: &CollectionPath,
     index: Index,
     times: Times,
@@ -659,7 +696,7 @@ async fn try_rows<R: Reads>(
 }
 
 // Of each of these signatures, whether one of these people is in it: as far as so many look-ups go.
-async fn sees<R: Reads>(
+pub(super) async fn sees<R: Reads>(
     reads: &R,
     path: &CollectionPath,
     who: &BTreeSet<&str>,

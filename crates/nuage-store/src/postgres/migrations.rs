@@ -29,6 +29,7 @@ const MIGRATIONS: &[&str] = &[
     // The index of views by when they were used.
     "",
     include_str!("migrations/0005_names.sql"),
+    include_str!("migrations/0006_tops.sql"),
 ];
 /// The number of the migration after which digests are computed, which SQL cannot do.
 const FEEDS: usize = 1;

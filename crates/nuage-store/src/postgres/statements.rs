@@ -73,13 +73,10 @@ impl Statements {
         };
         let replaced = columns[key.len()..].iter();
         let replaced = replaced.map(|column| format!("{0} = excluded.{0}", column.name)).collect();
-        let added = counters(table).iter().map(|(at, modulus)| {
+        let added = counters(table).iter().map(|(at, counter)| {
             let column = columns[*at].name;
-            let sum = format!("{name}.{column} + excluded.{column}");
-            match modulus {
-                None => format!("{column} = {sum}"),
-                Some(modulus) => format!("{column} = ({sum}) % {modulus}::bigint"),
-            }
+            let [old, more] = [name, "excluded"].map(|of| format!("{of}.{column}"));
+            format!("{column} = {}", counter.sql(&old, &more, "greatest"))
         });
         let these = format!(
             "WHERE {first} = ANY ($1) AND {IF_FIT} AND ctid = ANY (ARRAY(SELECT r.place
@@ -425,6 +422,7 @@ pub(super) fn is_alike(one: &Range, other: &Range) -> bool {
         && one.prefix.len() == other.prefix.len()
         && one.low.is_some() == other.low.is_some()
         && one.high.is_some() == other.high.is_some()
+        && one.descending == other.descending
 }
 
 /// Reads ranges that are alike: the number of the range, and the columns that are not large. Its
@@ -466,7 +464,10 @@ pub(super) fn range(like: &Range) -> String {
             false => format!("{0} >= k.{0} AND {0} <= k.{0}", column.name),
         });
     }
-    let order = names(&first(index, usize::MAX)[equal..]);
+    let direction = if like.descending { " DESC" } else { "" };
+    let order = first(index, usize::MAX).split_off(equal);
+    let order: Vec<_> = order.iter().map(|column| format!("{}{direction}", column.name)).collect();
+    let order = order.join(", ");
     format!(
         "SELECT k.n, r.* FROM unnest({arrays}, ${limit}::bigint[]) WITH ORDINALITY
             AS k ({aliases}, most, n)

@@ -38,7 +38,7 @@ const REST: &str = "
     INSERT INTO signature_principals
     SELECT 'b' || n, 'd', 'p' || (n % 9), decode(md5(n::text), 'hex')
     FROM generate_series(1, 5000) AS n;
-    INSERT INTO signatures SELECT bucket, collection, signature, 1, 0, 1
+    INSERT INTO signatures SELECT bucket, collection, signature, 1, 0, 1, 1
     FROM signature_principals;
     INSERT INTO members SELECT 'b' || n, 'm' || (n % 700), 'g' || (n % 9)
     FROM generate_series(1, 5000) AS n;

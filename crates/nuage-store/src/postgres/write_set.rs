@@ -34,6 +34,8 @@ const OF_BUCKET: [Index; 9] = [
 ];
 /// Those of them where what lies in a collection is found.
 const OF_COLLECTION: &[Index] = OF_BUCKET.split_at(7).0;
+/// So many times more rows are read of a range where too few of it stayed in it.
+const MORE: usize = 8;
 /// Rows whose presence is remembered; beyond, all are forgotten.
 const KNOWN_MAX: usize = 16_384;
 
@@ -255,12 +257,16 @@ impl Rows for WriteSet<'_> {
         let table = range.index.table();
         let covers = |(planned, _): &&(Range, Vec<Row>)| planned.covers(range);
         let alike = self.ranges.get(&(range.index, range.prefix.clone()));
-        let read = match alike.into_iter().flatten().find(covers) {
-            Some((_, rows)) => rows.as_slice(),
-            None if self.effects.clear_all => &[],
-            None if depends(table) => {
+        let most = |(planned, _): &&(Range, Vec<Row>)| planned.limit.unwrap_or(usize::MAX);
+        let depends = depends(table) || range.index == Index::RecordsSignature;
+        let (read, cut_at) = match alike.into_iter().flatten().filter(covers).max_by_key(most) {
+            Some((planned, rows)) => {
+                (rows.as_slice(), planned.limit.filter(|most| rows.len() >= *most))
+            }
+            None if self.effects.clear_all => (&[][..], None),
+            None if depends => {
                 self.effects.missing.ranges.insert(range.clone());
-                &[]
+                (&[][..], None)
             }
             None => return Err(unplanned(table)),
         };
@@ -274,14 +280,21 @@ impl Rows for WriteSet<'_> {
             .cloned()
             .collect();
         rows.sort_by(|one, other| range.order(one, other));
+        if let Some(most) = cut_at.filter(|_| depends && Some(rows.len()) < range.limit) {
+            // Those that were read are elsewhere now, and there are others after them.
+            let more = Range { limit: Some(most * MORE), ..range.clone() };
+            self.effects.missing.ranges.insert(more);
+        }
         rows.truncate(range.limit.unwrap_or(usize::MAX));
         rows.iter_mut().for_each(|row| row.0.truncate(slim(table).len()));
         Ok(rows)
     }
 
     fn put(&mut self, table: Table, row: Row, _: Was) -> Result<(), Fault> {
-        let key = row.key(table).to_vec();
-        self.stage((table, key), Some(row));
+        let named = (table, row.key(table).to_vec());
+        // Whoever writes a row that has counters has read it, and with it what was added.
+        self.effects.added.remove(&named);
+        self.stage(named, Some(row));
         Ok(())
     }
 

@@ -57,6 +57,8 @@ pub(crate) struct SignatureDelta {
     pub(crate) digest: u64,
     /// So many more records, tombstones and ended residencies.
     pub(crate) held: i64,
+    /// The greatest time that one of them came to show; 0 for none.
+    pub(crate) top: i64,
 }
 
 impl SignatureDelta {
@@ -65,12 +67,13 @@ impl SignatureDelta {
         self.live += more.live;
         self.digest = (self.digest + more.digest) % DIGEST_MODULUS;
         self.held += more.held;
+        self.top = self.top.max(more.top);
     }
 
     /// What is added to the row of a signature.
     fn to_row(self, key: Vec<Cell>) -> Row {
         let digest = i64::try_from(self.digest).expect("less than 2^48");
-        let cells = [Cell::Whole(self.live), Cell::Whole(digest), Cell::Whole(self.held)];
+        let cells = [self.live, digest, self.held, self.top].map(Cell::Whole);
         Row(key.into_iter().chain(cells).collect())
     }
 }
@@ -89,14 +92,15 @@ pub(crate) struct Changes {
 impl Entry {
     /// A live record has this signature from now on, and shows this time.
     pub(crate) fn enter(&mut self, signature: Signature, id: &RecordId, shown: Timestamp) {
-        let more = SignatureDelta { live: 1, digest: digest(id, shown), held: 0 };
+        let digest = digest(id, shown);
+        let more = SignatureDelta { live: 1, digest, ..SignatureDelta::default() };
         self.residents.entry(signature).or_default().add(more);
     }
 
     /// A live record had this signature until now, and showed this time.
     pub(crate) fn leave(&mut self, signature: Signature, id: &RecordId, shown: Timestamp) {
         let digest = DIGEST_MODULUS - digest(id, shown);
-        let less = SignatureDelta { live: -1, digest, held: 0 };
+        let less = SignatureDelta { live: -1, digest, ..SignatureDelta::default() };
         self.residents.entry(signature).or_default().add(less);
     }
 
@@ -104,6 +108,24 @@ impl Entry {
     pub(crate) fn hold(&mut self, signature: Signature, more: i64) {
         let more = SignatureDelta { held: more, ..SignatureDelta::default() };
         self.residents.entry(signature).or_default().add(more);
+    }
+
+    /// A record or a tombstone that has this signature shows this time from now on.
+    pub(crate) fn show(&mut self, signature: Signature, shown: Timestamp) {
+        let more = SignatureDelta { top: shown.0, ..SignatureDelta::default() };
+        self.residents.entry(signature).or_default().add(more);
+    }
+
+    /// The greatest time that came to be shown since the last time that all was written back.
+    pub(crate) fn counted_top(&self, signature: Signature) -> i64 {
+        self.residents.get(&signature).map_or(0, |more| more.top)
+    }
+
+    /// The greatest time is in the row of the signature now.
+    pub(crate) fn forget_top(&mut self, signature: Signature) {
+        if let Some(more) = self.residents.get_mut(&signature) {
+            more.top = 0;
+        }
     }
 
     /// Forgets the signatures, whose rows were removed.

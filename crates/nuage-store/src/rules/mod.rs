@@ -12,6 +12,7 @@ mod names;
 mod place;
 mod plan;
 mod sequence;
+mod top;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,6 +32,7 @@ pub(crate) use names::Name;
 pub(crate) use place::AssignedPosition;
 pub(crate) use plan::{Missing, Plan, is_wide};
 pub(crate) use sequence::CollectionRow;
+pub(crate) use top::TOP;
 
 /// The place of the column that says when a view was used last.
 const VIEW_USED: usize = 4;
@@ -54,7 +56,8 @@ impl From<RecordMeta> for StoredRow {
 }
 
 impl StoredRow {
-    fn shown(&self) -> Timestamp {
+    /// The time that it shows.
+    pub(crate) fn shown(&self) -> Timestamp {
         self.chosen.unwrap_or(self.seq.into())
     }
 }
@@ -314,12 +317,19 @@ impl<'a, T: Rows> Transaction<'a, T> {
         let was = if old.is_some() { Was::Present } else { Was::Absent };
         let entry = self.ledger.change(&mut self.tables, &path.collection)?;
         entry.hold(new.signature, 1);
+        entry.show(new.signature, new.shown());
         if let Some(old) = old {
             entry.hold(old.signature, -1);
         }
         let mut row = new.to_row(path);
         row.0.extend(texts.map(cells::text));
-        self.tables.put(Table::Records, row, was)
+        self.tables.put(Table::Records, row, was)?;
+        match old {
+            Some(old) if old.signature != new.signature || new.shown() < old.shown() => {
+                self.lower_top(&path.collection, old)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn depart(&mut self, path: &RecordPath, left: Seq, old: &StoredRow) -> Result<(), T::Fault> {
@@ -419,6 +429,7 @@ impl<'a, T: Rows> Transaction<'a, T> {
         if let Some(sequence) = &mut entry.sequence {
             sequence.gone -= gone;
         }
+        self.lower_top(&path.collection, old)?;
         unused.insert(old.signature);
         self.forget_signatures(&path.collection, unused)
     }

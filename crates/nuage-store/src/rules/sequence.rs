@@ -74,6 +74,11 @@ impl CollectionRow {
         self.nested += i64::from(self.nested > 0);
     }
 
+    /// The first position, as a time: before it there was no such collection, or another one.
+    pub(crate) fn first(&self) -> Timestamp {
+        Timestamp(i64::from_be_bytes(self.incarnation))
+    }
+
     /// The time shown, where it is not the position.
     pub(crate) fn shown(&self) -> Option<i64> {
         Some(self.timestamp.0).filter(|time| *time != self.seq.0)

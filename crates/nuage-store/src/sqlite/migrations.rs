@@ -25,6 +25,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { sql: include_str!("migrations/0003_marks.sql"), rest: |_| Ok(()) },
     Migration { sql: include_str!("migrations/0004_numbers.sql"), rest: |_| Ok(()) },
     Migration { sql: include_str!("migrations/0005_names.sql"), rest: |_| Ok(()) },
+    Migration { sql: include_str!("migrations/0006_tops.sql"), rest: |_| Ok(()) },
 ];
 
 /// Statements, and what cannot be said in SQL.

@@ -60,13 +60,10 @@ impl Statements {
             }
         };
         let replaced = rest.iter().map(|column| format!("{0} = excluded.{0}", column.name));
-        let added = counters(table).iter().map(|(at, modulus)| {
+        let added = counters(table).iter().map(|(at, counter)| {
             let column = columns[*at].name;
-            let sum = format!("{column} + excluded.{column}");
-            match modulus {
-                None => format!("{column} = {sum}"),
-                Some(modulus) => format!("{column} = ({sum}) % {modulus}"),
-            }
+            let of = counter.sql(column, &format!("excluded.{column}"), "max");
+            format!("{column} = {of}")
         });
         let numbered = rest.iter().enumerate();
         let set = numbered.map(|(at, column)| format!("{} = ?{}", column.name, key.len() + at + 1));
@@ -184,7 +181,9 @@ fn range_sql(range: &Range) -> String {
             wanted += &format!(" AND {}", is_group(table.columns()[at].name));
         }
     }
-    let order = columns_of(index, usize::MAX);
+    let direction = if range.descending { " DESC" } else { "" };
+    let order = names_of(index, usize::MAX).into_iter().map(|name| format!("{name}{direction}"));
+    let order = joined(order);
     let limit = range.limit.map_or_else(String::new, |limit| format!(" LIMIT {limit}"));
     format!(
         "SELECT {} FROM {} WHERE {wanted} ORDER BY {order}{limit}",

@@ -41,7 +41,7 @@ async fn a_newer_file_is_refused_untouched() {
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 7).unwrap();
     let before = std::fs::read(&path).unwrap();
     let why = refusal(&path).await;
-    assert!(why.contains("format 7") && why.contains("up to 5"), "{why}");
+    assert!(why.contains("format 7") && why.contains("up to 6"), "{why}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nuage_model::{
-    Batch, Bodies, Body, CollectionPath, Direction, Field, Filter, PAGE_BYTES, Permissions,
+    Batch, Bodies, Body, CollectionPath, Direction, Field, Filter, Head, PAGE_BYTES, Permissions,
     Placement, Principal, Put, Query, Readers, Record, Scope, Sort, States, Store, Test, Timestamp,
     View, Write,
 };
@@ -50,6 +50,7 @@ async fn long_ways_agree_with_the_model(backend: Backend) {
         let records: Vec<Record> =
             store.get(&paths, Bodies::All).await.unwrap().into_iter().flatten().collect();
         assert_eq!(records.len(), paths.len());
+        let head = store.head(&path).await.unwrap().unwrap();
         for _ in 0..QUESTIONS {
             let query = question(&path, &records, &mut random);
             let context = format!("seed {seed}: {query:?}");
@@ -60,7 +61,13 @@ async fn long_ways_agree_with_the_model(backend: Backend) {
             assert!(page.records.iter().eq(&expected[..shown]), "{context}");
             assert_eq!(page.more, expected.len() > shown, "{context}");
             let all = answer(&Query { after: None, ..query.clone() }, &records).len() as u64;
-            assert_eq!(store.count(&query).await.unwrap(), (page.head, all), "{context}");
+            let at = position(&query, &records).unwrap_or(head.timestamp);
+            let head = Head { timestamp: at, ..head };
+            assert_eq!(store.count(&query).await.unwrap(), (Some(head), all), "{context}");
+            let since = query.since().filter(|_| query.after.is_none() && expected.is_empty());
+            let told =
+                since.filter(|_| query.scope != Scope::All).map_or(at, |since| since.min(at));
+            assert_eq!(page.head, Some(Head { timestamp: told, ..head }), "{context}");
         }
         store.close().await;
     }
@@ -143,6 +150,15 @@ fn question(path: &CollectionPath, records: &[Record], random: &mut Random) -> Q
         query.after = Some(query.position(&View::new(random.pick(records))));
     }
     query
+}
+
+// The time of the list for whoever sees part of it: the greatest that they see, and that is later than
+// the first one here.
+fn position(query: &Query, records: &[Record]) -> Option<Timestamp> {
+    let (Scope::Readers(who) | Scope::Holders(_, who)) = &query.scope else { return None };
+    let all = Query::all(query.collection.clone(), usize::MAX);
+    let seen = Query { scope: Scope::Readers(who.clone()), states: States::Both, ..all };
+    answer(&seen, records).iter().map(Record::timestamp).max()
 }
 
 fn answer(query: &Query, records: &[Record]) -> Vec<Record> {

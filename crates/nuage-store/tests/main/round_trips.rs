@@ -49,9 +49,10 @@ fn what_is_known_of_signatures_is_not_read() {
             (put("b", &["bob", staff]), Way::Read(1)),
             (put("b", &["bob", staff]), Way::Guessed),
             (put("c", &["bob", staff]), Way::Guessed),
-            (put("a", &["bob", staff]), Way::Guessed),
+            // Where it was, somebody may be told another time of the list from now on.
+            (put("a", &["bob", staff]), Way::Read(1)),
             (put("a", &[staff, board]), Way::Read(1)),
-            (put("a", &["bob", staff]), Way::Guessed),
+            (put("a", &["bob", staff]), Way::Read(1)),
             (delete, Way::Guessed),
             // What goes, the signatures that had it, whom these name, and how many do.
             (compact, Way::Read(4)),

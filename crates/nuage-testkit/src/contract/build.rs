@@ -128,6 +128,13 @@ pub(crate) async fn get(store: &Arc<dyn Store>, path: &RecordPath) -> Option<Rec
     records.pop().flatten()
 }
 
+/// The first position of a collection, as a time.
+pub(crate) async fn first(store: &Arc<dyn Store>, collection: &CollectionPath) -> Timestamp {
+    let header = store.standing(&SnapshotRequest::of(collection.clone())).await;
+    let standing = header.expect("it answers").standing.expect("the collection is there");
+    Timestamp(i64::from_be_bytes(standing.incarnation))
+}
+
 pub(crate) async fn head(store: &Arc<dyn Store>, collection: &CollectionPath) -> Option<Head> {
     store.head(collection).await.expect("heads can be read")
 }

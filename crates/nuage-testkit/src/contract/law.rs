@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use nuage_model::{
-    Bodies, CollectionPath, Direction, Field, Filter, PAGE_BYTES, Permissions, Placement,
+    Bodies, CollectionPath, Direction, Field, Filter, Head, PAGE_BYTES, Permissions, Placement,
     Principal, Put, Query, Readers, Record, RecordId, RecordPath, Scope, Sort, States, Store, Test,
-    View, Write,
+    Timestamp, View, Write,
 };
 use serde_json::{Value, json};
 
-use super::build::{NOW, apply, at, founded};
+use super::build::{NOW, apply, at, first, founded, head};
 use crate::random::Random;
 
 const QUERIES: usize = 40;
@@ -26,15 +26,23 @@ pub async fn lists_agree_with_the_model(store: Arc<dyn Store>, seed: u64) {
     let paths: Vec<_> = (0..60).map(|n| posts.record(format!("r{n}"))).collect();
     let records = store.get(&paths, Bodies::All).await.expect("it reads");
     let records: Vec<Record> = records.into_iter().flatten().collect();
+    let Some(whole) = head(&store, &posts).await else { return };
+    let first = first(&store, &posts).await;
     for _ in 0..QUERIES {
         let query = question(&posts, &records, &mut random);
         let expected = answer(&query, &records, &readers);
         let context = format!("seed {seed}: {query:?}");
-        assert_eq!(pages(&store, &query).await, expected, "{context}");
+        let at = position(&query.scope, &records, &readers).unwrap_or(whole.timestamp).max(first);
+        let (found, shown) = pages(&store, &query).await;
+        assert_eq!(found, expected, "{context}");
+        let since = query.since().filter(|since| query.scope != Scope::All && *since >= first);
+        let since = since.filter(|_| query.after.is_none());
+        let told = since.filter(|_| found.is_empty()).map_or(at, |since| since.min(at));
+        assert_eq!(shown, Some(Head { timestamp: told, ..whole }), "{context}");
         let all = Query { after: None, ..query.clone() };
         let (head, counted) = store.count(&query).await.expect("it counts");
         assert_eq!(counted, answer(&all, &records, &readers).len() as u64, "{context}");
-        assert_eq!(head, store.head(&posts).await.expect("it reads"), "{context}");
+        assert_eq!(head, Some(Head { timestamp: at, ..whole }), "{context}");
     }
 }
 
@@ -207,7 +215,17 @@ fn answer(query: &Query, records: &[Record], readers: &ReadersOf) -> Vec<Record>
     shown
 }
 
-async fn pages(store: &Arc<dyn Store>, query: &Query) -> Vec<Record> {
+// The greatest time that is shown by what somebody sees, tombstones included; none for whoever sees
+// all, and where there is nothing, the beginning of time.
+fn position(scope: &Scope, records: &[Record], readers: &ReadersOf) -> Option<Timestamp> {
+    let (Scope::Readers(who) | Scope::Holders(_, who)) = scope else { return None };
+    let seen = |record: &&Record| who.iter().any(|one| readers[&record.id].contains(one));
+    let shown = records.iter().filter(seen).map(Record::timestamp).max();
+    Some(shown.unwrap_or(Timestamp(0)))
+}
+
+/// The records of all pages, and the head that the last one shows.
+async fn pages(store: &Arc<dyn Store>, query: &Query) -> (Vec<Record>, Option<Head>) {
     let mut records = Vec::new();
     let mut query = query.clone();
     loop {
@@ -215,12 +233,12 @@ async fn pages(store: &Arc<dyn Store>, query: &Query) -> Vec<Record> {
         assert!(page.records.len() <= query.limit, "a page is too long: {query:?}");
         let Some(last) = page.records.last() else {
             assert!(!page.more, "an empty page says that others follow: {query:?}");
-            return records;
+            return (records, page.head);
         };
         query.after = Some(query.position(&View::new(last)));
         records.extend(page.records);
         if !page.more {
-            return records;
+            return (records, page.head);
         }
     }
 }

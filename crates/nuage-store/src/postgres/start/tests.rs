@@ -67,7 +67,7 @@ async fn many_that_start_at_once_make_the_tables_once() {
     let meta = "SELECT key, value ~ '^[0-9a-f]{32}$', value FROM meta ORDER BY key";
     let meta = database.execute(meta);
     let lines: Vec<&str> = meta.lines().collect();
-    assert_eq!(lines[..2], ["application|f|nuage", "form|f|5"]);
+    assert_eq!(lines[..2], ["application|f|nuage", "form|f|6"]);
     assert!(lines.len() == 4 && lines[2].starts_with("lineage|f|"), "{meta}");
     assert!(lines[3].starts_with("store|t|"), "{meta}");
 }
@@ -121,7 +121,7 @@ async fn a_database_of_another_program_or_of_a_newer_form_is_left_alone() {
     let newer = database();
     prepare(&target(newer.url())).await.unwrap();
     newer.execute("UPDATE meta SET value = '99' WHERE key = 'form'");
-    assert_says(&refusal(&target(newer.url())).await, &["format 99", "up to 5", "newer version"]);
+    assert_says(&refusal(&target(newer.url())).await, &["format 99", "up to 6", "newer version"]);
 }
 
 #[tokio::test]
