@@ -152,3 +152,51 @@ test("only pulling leaves local changes for later", async () => {
   await synced(laptop);
   assert.deepEqual(await contents(laptop), await contents(phone));
 });
+
+test("somebody who sees single records keeps in step, whatever others write beside them", async () => {
+  const owner = authorization();
+  const friend = authorization();
+  const bucket = fresh("shared");
+  const admin = client(owner);
+  await admin.createBucket(bucket);
+  const records = admin.bucket(bucket).collection("notes");
+  await admin.bucket(bucket).createCollection("notes", {
+    permissions: { "record:create": [await principal(friend)] },
+  });
+  const readers = { permissions: { read: [await principal(friend)] } };
+  const phone = device(friend, { bucket, collection: "notes" });
+  // Nothing is shared yet, and others write all the time.
+  await records.createRecord({ secret: 1 });
+  await synced(phone);
+  await records.createRecord({ secret: 2 });
+  await synced(phone);
+
+  const { data: note } = await records.createRecord({ title: "for you" }, readers);
+  await records.createRecord({ secret: 3 });
+  assert.equal((await synced(phone)).created.length, 1);
+  for (let n = 4; n < 7; n++) {
+    await records.createRecord({ secret: n });
+    const again = await synced(phone);
+    assert.deepEqual([again.created, again.updated, again.deleted], [[], [], []]);
+  }
+  const own = await phone.create({ title: "mine" });
+  assert.equal((await synced(phone)).published.length, 1);
+  await records.createRecord({ secret: 7 });
+  await synced(phone);
+  await records.updateRecord({ ...note, title: "changed" });
+  assert.equal((await synced(phone)).updated.length, 1);
+  await records.deleteRecord(note.id);
+  await records.createRecord({ secret: 8 });
+  assert.equal((await synced(phone)).deleted.length, 1);
+  await records.createRecord({ secret: 9 });
+  await synced(phone);
+  assert.deepEqual(await contents(phone), { [own.data.id]: { title: "mine" } });
+
+  // What is made again is noticed, by them as well.
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  await admin.bucket(bucket).deleteCollection("notes");
+  await admin.bucket(bucket).createCollection("notes", {
+    permissions: { "record:create": [await principal(friend)] },
+  });
+  await assert.rejects(phone.sync(), /flushed/);
+});

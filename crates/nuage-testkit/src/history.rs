@@ -104,7 +104,7 @@ impl Run {
         if made {
             self.learn(&step)?;
         }
-        self.judge(&step, &answer, from, 0)?;
+        self.judge(&step, &answer, from, Some(0))?;
         let follow = step.method == "GET" && matches!(step.target, Target::List(_));
         if follow { self.follow(&step, call, answer) } else { Ok(()) }
     }
@@ -122,7 +122,7 @@ impl Run {
             offset += step.ask.limit.unwrap_or(0);
             let from = now_ms();
             answer = self.send(&call)?;
-            self.judge(&step, &answer, from, offset)?;
+            self.judge(&step, &answer, from, Some(offset))?;
         }
         Ok(())
     }
@@ -237,15 +237,24 @@ impl Run {
                     .collect(),
                 body: response["body"].to_string().into_bytes(),
             };
-            self.judge(step, &answer, from, 0).map_err(|why| format!("in a batch: {why}"))?;
+            self.judge(step, &answer, from, None).map_err(|why| format!("in a batch: {why}"))?;
         }
         Ok(())
     }
 
-    fn judge(&mut self, step: &Step, answer: &Answer, from: i64, at: usize) -> Result<(), String> {
+    // As one page of a list, after so many objects, or in a batch.
+    fn judge(
+        &mut self,
+        step: &Step,
+        answer: &Answer,
+        from: i64,
+        at: Option<usize>,
+    ) -> Result<(), String> {
         let seen = Seen { answer, from, to: now_ms() };
         let (world, flavour) = (&mut self.world, self.flavour);
-        let verdict = Judge { world, flavour, step, seen, offset: at }.judge();
+        let verdict =
+            Judge { world, flavour, step, seen, offset: at.unwrap_or(0), in_batch: at.is_none() }
+                .judge();
         verdict.map_err(|why| format!("{why}\n   after {} {}", step.method, step.path()))
     }
 

@@ -18,6 +18,7 @@ both_databases!(
     the_first_form_is_shown_as_it_was,
     the_second_form_is_shown_as_it_was,
     the_fourth_form_is_shown_as_it_was,
+    the_fifth_form_is_shown_as_it_was,
     exports_of_the_first_form_show_the_same,
     exports_of_the_second_form_show_the_same,
 );
@@ -39,6 +40,10 @@ fn the_third_form_is_shown_as_it_was() {
 
 fn the_fourth_form_is_shown_as_it_was(backend: Backend) {
     data_are_shown_as_they_were(Form::Fourth, backend);
+}
+
+fn the_fifth_form_is_shown_as_it_was(backend: Backend) {
+    data_are_shown_as_they_were(Form::Fifth, backend);
 }
 
 fn exports_of_the_first_form_show_the_same(backend: Backend) {
@@ -65,8 +70,9 @@ fn data_are_shown_as_they_were(form: Form, backend: Backend) {
         }
         assert_eq!(pages, run.pages, "{} {} after {:?}", run.who, run.path, run.token);
     }
-    // Two were in the middle of a run.
-    assert_eq!(afresh, if seen.feeds.is_empty() { 0 } else { 2 });
+    // Two were in the middle of a run, of which tokens had another format.
+    let is_older = form != Form::Fifth && !seen.feeds.is_empty();
+    assert_eq!(afresh, if is_older { 2 } else { 0 });
     seen.expect_feeds_like_lists(&mut client);
     write_on(&seen, &mut client);
     drop(client);

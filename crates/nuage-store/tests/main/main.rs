@@ -19,6 +19,7 @@ mod moves;
 mod older_forms;
 mod opened_again;
 mod place;
+mod positions;
 mod residencies;
 mod round_trips;
 

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nuage_model::{GroupPath, Outcome, Placement, Readers, Seq, Signature, Timestamp};
+use nuage_model::{GroupPath, Outcome, Placement, Principal, Readers, Seq, Signature, Timestamp};
+
+use crate::positions::Rule;
 
 /// A record or tombstone.
 #[derive(Clone, Debug)]
@@ -40,6 +42,8 @@ pub(crate) struct Collection {
     pub(crate) names: BTreeMap<GroupPath, Name>,
     /// How often one came or went.
     pub(crate) named: i64,
+    /// The greatest time that each signature shows or showed, by each rule.
+    pub(crate) tops: BTreeMap<(Rule, Signature), i64>,
 }
 
 /// A group that is named: by how many signatures, since which position, and its number.
@@ -75,8 +79,64 @@ impl Collection {
         *self = Self { seq: self.seq, exists: false, named, ..Self::default() };
     }
 
+    // A record was written, or removed, that was so before.
+    fn show(&mut self, id: &str, old: Option<Row>) {
+        let new = self.rows.get(id).cloned();
+        for rule in Rule::ALL {
+            if let Some(new) = &new {
+                let top = self.tops.entry((rule, new.signature)).or_default();
+                *top = rule.time(new).max(*top);
+            }
+            let Some(old) = &old else { continue };
+            let is_in_place = new.as_ref().is_some_and(|new| new.signature == old.signature);
+            let is_lowered = match rule {
+                Rule::HighWater => false,
+                Rule::NotLoweredInPlace if is_in_place => false,
+                Rule::NotLoweredAtRevival if old.dead => false,
+                _ => self.tops.get(&(rule, old.signature)) == Some(&rule.time(old)),
+            };
+            match rule {
+                _ if !is_lowered => {}
+                Rule::LoweredToZero => _ = self.tops.insert((rule, old.signature), 0),
+                rule => self.lower(rule, old.signature),
+            }
+        }
+    }
+
+    fn lower(&mut self, rule: Rule, signature: Signature) {
+        let rows = self.rows.values().filter(|row| row.signature == signature);
+        let top = rows.map(|row| rule.time(row)).max().unwrap_or(0).max(0);
+        self.tops.insert((rule, signature), top);
+    }
+
+    /// The time of a list for these people, which asks for what is newer than some time.
+    pub(crate) fn position(&self, rule: Rule, who: &[Principal], since: Option<i64>) -> i64 {
+        let sees = |signature: &Signature| {
+            who.iter().any(|one| self.readers[signature].principals().contains(one))
+        };
+        let tops = self.tops.iter().filter(|((of, signature), _)| *of == rule && sees(signature));
+        let rows = || self.rows.values().filter(|row| sees(&row.signature));
+        let top = match rule {
+            Rule::WithoutTombstones => rows().filter(|row| !row.dead).map(|row| row.shown).max(),
+            Rule::Head => Some(self.shown),
+            _ => tops.map(|(_, top)| *top).max(),
+        };
+        let first = if rule == Rule::WithoutFirst { 0 } else { self.incarnation };
+        let at = top.unwrap_or(0).max(first);
+        match since.filter(|since| *since >= self.incarnation) {
+            Some(since) if rows().all(|row| row.shown <= since) => match rule {
+                Rule::Echo => since,
+                Rule::WithoutMin => at,
+                _ => at.min(since),
+            },
+            _ => at,
+        }
+    }
+
     // Counts anew, after each write.
     fn count_names(&mut self) {
+        let used = self.used();
+        self.tops.retain(|(_, signature), _| used.contains(signature));
         let mut signatures: BTreeMap<GroupPath, i64> = BTreeMap::new();
         for signature in self.used() {
             for group in self.readers[&signature].groups() {
@@ -105,7 +165,8 @@ impl Collection {
         let outcome = self.place(id, placement, now);
         let (seq, shown) = (outcome.seq.0, outcome.timestamp.0);
         let mut entered = seq;
-        if let Some(old) = self.rows.remove(id) {
+        let old = self.rows.remove(id);
+        if let Some(old) = &old {
             let left = if old.dead { old.seq } else { seq };
             if !old.dead && old.signature == signature {
                 entered = old.entered;
@@ -120,6 +181,7 @@ impl Collection {
         }
         self.rows.insert(id.to_owned(), Row { seq, shown, signature, entered, dead: false });
         self.readers.insert(signature, readers.clone());
+        self.show(id, old);
         self.count_names();
         outcome
     }
@@ -130,12 +192,15 @@ impl Collection {
         }
         let outcome = self.place(id, placement, now);
         let row = self.rows.get_mut(id).unwrap();
+        let old = row.clone();
         (row.seq, row.shown, row.dead) = (outcome.seq.0, outcome.timestamp.0, true);
+        self.show(id, Some(old));
         outcome
     }
 
     pub(crate) fn erase(&mut self, id: &str) -> Outcome {
-        if self.rows.remove(id).is_some() {
+        if let Some(old) = self.rows.remove(id) {
+            self.show(id, Some(old));
             self.horizon = self.seq;
             self.ended.retain(|residency| residency.left > Some(self.horizon));
             self.count_names();
@@ -149,6 +214,9 @@ impl Collection {
             self.horizon = up_to.max(self.horizon);
             self.rows.retain(|_, row| !row.dead || row.seq > up_to);
             self.ended.retain(|residency| residency.left > Some(up_to));
+            for signature in self.used() {
+                self.lower(Rule::LoweredByCompaction, signature);
+            }
             self.count_names();
         }
         self.head()

@@ -42,7 +42,8 @@ const TABLES: &[(&str, &str)] = &[
 /// What later forms have more, as far as it follows from what was there.
 const ADDED: &[&str] = &[
     "SELECT bucket, collection, gone, names FROM collections ORDER BY 1, 2",
-    "SELECT bucket, collection, signature, digest, held FROM named_signatures ORDER BY 1, 2, 3",
+    "SELECT bucket, collection, signature, digest, held, top FROM named_signatures
+    ORDER BY 1, 2, 3",
     "SELECT bucket, collection, grp_bucket, grp, signatures FROM named_names
     ORDER BY 1, 2, 3, 4",
 ];

@@ -83,6 +83,13 @@ impl Ask {
         bounded || self.filters.iter().any(|filter| filter.field == "last_modified")
     }
 
+    /// The time that all of the list must be newer than.
+    pub(super) fn newer_than(&self) -> Option<i64> {
+        let is_one = |filter: &&Filter| filter.test == Test::Gt && filter.field == "last_modified";
+        let filters = self.filters.iter().filter(is_one).filter_map(|filter| filter.value.as_i64());
+        self.since.into_iter().chain(filters).max()
+    }
+
     /// Whether an object is in the list.
     pub(super) fn matches(&self, object: &Shown) -> bool {
         let time = object["last_modified"].as_i64().unwrap_or(0);

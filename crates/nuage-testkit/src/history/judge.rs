@@ -23,6 +23,8 @@ pub(super) struct Judge<'a> {
     pub(super) seen: Seen<'a>,
     /// How many objects the pages before this one had.
     pub(super) offset: usize,
+    /// Whether others of the same unit of work came before: what it took from somebody still counts.
+    pub(super) in_batch: bool,
 }
 
 /// Writes of a history that choose a time in the past.
@@ -72,18 +74,24 @@ impl Judge<'_> {
         if !self.world.has_parent(list) {
             return self.error(404, 111);
         }
-        let clock = self.world.listing(list).clock;
+        let (clock, is_whole) = self.clock(who, list);
         match (self.step.condition, clock) {
             (Condition::Match(time), Some(clock)) if time != clock => return self.error(412, 114),
-            (Condition::NoneMatch(time), Some(clock)) if time == clock => {
+            (Condition::NoneMatch(time), Some(clock)) if time == clock && is_whole => {
                 self.etag(list)?;
                 return self.status(304);
             }
             (Condition::NoneMatchAny, _) => return self.error(412, 114),
+            (Condition::Match(_), None) if self.seen.answer.status == 412 => {
+                return self.error(412, 114);
+            }
             _ => {}
         }
         self.status(200)?;
-        self.etag(list)?;
+        match is_whole {
+            true => self.etag(list)?,
+            false => self.etag_of_part(who, list, found.is_empty())?,
+        }
         let ask = &self.step.ask;
         if self.step.method == "HEAD" {
             let live = found.iter().filter(|object| !is_tombstone(self.world, list, object));
@@ -118,9 +126,12 @@ impl Judge<'_> {
             return self.error(404, 111);
         }
         found.retain(|object| !is_tombstone(self.world, list, object));
-        match (self.step.condition, self.world.listing(list).clock) {
+        match (self.step.condition, self.clock(who, list).0) {
             (Condition::Match(time), Some(clock)) if time != clock => return self.error(412, 114),
             (Condition::NoneMatchAny, _) => return self.error(412, 114),
+            (Condition::Match(_), None) if self.seen.answer.status == 412 => {
+                return self.error(412, 114);
+            }
             _ => {}
         }
         self.status(200)?;
@@ -414,6 +425,58 @@ impl Judge<'_> {
             })?,
         }
         listing.clock = Some(time);
+        Ok(())
+    }
+
+    // The list's timestamp for somebody, as far as it is known, and whether it is that of all of it.
+    fn clock(&mut self, who: &Who, list: &List) -> (Option<i64>, bool) {
+        let is_whole = self.flavour == Flavour::Kinto || self.world.may_read_all(who, list);
+        let shown = self.shown_to(who, list);
+        let listing = self.world.listing(list);
+        match is_whole {
+            true => (listing.clock, true),
+            false => {
+                (listing.first.map(|first| shown.map_or(first, |shown| shown.max(first))), false)
+            }
+        }
+    }
+
+    // The greatest time of what somebody sees of a list, deleted objects included.
+    fn shown_to(&self, who: &Who, list: &List) -> Option<i64> {
+        let listing = self.world.listings.get(list)?;
+        let live = listing.live.values().map(|object| (&object.permissions, object.time));
+        let dead = listing.dead.values().map(|dead| (&dead.permissions, dead.time));
+        let seen = live.chain(dead).filter(|(all, _)| who.is_in(all, seeing(list)));
+        seen.map(|(_, time)| time).max()
+    }
+
+    // The timestamp that a list shows whoever sees part of it.
+    fn etag_of_part(&mut self, who: &Who, list: &List, is_empty: bool) -> Verdict {
+        let etag = self.seen.answer.etag().ok_or("no ETag")?;
+        let shown = self.shown_to(who, list);
+        let (clock, is_whole) = self.clock(who, list);
+        debug_assert!(!is_whole);
+        let since = self.step.ask.newer_than().filter(|_| is_empty && self.step.method == "GET");
+        let in_batch = self.in_batch;
+        let listing = self.world.listing(list);
+        let is_possible =
+            |etag: i64| etag >= listing.floor && listing.clock.is_none_or(|clock| etag <= clock);
+        if in_batch && clock.is_none_or(|clock| clock < etag) && is_possible(etag) {
+            listing.clock = listing.clock.or(Some(etag));
+            return Ok(());
+        }
+        if let (Some(clock), Some(first)) = (clock, listing.first) {
+            let told = since.filter(|since| *since >= first).map_or(clock, |s| s.min(clock));
+            return ensure(etag == told, || format!("ETag {etag}, a part is at {told}"));
+        }
+        // The first time is not known yet: what is shown may be it.
+        if Some(etag) == shown || since == Some(etag) {
+            return Ok(());
+        }
+        let fits = shown.is_none_or(|shown| etag > shown) && is_possible(etag);
+        ensure(fits, || format!("ETag {etag}, a part is at {shown:?}, and all {listing:?}"))?;
+        listing.clock = listing.clock.or(Some(etag));
+        listing.first = Some(etag);
         Ok(())
     }
 

@@ -36,6 +36,8 @@ pub(super) struct Object {
 pub(super) struct Listing {
     /// The list's timestamp; `None` until an answer shows it.
     pub(super) clock: Option<i64>,
+    /// Its first timestamp, which it shows whoever sees nothing in it; `None` until it does.
+    pub(super) first: Option<i64>,
     /// The list's timestamp is not before this.
     pub(super) floor: i64,
     pub(super) live: BTreeMap<String, Object>,

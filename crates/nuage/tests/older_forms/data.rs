@@ -23,6 +23,7 @@ pub(crate) enum Form {
     /// Of a file only.
     Third,
     Fourth,
+    Fifth,
 }
 
 impl Form {
@@ -33,6 +34,7 @@ impl Form {
             Self::Second => "form-2",
             Self::Third => "form-3",
             Self::Fourth => "form-4",
+            Self::Fifth => "form-5",
         };
         Path::new(FIXTURES).join(form).join(backend.choose("sqlite", "postgres")).join(name)
     }

@@ -359,14 +359,14 @@ pub(super) const DAMAGES: &[Damage] = &[
     ),
     (
         "signatures+",
-        "INSERT INTO named_signatures (bucket, collection, signature, live, digest, held)
-        SELECT 'blog', 'notes', name, 0, 0, 0 FROM views ORDER BY name LIMIT 1",
+        "INSERT INTO named_signatures (bucket, collection, signature, live, digest, held, top)
+        SELECT 'blog', 'notes', name, 0, 0, 0, 0 FROM views ORDER BY name LIMIT 1",
         "of blog/notes does not name the principals",
     ),
     (
         "signatures+",
-        "INSERT INTO named_signatures (bucket, collection, signature, live, digest, held)
-        SELECT bucket, 'closed', signature, 0, 0, 0
+        "INSERT INTO named_signatures (bucket, collection, signature, live, digest, held, top)
+        SELECT bucket, 'closed', signature, 0, 0, 0, 0
         FROM named_signatures WHERE collection = 'notes'",
         "signatures of blog/closed|signatures of number -1 (",
     ),
@@ -421,6 +421,16 @@ pub(super) const DAMAGES: &[Damage] = &[
         "signatures.held",
         "UPDATE named_signatures SET held = -1 WHERE collection = 'notes' AND live = 0",
         "of blog/notes counts -1 that have it, but ",
+    ),
+    (
+        "signatures.top",
+        "UPDATE named_signatures SET top = top - 1 WHERE collection = 'notes' AND live > 0",
+        " at most, but ",
+    ),
+    (
+        "signatures.top",
+        "UPDATE named_signatures SET top = top + 1000000000000 WHERE collection = 'notes'",
+        " is the position",
     ),
     (
         "signature_principals-",
