@@ -32,6 +32,8 @@ pub struct Opened {
 pub struct OpenedList {
     pub(crate) collection: CollectionPath,
     pub(crate) scope: Scope,
+    /// Whether the caller may read all of it. They may change less.
+    pub(crate) is_read_whole: bool,
     pub(crate) parents: Vec<(RecordPath, Arc<Parent>)>,
 }
 
@@ -53,9 +55,9 @@ impl Opened {
 }
 
 impl OpenedList {
-    /// Whether it shows all there is.
-    pub fn is_whole(&self) -> bool {
-        self.scope == Scope::All
+    /// Whether the caller may read all of it: then its time is that of the collection.
+    pub fn is_read_whole(&self) -> bool {
+        self.is_read_whole
     }
 
     /// Which list.
@@ -294,10 +296,12 @@ impl Session {
         let groups = self.groups_above(kind, above);
         self.recall(&groups);
         self.tell_missing(chain, kind, right)?;
-        let opened =
-            |scope| OpenedList { collection: collection.clone(), scope, parents: above.clone() };
+        let opened = |scope, is_read_whole| {
+            let (collection, parents) = (collection.clone(), above.clone());
+            OpenedList { collection, scope, is_read_whole, parents }
+        };
         if self.reaches(kind, right, above) {
-            return Ok(opened(Scope::All));
+            return Ok(opened(Scope::All, true));
         }
         let (principals, asked) = match intent {
             ListIntent::Create => {
@@ -323,7 +327,7 @@ impl Session {
         };
         self.tell_missing(chain, kind, right)?;
         if self.reaches(kind, right, above) {
-            return Ok(opened(Scope::All));
+            return Ok(opened(Scope::All, true));
         }
         if intent == ListIntent::Create {
             return Err(EngineError::Forbidden);
@@ -343,7 +347,7 @@ impl Session {
             }
             return Err(EngineError::Forbidden);
         }
-        Ok(opened(scope))
+        Ok(opened(scope, self.reaches(kind, Right::Read, above)))
     }
 
     /// Whether the caller may read the whole of a collection as it was, by permissions on it or

@@ -62,9 +62,9 @@ impl Session {
 
     /// The head of an opened list.
     pub async fn head(&mut self, list: &OpenedList) -> Result<Head, EngineError> {
-        let head = match list.scope {
-            Scope::All => self.engine.store().head(&list.collection).await?,
-            _ => self.page(&self.scoped(list, Query::all(list.collection.clone(), 0))).await?.head,
+        let head = match list.is_read_whole {
+            true => self.engine.store().head(&list.collection).await?,
+            false => self.page(&self.scoped(list, Query::all(list.collection.clone(), 0))).await?.head,
         };
         self.head_over(list, head).await
     }
@@ -88,7 +88,7 @@ impl Session {
         head: Option<Head>,
     ) -> Result<Head, EngineError> {
         let path = &list.collection;
-        if list.scope == Scope::All {
+        if list.is_read_whole {
             return Ok(self.whole_head(path, head));
         }
         let mut head = match (head.filter(|_| !self.is_dropped(path)), self.first_write(path)) {

@@ -50,7 +50,7 @@ impl Kinto {
         if !conditions.is_empty() {
             let head = session.head(&list).await.map_err(|error| self.refusal(session, error))?;
             // Of what somebody sees, something may go while the time stays.
-            if list.is_whole() && conditions.knows(head.timestamp) {
+            if list.is_read_whole() && conditions.knows(head.timestamp) {
                 return Ok(Reply::NotModified { timestamp: head.timestamp });
             }
             if conditions.must_be_new() || conditions.differs(head.timestamp) {

@@ -461,7 +461,7 @@ impl Judge<'_> {
         let listing = self.world.listing(list);
         let is_possible =
             |etag: i64| etag >= listing.floor && listing.clock.is_none_or(|clock| etag <= clock);
-        if in_batch && clock.is_none_or(|clock| clock < etag) && is_possible(etag) {
+        if in_batch && clock.is_none_or(|clock| clock <= etag) && is_possible(etag) {
             listing.clock = listing.clock.or(Some(etag));
             return Ok(());
         }
