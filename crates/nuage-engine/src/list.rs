@@ -64,7 +64,9 @@ impl Session {
     pub async fn head(&mut self, list: &OpenedList) -> Result<Head, EngineError> {
         let head = match list.is_read_whole {
             true => self.engine.store().head(&list.collection).await?,
-            false => self.page(&self.scoped(list, Query::all(list.collection.clone(), 0))).await?.head,
+            false => {
+                self.page(&self.scoped(list, Query::all(list.collection.clone(), 0))).await?.head
+            }
         };
         self.head_over(list, head).await
     }

@@ -96,6 +96,20 @@ impl Ledger {
         self.writes[write].write.time.expect("only writes with a time are in order of time")
     }
 
+    /// Everything that was ever asked to be written there, in the order in which it was asked.
+    pub(super) fn story(&self, events: &[Event], place: Place) -> String {
+        let mut all: Vec<_> = self.writes.iter().filter(|one| one.write.place == place).collect();
+        all.sort_by_key(|one| one.called);
+        let lines = all.into_iter().map(|one| {
+            let event = &events[one.event];
+            let Write { token, time, over, .. } = one.write;
+            let (by, called, returned) = (&event.by, one.called, event.returned);
+            format!("  {by}, {called:?} to {returned:?}: {token:?} over {over:?} at {time:?}")
+        });
+        let lines: Vec<String> = lines.collect();
+        format!("{place}:\n{}", lines.join("\n"))
+    }
+
     fn chain(&self, place: Place) -> &[usize] {
         self.chains.get(&place).map_or(&[], Vec::as_slice)
     }

@@ -1,6 +1,6 @@
 //! The laws, each over the whole record.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::checker::floors::Floors;
 use crate::checker::ledger::{Ledger, Written, seen};
@@ -234,7 +234,9 @@ pub(super) fn judge_lists(events: &[Event], ledger: &Ledger, faults: &mut Faults
                 state.take(&ledger.writes[*write]);
             }
             match &event.what {
-                What::Listed(list) => judge_list(event, list, &state, ledger, faults),
+                What::Listed(list) => {
+                    judge_list(events, event, list, (&state, ledger), faults);
+                }
                 What::Headed { live: Some(live), .. }
                     if *live != state.live && !ledger.is_any_open(collection, Moment::MAX) =>
                 {
@@ -249,7 +251,13 @@ pub(super) fn judge_lists(events: &[Event], ledger: &Ledger, faults: &mut Faults
     }
 }
 
-fn judge_list(event: &Event, list: &List, state: &State, ledger: &Ledger, faults: &mut Faults) {
+fn judge_list(
+    events: &[Event],
+    event: &Event,
+    list: &List,
+    (state, ledger): (&State, &Ledger),
+    faults: &mut Faults,
+) {
     let returned = event.returned.unwrap_or(Moment::MAX);
     let may_differ = |shown: &&Shown| {
         let place = Place { collection: list.collection, record: shown.record };
@@ -273,10 +281,22 @@ fn judge_list(event: &Event, list: &List, state: &State, ledger: &Ledger, faults
     faults.push(Rule::Incomplete, || {
         let missing: Vec<_> = due.iter().filter(|due| !list.shown.contains(due)).collect();
         let extra: Vec<_> = list.shown.iter().filter(|shown| !due.contains(shown)).collect();
+        let differing = missing.iter().copied().chain(extra.iter().copied());
+        let places =
+            differing.map(|shown| Place { collection: list.collection, record: shown.record });
+        let stories: BTreeSet<String> = places.map(|place| ledger.story(events, place)).collect();
         format!(
-            "{} was shown collection {} at head {}, after {}, before {}, at most {}: \
-             missing {missing:?}, too much {extra:?}",
-            event.by, list.collection, list.head, list.since, list.before, list.limit
+            "{} was shown collection {} at head {}, after {}, before {}, at most {}, from {:?} to \
+             {:?}: missing {missing:?}, too much {extra:?}\n{}",
+            event.by,
+            list.collection,
+            list.head,
+            list.since,
+            list.before,
+            list.limit,
+            event.called,
+            event.returned,
+            Vec::from_iter(stories).join("\n")
         )
     });
 }
