@@ -2,6 +2,8 @@
 //! removals for whoever lost sight of something.
 //!
 //! - `page`: one page, from one moment of the store;
+//! - `rest`: the page that tells nothing, without a snapshot;
+//! - `present`: what decides about a page;
 //! - `run`: the three phases that lead from what a device has to what its person may see;
 //! - `names`: the groups that a collection names;
 //! - `view`: what a person may see, by name;
@@ -21,6 +23,8 @@ mod mutants;
 pub mod mutants;
 mod names;
 mod page;
+mod present;
+mod rest;
 mod run;
 mod token;
 mod view;

@@ -132,6 +132,32 @@ impl AllNamed {
         Remembered(recalled(&self.named, collection))
     }
 
+    /// The same as [`AllNamed::counted`], if all of it is remembered.
+    pub(crate) fn recalled(
+        &self,
+        (remembered, header): (&Remembered, &SnapshotHeader),
+        collection: &CollectionPath,
+        above: Vec<GroupPath>,
+        caller: &Caller,
+    ) -> Option<Counted> {
+        let named = remembered.0.as_ref().filter(|named| named.is_of(header, &above))?;
+        let groups = self.groups_of(&(collection.clone(), caller.author()), named, header)?;
+        Some(Counted { named: Arc::clone(named), groups })
+    }
+
+    // What somebody is remembered to count as, if groups still stand so.
+    fn groups_of(
+        &self,
+        key: &(CollectionPath, Principal),
+        named: &Arc<Named>,
+        header: &SnapshotHeader,
+    ) -> Option<Arc<BTreeSet<GroupPath>>> {
+        let known = recalled(&self.counted, key)?;
+        let is_so = std::ptr::eq(known.named.as_ptr(), Arc::as_ptr(named))
+            && known.standings == header.groups;
+        is_so.then_some(known.groups)
+    }
+
     /// Which groups somebody counts as, of those that the collection and the permissions above it
     /// name, in the moment that `header` is of: the buckets asked for were those of `remembered`.
     ///
@@ -154,11 +180,7 @@ impl AllNamed {
         let known = remembered.0.filter(|named| named.is_of(header, &above));
         let mut read = None;
         if let Some(named) = known {
-            let known = recalled(&self.counted, &key).filter(|known| {
-                std::ptr::eq(known.named.as_ptr(), Arc::as_ptr(&named))
-                    && known.standings == header.groups
-            });
-            if let Some(Known { groups, .. }) = known {
+            if let Some(groups) = self.groups_of(&key, &named, header) {
                 return Ok(Counted { named, groups });
             }
             // What is inside is known.

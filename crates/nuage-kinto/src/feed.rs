@@ -22,7 +22,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use nuage_engine::{Attempts, FeedPage, ListIntent, Session};
 use nuage_http::{Body, Held, Response};
 use nuage_model::{CollectionPath, Timestamp};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::Kinto;
 use crate::call::{Call, Place};
@@ -68,26 +68,24 @@ impl Kinto {
     }
 
     async fn begin_feed(&self, ask: Ask, held: &mut Vec<Held>) -> Result<Response, Error> {
-        let mut token = ask.token.clone();
-        let mut first = None;
-        if let Some(min) = ask.min {
-            let page = self.reach(&ask, min).await?;
-            token = Some(page.token.clone());
-            first = Some(page);
-        }
+        let mut first = match ask.min {
+            Some(min) => Some(self.reach(&ask, min).await?),
+            None => None,
+        };
+        let (kind, body) = match ask.shape {
+            Shape::Page => return self.answer_page(ask, first, held).await,
+            Shape::Events => ("text/event-stream", stream::Shape::Events),
+            Shape::Lines => ("application/x-ndjson", stream::Shape::Lines),
+        };
+        let token = first.as_ref().map(|page| page.token.clone()).or_else(|| ask.token.clone());
         let mut watcher = Watcher::new(self.this(), &ask, token);
-        let first = match first {
+        let first = match first.take() {
             Some(page) => page,
             None => match watcher.next(Instant::now() + self.patience()).await {
                 Event::Page(page) => page,
                 Event::Refusal(error) | Event::Nothing(error) => return Err(error),
                 Event::Silence | Event::Stopping => return Err(self.later()),
             },
-        };
-        let (kind, body) = match ask.shape {
-            Shape::Page => return self.answer_page(ask, watcher, first, held).await,
-            Shape::Events => ("text/event-stream", stream::Shape::Events),
-            Shape::Lines => ("application/x-ndjson", stream::Shape::Lines),
         };
         let silence = Duration::from_millis(self.engine.settings().limits.feed_wait_ms.max(1));
         let gzip = ask.gzip;
@@ -103,16 +101,25 @@ impl Kinto {
     async fn answer_page(
         &self,
         ask: Ask,
-        mut watcher: Watcher,
-        mut page: FeedPage,
+        first: Option<FeedPage>,
         held: &mut Vec<Held>,
     ) -> Result<Response, Error> {
-        let until = Instant::now() + ask.wait.unwrap_or_default().min(self.patience());
-        while ask.wait.is_some() && is_quiet(&page) {
-            match watcher.next(until).await {
-                Event::Page(next) => page = next,
-                Event::Refusal(error) | Event::Nothing(error) => return Err(error),
-                Event::Silence | Event::Stopping => break,
+        let begun = Instant::now();
+        let mut page = match first {
+            Some(page) => page,
+            None => timeout_at(begun + self.patience(), self.page(&ask))
+                .await
+                .map_err(|_| self.later())??,
+        };
+        if let Some(wait) = ask.wait.filter(|wait| !wait.is_zero() && is_quiet(&page)) {
+            let until = begun + wait.min(self.patience());
+            let mut watcher = Watcher::new(self.this(), &ask, Some(page.token.clone()));
+            while is_quiet(&page) {
+                match watcher.next(until).await {
+                    Event::Page(next) => page = next,
+                    Event::Refusal(error) | Event::Nothing(error) => return Err(error),
+                    Event::Silence | Event::Stopping => break,
+                }
             }
         }
         let text = text::page(page);
@@ -122,13 +129,17 @@ impl Kinto {
         Ok(response)
     }
 
+    async fn page(&self, ask: &Ask) -> Result<FeedPage, Error> {
+        let page = self.engine.feed(&ask.query, ask.token.as_deref()).await;
+        page.map_err(|error| self.refusal_to(ask.query.user.as_ref(), error))
+    }
+
     /// A page of a moment in which this position was reached.
     async fn reach(&self, ask: &Ask, min: i64) -> Result<FeedPage, Error> {
         let wait = ask.wait.unwrap_or(Duration::from_millis(MIN_WAIT_MS));
         let until = Instant::now() + wait.min(self.patience());
         loop {
-            let page = self.engine.feed(&ask.query, ask.token.as_deref()).await;
-            let page = page.map_err(|error| self.refusal_to(ask.query.user.as_ref(), error))?;
+            let page = self.page(ask).await?;
             // Where the collection is, is not for those to know who see part of it: what was
             // acknowledged to them is not later than the clock, or than what they see shows.
             let is_reached = match page.interest.whole {
@@ -139,8 +150,7 @@ impl Kinto {
                 return Ok(page);
             }
             if !page.interest.whole && self.shown_to(ask).await?.0 >= min {
-                let page = self.engine.feed(&ask.query, ask.token.as_deref()).await;
-                return page.map_err(|error| self.refusal_to(ask.query.user.as_ref(), error));
+                return self.page(ask).await;
             }
             if Instant::now() >= until || ask.stopping.is_told() {
                 return Err(self.later());

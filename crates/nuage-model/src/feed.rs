@@ -81,6 +81,14 @@ pub trait Snapshot: Send {
         limit: usize,
     ) -> Pending<'a, Result<Vec<SignatureCount>, StoreError>>;
 
+    /// The first signatures that have one of these principals, in order; also those that no live
+    /// record has at present.
+    fn signatures_of<'a>(
+        &'a mut self,
+        principals: &'a [Principal],
+        limit: usize,
+    ) -> Pending<'a, Result<Vec<Signature>, StoreError>>;
+
     /// What [`crate::Store::memberships`] says, in this moment.
     fn memberships<'a>(
         &'a mut self,

@@ -25,6 +25,7 @@ const NEVER: u64 = u64::MAX;
 pub struct FaultStore {
     inner: Arc<dyn Store>,
     calls: AtomicU64,
+    snapshots: AtomicU64,
     left: AtomicU64,
     hangs: AtomicBool,
     hanging: AtomicU64,
@@ -37,6 +38,7 @@ impl FaultStore {
         Self {
             inner,
             calls: AtomicU64::new(0),
+            snapshots: AtomicU64::new(0),
             left: AtomicU64::new(NEVER),
             hangs: AtomicBool::new(false),
             hanging: AtomicU64::new(0),
@@ -47,6 +49,11 @@ impl FaultStore {
     /// How many calls there were.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
+    }
+
+    /// How many of them asked for a snapshot.
+    pub fn snapshots(&self) -> u64 {
+        self.snapshots.load(Ordering::SeqCst)
     }
 
     /// Leaves calls without an answer from now on.
@@ -184,6 +191,7 @@ impl Store for FaultStore {
         &'a self,
         ask: &'a SnapshotRequest,
     ) -> Pending<'a, Result<Moment<'a>, StoreError>> {
+        self.snapshots.fetch_add(1, Ordering::SeqCst);
         self.pass(move |store| store.snapshot(ask))
     }
 

@@ -50,13 +50,19 @@ impl Follow {
     /// another refusal, when it may have ended (the collection came back, or the right to it);
     /// whatever else failed is tried again at once, so whoever goes on should wait a little.
     pub async fn next(&mut self) -> Result<FeedPage, EngineError> {
-        if self.state != State::Reading {
+        let is_woken = self.state != State::Reading;
+        if is_woken {
             self.subscription.woken().await;
         }
         // From here on, being dropped means to read again.
         self.state = State::Reading;
         self.subscription.begin_page();
-        match self.engine.feed(&self.query, self.token.as_deref()).await {
+        let (engine, token) = (&self.engine, self.token.as_deref());
+        let page = match is_woken {
+            true => engine.feed_news(&self.query, token).await,
+            false => engine.feed(&self.query, token).await,
+        };
+        match page {
             Ok(page) => {
                 self.subscription.set_interest(&page.interest, page.head);
                 self.token = Some(page.token.clone());

@@ -5,32 +5,21 @@
 
 use std::sync::Arc;
 
-use foldhash::HashSet;
-use nuage_model::{
-    Batch, BucketId, CollectionStats, GroupPath, Kind, MembershipQuery, Principal, RecordPath, Seq,
-    Snapshot, SnapshotHeader, SnapshotRequest, StoreError,
-};
+use nuage_model::{Batch, MembershipQuery, Principal, Snapshot, SnapshotRequest, StoreError};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::access::Right;
-use crate::authorize::{group_places, groups_above, may_create_directly, reaches};
-use crate::engine::Parent;
-use crate::feed::epoch::{is_from_the_future, name_of_epoch};
+use crate::feed::epoch::is_from_the_future;
 use crate::feed::mutants::{self, Carried, Mutant};
 use crate::feed::names::Names;
+use crate::feed::present::{Present, above};
 use crate::feed::run::{Standing, Walker, sees_any};
-use crate::feed::token::{Base, Owner, Place, Token, ViewName};
+use crate::feed::token::{Owner, Place, Token, ViewName};
 use crate::feed::view::{Key, Scope, View};
-use crate::groups::{Ask, as_whom};
-use crate::named::Remembered;
 use crate::{
     Caller, Crowded, Engine, EngineError, FeedPage, FeedQuery, Follow, Interest, Requester,
 };
 
-/// Buckets whose groups a watcher of a collection is woken by. Where a view depends on those of more, it is
-/// by groups of any bucket.
-const BUCKETS_MAX: usize = 256;
 /// How often a page is begun because the data went back.
 const ROUNDS_MAX: usize = 8;
 
@@ -51,8 +40,41 @@ impl Engine {
         token: Option<&str>,
     ) -> Result<FeedPage, EngineError> {
         let person = Caller::new(query.user.clone()).author();
+        let owner = Owner { person: &person, collection: &query.collection };
+        let brought = self.brought(token, &owner);
+        if let Some(Some(token)) = &brought
+            && let Some(page) = self.page_at_rest(query, token, &owner).await?
+        {
+            return Ok(page);
+        }
+        self.page_in_turn(query, brought, person).await
+    }
+
+    /// The same where there is likely to be something to tell.
+    pub(super) async fn feed_news(
+        self: &Arc<Self>,
+        query: &FeedQuery,
+        token: Option<&str>,
+    ) -> Result<FeedPage, EngineError> {
+        let person = Caller::new(query.user.clone()).author();
+        let owner = Owner { person: &person, collection: &query.collection };
+        let brought = self.brought(token, &owner);
+        self.page_in_turn(query, brought, person).await
+    }
+
+    fn brought(&self, token: Option<&str>, owner: &Owner<'_>) -> Brought {
+        self.feeds().tokens.open(token?, owner)
+    }
+
+    // Reads it where a store may keep its thread: some read of SQLite takes milliseconds.
+    async fn page_in_turn(
+        self: &Arc<Self>,
+        query: &FeedQuery,
+        brought: Brought,
+        person: Principal,
+    ) -> Result<FeedPage, EngineError> {
         let (engine, query) = (Arc::clone(self), query.clone());
-        let token = token.map(str::to_owned);
+        let requester = Requester::Person(person.clone());
         let (runtime, mutant) = (Handle::current(), Carried::along());
         // Whoever waits for the page holds one end: a page that nobody waits for is given up.
         let (waiting, left) = oneshot::channel::<()>();
@@ -60,26 +82,23 @@ impl Engine {
             runtime.block_on(async {
                 tokio::select! {
                     biased;
-                    page = mutant.into(engine.page_of_feed(&query, token.as_deref())) => page,
+                    page = mutant.into(engine.page_of_feed(&query, brought, &person)) => page,
                     _ = left => Err(Crowded::Requester.into()),
                 }
             })
         };
-        let page = self.feeds().turns.run(&Requester::Person(person), read).await;
+        let page = self.feeds().turns.run(&requester, read).await;
         drop(waiting);
         page?
     }
 
-    // Reads where a store may keep its thread: some read of SQLite takes milliseconds.
     async fn page_of_feed(
         self: &Arc<Self>,
         query: &FeedQuery,
-        token: Option<&str>,
+        brought: Brought,
+        person: &Principal,
     ) -> Result<FeedPage, EngineError> {
-        let caller = Caller::new(query.user.clone());
-        let person = caller.author();
-        let owner = Owner { person: &person, collection: &query.collection };
-        let brought = token.and_then(|token| self.feeds().tokens.open(token, &owner));
+        let owner = Owner { person, collection: &query.collection };
         let is_known = brought.is_some();
         let token = brought.flatten();
         let ask = SnapshotRequest {
@@ -126,99 +145,6 @@ impl Engine {
     /// A feed that goes on after this token or from the beginning.
     pub fn follow(self: &Arc<Self>, query: FeedQuery, token: Option<String>) -> Follow {
         Follow::new(Arc::clone(self), query, token)
-    }
-
-    // Judges the caller, in the moment of the snapshot.
-    async fn present(
-        &self,
-        query: &FeedQuery,
-        (remembered, opening): (Remembered, &SnapshotHeader),
-        snapshot: &mut dyn Snapshot,
-    ) -> Result<Present, EngineError> {
-        let mut caller = Caller::new(query.user.clone());
-        let mut above = Vec::with_capacity(2);
-        let mut missing: Option<RecordPath> = None;
-        for (path, record) in self::above(query).into_iter().zip(&opening.records) {
-            match record.clone().filter(nuage_model::Record::is_live) {
-                Some(record) => above.push((path, Arc::new(Parent::new(record)?))),
-                None => missing = Some(path),
-            }
-        }
-        let settings = self.settings();
-        let sees_whole = |caller: &Caller| {
-            reaches(settings, caller, Kind::Record, Right::Read, &above).is_some()
-        };
-        let mut buckets: Arc<[BucketId]> = Arc::default();
-        let mut counted = None;
-        if !sees_whole(&caller) {
-            let groups = groups_above(settings, Kind::Record, &above);
-            let mut ask = Ask::moment(snapshot);
-            let collection = &query.collection;
-            let inner_max = settings.limits.inner_groups;
-            let named = (remembered, opening);
-            let found =
-                self.named().counted(&mut ask, named, collection, groups, &caller, inner_max);
-            match found.await {
-                Ok(found) => {
-                    for group in found.groups() {
-                        caller.note(group.principal(), true);
-                    }
-                    counted = Some(found);
-                }
-                // Who sees the whole does not depend on what single records name, nor on other places.
-                Err(error @ EngineError::TooManyInnerGroups(_)) => {
-                    for groups in group_places(settings, Kind::Record, &above) {
-                        match as_whom(&mut ask, groups, &caller, inner_max).await {
-                            Err(EngineError::TooManyInnerGroups(_)) => {}
-                            found => found?.iter().for_each(|group| {
-                                caller.note(group.principal(), true);
-                            }),
-                        }
-                    }
-                    if !sees_whole(&caller) {
-                        return Err(error);
-                    }
-                    buckets = [Interest::any_bucket()].into();
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        let whole = sees_whole(&caller);
-        let mut counts_as: HashSet<Principal> = caller.base().into_iter().collect();
-        if let Some(counted) = &counted {
-            counts_as.extend(counted.groups().iter().map(GroupPath::principal));
-            buckets = match counted.buckets() {
-                many if many.len() > BUCKETS_MAX => [Interest::any_bucket()].into(),
-                few => few,
-            };
-        }
-        let named = counted.filter(|_| !whole).map(|counted| Names::of(&counted));
-        let is_missing = missing.is_some();
-        if let Some(missing) = missing.filter(|_| whole) {
-            return Err(EngineError::UnknownParent(missing));
-        }
-        let may_create = may_create_directly(settings, &caller, Kind::Record, &above).is_some();
-        let nowhere = CollectionStats {
-            incarnation: [0; 8],
-            head: nuage_model::Head { seq: Seq(0), timestamp: Seq(0).into(), live: 0 },
-            horizon: Seq(0),
-            tombstones: 0,
-            gone: 0,
-            names: 0,
-            named: 0,
-        };
-        let standing = opening.standing.unwrap_or(nowhere);
-        let epoch = name_of_epoch(opening);
-        Ok(Present {
-            base: Base { epoch, incarnation: standing.incarnation },
-            standing,
-            counts_as: Arc::new(counts_as),
-            buckets,
-            named: named.unwrap_or_default(),
-            is_whole: whole,
-            is_refusable: !whole && !may_create,
-            is_missing,
-        })
     }
 
     // Where the device stands, if the way from there can be told.
@@ -348,8 +274,8 @@ impl Engine {
         })
     }
 
-    // Keeps what the token speaks of, and seals it.
-    async fn finish(
+    /// Keeps what the token speaks of, and seals it.
+    pub(super) async fn finish(
         self: &Arc<Self>,
         query: &FeedQuery,
         told: Told,
@@ -388,45 +314,9 @@ impl Engine {
     }
 }
 
-/// What holds in the moment of a snapshot.
-struct Present {
-    base: Base,
-    standing: CollectionStats,
-    /// All that the caller counts as, of what the view depends on.
-    counts_as: Arc<HashSet<Principal>>,
-    /// The buckets of the groups that it depends on.
-    buckets: Arc<[BucketId]>,
-    named: Names,
-    /// Whether all of the collection may be read.
-    is_whole: bool,
-    /// Whether the caller is refused where nothing is visible.
-    is_refusable: bool,
-    /// Whether the collection or its bucket is not there, which the caller may not know.
-    is_missing: bool,
-}
-
-impl Present {
-    fn head(&self) -> Seq {
-        self.standing.head.seq
-    }
-
-    fn view(&self, query: &FeedQuery) -> View {
-        let scope = match self.is_whole {
-            true => Scope::Whole,
-            false => Scope::With(self.named.counted().to_vec()),
-        };
-        View::of(query.user.as_ref(), scope, &self.named)
-    }
-
-    // Whether the way from there to here can be told.
-    fn can_go_on(&self, token: &Token) -> bool {
-        let floor = match &token.place.run {
-            Some(run) if mutants::is(Mutant::CursorInsteadOfFloor) => run.phase.position(),
-            _ => token.place.at,
-        };
-        floor >= self.standing.horizon || mutants::is(Mutant::NoHorizonCheck)
-    }
-}
+/// The token that somebody brought: `None` if it is none of theirs, nothing in it if it says nothing
+/// any more.
+type Brought = Option<Option<Token>>;
 
 /// What a page starts from.
 struct Start {
@@ -439,14 +329,14 @@ struct Start {
 }
 
 /// The groups of views, by their hashes.
-type Kept = Vec<([u8; 16], Vec<Principal>)>;
+pub(super) type Kept = Vec<([u8; 16], Vec<Principal>)>;
 
 /// What a page says, and the token that is to be sealed for it.
-struct Told {
-    page: FeedPage,
-    token: Token,
+pub(super) struct Told {
+    pub(super) page: FeedPage,
+    pub(super) token: Token,
     /// The groups of its views of many.
-    keep: Kept,
+    pub(super) keep: Kept,
 }
 
 fn key_of(query: &FeedQuery, token: &Token, person: &Principal, hash: [u8; 16]) -> Key {
@@ -459,14 +349,19 @@ fn named_views(place: &Standing, named: &Names) -> (Place<ViewName>, Kept) {
     let mut keep = Kept::new();
     let place = place.map(|view| {
         let (name, groups) = view.name(named);
-        if let (ViewName::Many(hash), Some(groups)) = (&name, groups)
-            && keep.iter().all(|(kept, _)| kept != hash)
-        {
-            keep.push((*hash, groups));
-        }
+        keep_once(&mut keep, &name, groups);
         name
     });
     (place, keep)
+}
+
+/// Notes the groups of a view that is named by their hash.
+pub(super) fn keep_once(keep: &mut Kept, name: &ViewName, groups: Option<Vec<Principal>>) {
+    if let (ViewName::Many(hash), Some(groups)) = (name, groups)
+        && keep.iter().all(|(kept, _)| kept != hash)
+    {
+        keep.push((*hash, groups));
+    }
 }
 
 // The view of a token at rest in the former format, if it is to have that: of all groups of the
@@ -489,9 +384,4 @@ fn former(token: &Token, interest: &Interest, mut keep: Kept) -> (Option<ViewNam
     let hash = crate::feed::view::hash_of(&groups);
     keep.push((hash, groups));
     (Some(ViewName::Many(hash)), keep)
-}
-
-// The records that rights come from, nearest first.
-fn above(query: &FeedQuery) -> Vec<RecordPath> {
-    std::iter::successors(query.collection.owner(), |path| path.collection.owner()).collect()
 }

@@ -23,6 +23,8 @@ use crate::feed::view::{Scope, View};
 
 /// Signatures asked for at a time.
 const SIGNATURES: usize = 256;
+/// Signatures among which one that is alive is looked for first.
+const SIGNATURES_FIRST: usize = 8;
 /// Signatures looked at in one page of the first two phases, whatever is found.
 const SIGNATURES_MAX: usize = 8 * SIGNATURES;
 /// Runs, for the length of one page.
@@ -45,6 +47,16 @@ pub(super) struct Walker<'s> {
     peeks: bool,
     follows: bool,
     readers: HashMap<Signature, Arc<[Principal]>>,
+    seen: Vec<Seen>,
+}
+
+/// What is known of the signatures that a view sees.
+struct Seen {
+    scope: Scope,
+    /// It was asked for so many.
+    asked: usize,
+    /// All of them, in order, if they are not more.
+    all: Option<Arc<[Signature]>>,
 }
 
 /// What a place says with what its views see.
@@ -55,11 +67,13 @@ pub(super) async fn sees_any(snapshot: &mut dyn Snapshot, view: &View) -> Result
     let Some(whose) = view.whose() else { return Ok(false) };
     let (mut after, mut looked_at) = (None, 0);
     while looked_at < SIGNATURES_MAX {
-        let counted = snapshot.signatures(whose, after, SIGNATURES).await?;
+        // One of the first few is alive as a rule.
+        let asked = if looked_at == 0 { SIGNATURES_FIRST } else { SIGNATURES };
+        let counted = snapshot.signatures(whose, after, asked).await?;
         if counted.iter().any(|counted| counted.live > 0) {
             return Ok(true);
         }
-        if counted.len() < SIGNATURES {
+        if counted.len() < asked {
             return Ok(false);
         }
         looked_at += counted.len();
@@ -90,6 +104,7 @@ impl<'s> Walker<'s> {
             peeks: false,
             follows: false,
             readers: HashMap::default(),
+            seen: Vec::new(),
         }
     }
 

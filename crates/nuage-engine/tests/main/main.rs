@@ -3,6 +3,7 @@
 
 mod consequences;
 mod feeds;
+mod feeds_at_rest;
 mod followers;
 mod forgetting;
 mod going_back;

@@ -21,7 +21,7 @@ use crate::reads::{Columns, Reads};
 pub(crate) use horizon::compaction_target;
 pub(crate) use moment::{Hold, Moment};
 pub(crate) use opening::open;
-pub(crate) use signatures::{counted, principals_of, sum};
+pub(crate) use signatures::{counted, principals_of, signatures_of, sum};
 pub(crate) use traces::{residents, tail, tail_of};
 
 /// The body of a tombstone.

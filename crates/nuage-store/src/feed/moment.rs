@@ -66,6 +66,14 @@ impl<H: Hold> Snapshot for Moment<H> {
         ask!(self, counted(whose, after, limit))
     }
 
+    fn signatures_of<'a>(
+        &'a mut self,
+        principals: &'a [Principal],
+        limit: usize,
+    ) -> Pending<'a, Result<Vec<Signature>, StoreError>> {
+        ask!(self, signatures_of(principals, limit))
+    }
+
     fn memberships<'a>(
         &'a mut self,
         query: &'a MembershipQuery,

@@ -31,6 +31,16 @@ pub(crate) async fn counted<R: Reads>(
     Ok(each.into_iter().map(|(counted, _)| counted).collect())
 }
 
+/// The first signatures that have one of these principals, in order.
+pub(crate) async fn signatures_of<R: Reads>(
+    reads: &R,
+    path: &CollectionPath,
+    principals: &[Principal],
+    limit: usize,
+) -> Result<Vec<Signature>, R::Fault> {
+    Ok(of_principals(reads, path, principals, None, limit).await?.rows)
+}
+
 /// Live records, and the sum of their digests.
 pub(crate) async fn sum<R: Reads>(
     reads: &R,

@@ -3,7 +3,7 @@
 //! No text of a record is read here. What is told of one position stays together: ended residencies
 //! first, in order of ids, then the record that is there now.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use futures_util::future::try_join;
 use nuage_model::copy::{Cell, Table};
@@ -110,7 +110,7 @@ pub(crate) async fn residents<R: Reads>(
 struct Traces {
     after: Seq,
     limit: usize,
-    kept: BTreeMap<(Seq, bool, RecordId), FeedRow>,
+    kept: Vec<FeedRow>,
     is_all: bool,
     /// How much more than is wanted is read in one go.
     more: usize,
@@ -118,7 +118,7 @@ struct Traces {
 
 impl Traces {
     fn new(after: Seq, limit: usize) -> Self {
-        Self { after, limit: limit.max(1), kept: BTreeMap::new(), is_all: false, more: 1 }
+        Self { after, limit: limit.max(1), kept: Vec::new(), is_all: false, more: 1 }
     }
 
     // Whether further rows are wanted.
@@ -147,8 +147,7 @@ impl Traces {
         self.is_all = records.is_all && gone.is_all;
         for trace in own.into_iter().chain(left) {
             if trace.seq <= up_to && wants(&trace) {
-                let is_own = !matches!(trace.fate, RowEnd::Left(_));
-                self.kept.insert((trace.seq, is_own, trace.id.clone()), trace);
+                self.kept.push(trace);
             }
         }
         if !self.is_all {
@@ -161,7 +160,9 @@ impl Traces {
     }
 
     fn finish(self) -> Vec<FeedRow> {
-        let mut traces: Vec<FeedRow> = self.kept.into_values().collect();
+        let is_own = |trace: &FeedRow| !matches!(trace.fate, RowEnd::Left(_));
+        let mut traces = self.kept;
+        traces.sort_by(|a, b| (a.seq, is_own(a), &a.id).cmp(&(b.seq, is_own(b), &b.id)));
         if let Some(last) = traces.get(self.limit - 1).map(|last| last.seq) {
             traces.retain(|trace| trace.seq <= last);
         }

@@ -161,6 +161,10 @@ async fn known_signatures(
     }
     assert!(found.is_sorted_by(|a, b| a.signature < b.signature), "{found:?}, {context}");
     kept.assert_counted(whose, &found, &context);
+    if let ReaderFilter::Of(who) = whose {
+        let first: Vec<_> = found.iter().map(|counted| counted.signature).take(limit).collect();
+        assert_eq!(moment.signatures_of(who, limit).await.expect("it reads"), first, "{context}");
+    }
 
     let mut asked = signatures(kept, random);
     asked.push(Signature([random.below(256) as u8; 16]));

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use nuage_model::{FeedRow, RowEnd, Seq, Signature, StoreError};
+use nuage_model::{FeedRow, ReaderFilter, RowEnd, Seq, Signature, StoreError};
 
 use crate::feed::mutants::{self, Mutant};
-use crate::feed::run::{Standing, Walker};
+use crate::feed::run::{Seen, Standing, Walker};
 use crate::feed::view::View;
 
 /// Signatures beyond which the tail is walked, whatever they hold.
@@ -16,7 +16,10 @@ const PROBES_MAX: usize = 16_384;
 /// Signatures that are probed without a look at the tail.
 const FEW: usize = 32;
 /// Rows of the tail that are walked first where there are more.
-const FIRST_ROWS: usize = 128;
+const FIRST_ROWS: usize = 64;
+/// Signatures that cost about as much to list as one row to walk, with who is in its signature. So many
+/// for each row that was walked are asked for: what is done for nothing is no more than what was done.
+const SIGNATURES_FOR_ROW: usize = 16;
 /// Rows walked at a time, and in one page.
 const ROWS: usize = 1_024;
 const ROWS_MAX: usize = 4_096;
@@ -54,7 +57,7 @@ struct Tail {
 /// How the tail is read.
 enum Way {
     Walk(usize),
-    Probe { live: Vec<Signature>, ended: Vec<Signature> },
+    Probe { live: Arc<[Signature]>, ended: Arc<[Signature]> },
 }
 
 impl Walker<'_> {
@@ -74,7 +77,6 @@ impl Walker<'_> {
         }
         let (may, to, shown) = (Arc::clone(&place.may), Arc::clone(to), self.shown(to));
         let tail = Tail { at: place.at, may, to, shown, until };
-        let is_choosy = tail.may.is_choosy() || tail.shown.iter().any(|view| view.is_choosy());
         let mut way = self.first_way(&tail).await?;
         let (mut cursor, mut walked, mut rounds) = (after, 0, 0);
         let mut told: Vec<Told> = Vec::new();
@@ -89,7 +91,7 @@ impl Walker<'_> {
             };
             let is_end = traces.len() < asked || traces.last().is_some_and(|last| last.seq > until);
             traces.retain(|trace| trace.seq <= until);
-            if is_choosy {
+            if self.must_learn(&tail) {
                 self.learn(traces.iter().flat_map(signatures_of)).await?;
             }
             for trace in traces {
@@ -133,12 +135,15 @@ impl Walker<'_> {
             return Ok(Way::Walk(ROWS));
         }
         let left = usize::try_from(self.rows).unwrap_or(usize::MAX).saturating_sub(walked);
-        Ok(match self.probes(tail, PROBES_MAX.min(left)).await? {
+        let most = PROBES_MAX.min(left).min(walked * SIGNATURES_FOR_ROW);
+        Ok(match self.probes(tail, most).await? {
             Some(Way::Probe { live, .. }) if walked < worth(live.len()) => {
                 Way::Walk((worth(live.len()) - walked).clamp(FIRST_ROWS, ROWS))
             }
             Some(probe) => probe,
-            None => Way::Walk(ROWS),
+            // There are not so many rows left, or it is asked again after a few.
+            None if most == left => Way::Walk(ROWS),
+            None => Way::Walk((4 * walked).min(ROWS)),
         })
     }
 
@@ -147,27 +152,62 @@ impl Walker<'_> {
         let shown = &tail.shown[0];
         let Some(live) = self.all_signatures(shown, most).await? else { return Ok(None) };
         if tail.may.scope == shown.scope {
-            return Ok(Some(Way::Probe { ended: live.clone(), live }));
+            return Ok(Some(Way::Probe { ended: Arc::clone(&live), live }));
         }
         let ended = self.all_signatures(&tail.may, most).await?;
         Ok(ended.map(|ended| Way::Probe { live, ended }))
     }
 
-    // All signatures that a view sees, if they are not more than so many.
+    // All signatures that a view sees, in order, if they are not more than so many.
     async fn all_signatures(
         &mut self,
         view: &View,
         most: usize,
-    ) -> Result<Option<Vec<Signature>>, StoreError> {
-        let Some(whose) = view.whose() else { return Ok(Some(Vec::new())) };
-        let counted = self.snapshot.signatures(whose, None, most + 1).await?;
-        let signatures = counted.iter().map(|counted| counted.signature);
-        Ok((counted.len() <= most).then(|| signatures.collect()))
+    ) -> Result<Option<Arc<[Signature]>>, StoreError> {
+        let Some(whose) = view.whose() else { return Ok(Some(Arc::default())) };
+        let known = self.seen.iter().find(|seen| seen.scope == view.scope);
+        if let Some(Seen { asked, all, .. }) = known
+            && (all.is_some() || *asked >= most)
+        {
+            return Ok(all.clone().filter(|all| all.len() <= most));
+        }
+        let one_more = most.saturating_add(1);
+        let found = match whose {
+            ReaderFilter::Of(principals) => {
+                self.snapshot.signatures_of(principals, one_more).await?
+            }
+            ReaderFilter::All => {
+                let counted = self.snapshot.signatures(whose, None, one_more).await?;
+                counted.into_iter().map(|counted| counted.signature).collect()
+            }
+        };
+        let all: Option<Arc<[Signature]>> = (found.len() <= most).then(|| found.into());
+        self.seen.retain(|seen| seen.scope != view.scope);
+        self.seen.push(Seen { scope: view.scope.clone(), asked: most, all: all.clone() });
+        Ok(all)
+    }
+
+    // All signatures that a view sees, if they are known.
+    fn known(&self, view: &View) -> Option<&[Signature]> {
+        self.seen.iter().find(|seen| seen.scope == view.scope)?.all.as_deref()
+    }
+
+    // Whether it must be asked who is in signatures.
+    fn must_learn(&self, tail: &Tail) -> bool {
+        let views = tail.shown.iter().chain([&tail.may, &tail.to, &self.present]);
+        views.into_iter().any(|view| view.is_choosy() && self.known(view).is_none())
+    }
+
+    fn sees(&self, view: &View, signature: &Signature) -> bool {
+        match self.known(view).filter(|_| view.is_choosy()) {
+            Some(all) => all.binary_search(signature).is_ok(),
+            None => view.sees(self.readers_of(signature)),
+        }
     }
 
     // Whether something of the tail is told, and how.
     fn judge(&self, trace: FeedRow, tail: &Tail) -> Option<Told> {
-        let is_seen = |view: &View| view.sees(self.readers_of(&trace.signature));
+        let is_seen = |view: &View| self.sees(view, &trace.signature);
         if trace.fate == RowEnd::Live {
             return tail.shown.iter().all(|view| is_seen(view)).then_some(Told::Change(trace));
         }
@@ -175,7 +215,7 @@ impl Walker<'_> {
         // end is past it is not known to be one: the removal is told, and the record after it.
         if let RowEnd::Left(Some(now)) = trace.fate
             && (tail.until == self.head || mutants::is(Mutant::WithheldIfVisible))
-            && tail.to.sees(self.readers_of(&now))
+            && self.sees(&tail.to, &now)
             && !mutants::is(Mutant::RemovalsOfVisible)
         {
             return None;

@@ -174,6 +174,14 @@ impl Snapshot for Moment<'_> {
         self.inner.signatures(whose, after, limit)
     }
 
+    fn signatures_of<'a>(
+        &'a mut self,
+        principals: &'a [Principal],
+        limit: usize,
+    ) -> Pending<'a, Result<Vec<Signature>, StoreError>> {
+        self.inner.signatures_of(principals, limit)
+    }
+
     fn memberships<'a>(
         &'a mut self,
         query: &'a MembershipQuery,
