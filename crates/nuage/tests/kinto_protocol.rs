@@ -8,6 +8,7 @@ mod batches;
 mod conditions;
 mod fronts;
 mod lists;
+mod parts;
 mod plugins;
 mod texts;
 mod transcript;

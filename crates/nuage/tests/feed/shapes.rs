@@ -11,12 +11,14 @@ use sha2::{Digest, Sha256};
 
 use crate::feed::reader::Reader;
 use crate::feed::{BUCKET, COLLECTION, FEED, GUEST, OWNER, PATIENCE, Person, ids, record, server};
+use crate::programs::now_ms;
 
 both_databases!(
     pages_lead_from_the_beginning_to_the_rest,
     a_digest_is_what_a_device_can_compute,
     a_long_poll_is_answered_when_there_is_something,
     a_position_is_waited_for,
+    a_position_tells_nothing_of_what_is_hidden,
     events_go_on_where_the_last_one_was,
     lines_tell_what_happens_to_whom_it_concerns,
     what_is_compressed_arrives_as_soon,
@@ -132,6 +134,21 @@ fn a_position_is_waited_for(backend: Backend) {
     assert!(begun.elapsed() >= Duration::from_millis(990));
     let events = Call::get(format!("{FEED}?min={}&wait=0", at + 1_000_000_000));
     assert_eq!(owner.send(events.header("Accept", "text/event-stream")).status, 503);
+}
+
+// Where the collection is, is not told to whoever sees part of it: not by what they wait for either.
+fn a_position_tells_nothing_of_what_is_hidden(backend: Backend) {
+    let server = server(backend, &[]);
+    let (mut owner, mut reader) = (Person::new(&server, OWNER), Person::new(&server, GUEST));
+    owner.settle();
+    let guest = reader.id();
+    let ahead = now_ms() + 3_600_000;
+    let chosen = |readers: &[&str], at: i64| json!({"data": {"last_modified": at}, "permissions": {"read": readers}});
+    let shown = owner.put("seen", chosen(&[&guest], ahead));
+    owner.put("hidden", chosen(&[], ahead + 1_000));
+    let mut status = |min: i64| reader.send(Call::get(format!("{FEED}?min={min}&wait=0"))).status;
+    assert_eq!([shown, shown + 1, ahead + 1_000].map(&mut status), [200, 503, 503]);
+    assert_eq!(owner.send(Call::get(format!("{FEED}?min={}&wait=0", ahead + 1_000))).status, 200);
 }
 
 fn events_go_on_where_the_last_one_was(backend: Backend) {

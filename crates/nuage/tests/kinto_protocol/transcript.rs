@@ -181,6 +181,7 @@ impl Player {
                 let same = kept.trim_matches('"') == found.to_string();
                 same.then_some(()).ok_or_else(|| format!("{at} is {found}, not {kept}"))
             }
+            (Value::String(kept), Value::String(found)) if self.filled(kept) == *found => Ok(()),
             (wanted, found) if wanted == found => Ok(()),
             (wanted, found) => Err(format!("{at} is {found}, not {wanted}")),
         }
