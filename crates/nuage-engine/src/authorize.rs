@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nuage_model::{
-    Bodies, CollectionPath, GroupPath, Guard, Kind, Page, Permissions, Principal, Query, Record,
-    RecordPath, Scope, StoreError,
+    Bodies, CollectionPath, GroupPath, Guard, Head, Kind, Page, Permissions, Principal, Query,
+    Record, RecordPath, Scope, StoreError,
 };
 
 use crate::access::{Intent, ListIntent, Right, granted_verbs, inherited, own};
@@ -34,6 +34,8 @@ pub struct OpenedList {
     pub(crate) scope: Scope,
     /// Whether the caller may read all of it. They may change less.
     pub(crate) is_read_whole: bool,
+    /// Where it was a moment ago, as it is shown to the caller: known where they see part of it.
+    pub(crate) shown: Option<Head>,
     pub(crate) parents: Vec<(RecordPath, Arc<Parent>)>,
 }
 
@@ -296,12 +298,12 @@ impl Session {
         let groups = self.groups_above(kind, above);
         self.recall(&groups);
         self.tell_missing(chain, kind, right)?;
-        let opened = |scope, is_read_whole| {
+        let opened = |scope| {
             let (collection, parents) = (collection.clone(), above.clone());
-            OpenedList { collection, scope, is_read_whole, parents }
+            OpenedList { collection, scope, is_read_whole: true, shown: None, parents }
         };
         if self.reaches(kind, right, above) {
-            return Ok(opened(Scope::All, true));
+            return Ok(opened(Scope::All));
         }
         let (principals, asked) = match intent {
             ListIntent::Create => {
@@ -327,7 +329,7 @@ impl Session {
         };
         self.tell_missing(chain, kind, right)?;
         if self.reaches(kind, right, above) {
-            return Ok(opened(Scope::All, true));
+            return Ok(opened(Scope::All));
         }
         if intent == ListIntent::Create {
             return Err(EngineError::Forbidden);
@@ -338,7 +340,7 @@ impl Session {
         };
         let mut probe = Query::all(collection.clone(), 1);
         probe.scope = scope.clone();
-        let Page { records: shared, .. } = self.page(&probe).await?;
+        let Page { records: shared, head, .. } = self.page(&probe).await?;
         let is_shown = !shared.is_empty() || self.may_create_directly(kind, above);
         if chain.missing.is_some() || !is_shown {
             // What is remembered of a place must not show in how long a refusal takes.
@@ -347,7 +349,9 @@ impl Session {
             }
             return Err(EngineError::Forbidden);
         }
-        Ok(opened(scope, self.reaches(kind, Right::Read, above)))
+        let is_read_whole = self.reaches(kind, Right::Read, above);
+        let shown = head.filter(|_| !is_read_whole);
+        Ok(OpenedList { is_read_whole, shown, ..opened(scope) })
     }
 
     /// Whether the caller may read the whole of a collection as it was, by permissions on it or

@@ -39,23 +39,28 @@ impl Session {
         query: Query,
     ) -> Result<(Head, Page), EngineError> {
         let query = self.scoped(list, query);
-        let page = match self.nothing_new(&query).await? {
+        let page = match self.nothing_new(list, &query).await? {
             Some(empty) => empty,
             None => self.page(&query).await?,
         };
         Ok((self.head_over(list, page.head).await?, page))
     }
 
-    /// The answer to a poll for what is newer than the head, without looking for it: no record
-    /// shows a time beyond that of the head. Who sees part of the collection is told another time.
-    async fn nothing_new(&self, query: &Query) -> Result<Option<Page>, StoreError> {
-        let Some(since) = query.since().filter(|_| query.scope == Scope::All) else {
-            return Ok(None);
-        };
+    /// The answer to a poll for what is newer than the head, without looking for it: nothing that the
+    /// caller sees shows a time beyond that of the head that is shown to them.
+    async fn nothing_new(
+        &self,
+        list: &OpenedList,
+        query: &Query,
+    ) -> Result<Option<Page>, StoreError> {
+        let Some(since) = query.since() else { return Ok(None) };
         if !self.staged_in(&query.collection).is_empty() || self.is_dropped(&query.collection) {
             return Ok(None);
         }
-        let head = self.engine.store().head(&query.collection).await?;
+        let head = match list.is_read_whole {
+            true => self.engine.store().head(&query.collection).await?,
+            false => list.shown,
+        };
         let is_behind = head.is_some_and(|head| head.timestamp <= since);
         Ok(is_behind.then(|| Page { head, records: Vec::new(), more: false }))
     }
@@ -64,9 +69,7 @@ impl Session {
     pub async fn head(&mut self, list: &OpenedList) -> Result<Head, EngineError> {
         let head = match list.is_read_whole {
             true => self.engine.store().head(&list.collection).await?,
-            false => {
-                self.page(&self.scoped(list, Query::all(list.collection.clone(), 0))).await?.head
-            }
+            false => list.shown,
         };
         self.head_over(list, head).await
     }
