@@ -25,6 +25,9 @@ pub struct Options {
     /// SQLite: size of a file beside the data that is given up when the disk is full, so that
     /// deletions go on. Who only works beside a server has none: 0.
     pub reserve_bytes: u64,
+    /// SQLite: pages of 4 KiB in the write-ahead log after which it is moved into the file. More makes
+    /// writes cheaper, since pages are moved once however often they were written.
+    pub log_pages: u32,
 }
 
 /// What survives what.
@@ -48,6 +51,7 @@ impl Default for Options {
             queued_writes: 4_096,
             list_ms: 10_000,
             reserve_bytes: 0,
+            log_pages: 16_000,
         }
     }
 }

@@ -24,8 +24,8 @@ const STATEMENTS: usize = 96;
 /// Page cache of the writer and of a reader, in KiB. It grows with use.
 const WRITER_CACHE_KIB: i64 = 16 * 1024;
 const READER_CACHE_KIB: i64 = 2 * 1024;
-/// What remains of the write-ahead log after it was reset.
-const WAL_REST_BYTES: i64 = 16 * 1024 * 1024;
+/// Bytes of a page, which is what SQLite takes where nothing is said.
+pub(super) const PAGE_BYTES: i64 = 4 * 1024;
 
 /// What stays as it is in the path of a URI.
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
@@ -54,12 +54,22 @@ pub(super) fn writer(path: &Path, options: &Options) -> Result<Connection, Fault
     enter_wal(&connection)?;
     connection.pragma_update(None, "synchronous", synchronous(options.synchronous))?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
-    // The writer moves the log into the file itself, after it has acknowledged.
+    // The log is moved into the file by `checkpoint`; what remains of it is written over.
     set(&connection, "wal_autocheckpoint", 0)?;
-    set(&connection, "journal_size_limit", WAL_REST_BYTES)?;
+    set(&connection, "journal_size_limit", i64::from(options.log_pages) * PAGE_BYTES)?;
     connection.pragma_update(None, "foreign_keys", false)?;
     tune(&connection)?;
     migrations::migrate(&connection, path)?;
+    Ok(connection)
+}
+
+/// Opens a file that the writer has opened, to move its log.
+pub(super) fn mover(path: &Path, to: Synchronous) -> Result<Connection, Fault> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.pragma_update(None, "synchronous", synchronous(to))?;
+    set(&connection, "wal_autocheckpoint", 0)?;
+    set(&connection, "mmap_size", 0)?;
     Ok(connection)
 }
 

@@ -450,16 +450,57 @@ async fn collections_are_looked_for_beside_the_calling_thread() {
     store.close().await;
 }
 
+// A log of this length is moved, and one four times as long at the latest.
+fn with_short_log() -> Options {
+    Options { log_pages: 500, ..options() }
+}
+
+fn log_bytes(folder: &Path) -> u64 {
+    std::fs::metadata(folder.join("data-wal")).unwrap().len()
+}
+
+// Some 250 pages, also where a record is there already: what does not change is not written.
+async fn write_much(store: &SqliteStore, n: usize) {
+    let body = format!(r#"{{"x":"{}"}}"#, format!("{n:05}").repeat(200_000));
+    store.apply(put(&accounts(n % 10), body)).await.unwrap();
+}
+
 #[tokio::test]
 async fn the_log_does_not_grow_without_bound() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path(), &options());
+    let store = open(folder.path(), &with_short_log());
     for n in 0..60 {
-        let body = format!(r#"{{"x":"{}"}}"#, "x".repeat(1_000_000));
-        store.apply(put(&accounts(n % 10), body)).await.unwrap();
+        write_much(&store, n).await;
     }
-    let log = std::fs::metadata(folder.path().join("data-wal")).unwrap().len();
-    assert!(log < 20_000_000, "the log has {log} bytes");
+    let log = log_bytes(folder.path());
+    assert!(log < 12_000_000, "the log has {log} bytes");
+    store.close().await;
+    assert!(!folder.path().join("data-wal").exists(), "closing leaves one file");
+}
+
+#[tokio::test]
+async fn the_log_shrinks_to_its_bound_when_those_who_read_it_leave() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), &with_short_log());
+    write_much(&store, 0).await;
+    let mut reader = store.shared.patient.get().unwrap();
+    reader.begin().unwrap();
+    let read = |connection: &Connection| -> Result<i64, super::errors::Fault> {
+        Ok(connection.query_row("SELECT count(*) FROM records", [], |row| row.get(0))?)
+    };
+    assert_eq!(reader.read(read).unwrap(), 1);
+    for n in 1..30 {
+        write_much(&store, n).await;
+    }
+    assert_eq!(reader.read(read).unwrap(), 1, "it reads the moment in which it began");
+    let log = log_bytes(folder.path());
+    assert!(log > 12_000_000, "the log has {log} bytes");
+    drop(reader);
+    for n in 30..60 {
+        write_much(&store, n).await;
+    }
+    let log = log_bytes(folder.path());
+    assert!(log < 12_000_000, "the log has {log} bytes");
     store.close().await;
     assert!(!folder.path().join("data-wal").exists(), "closing leaves one file");
 }

@@ -114,7 +114,7 @@ impl Writer {
         }
         let mut connection = opened?;
         let identity = Arc::new(Identity::of(&path)?);
-        let checkpoints = Checkpoints::watch(&mut connection)?;
+        let checkpoints = Checkpoints::watch(&mut connection, &path, &options)?;
         let mark = Mark::beside(&path, &connection);
         let data_version = Some(data_version(&connection)?);
         Ok(Self {
@@ -446,6 +446,7 @@ impl Writer {
                 return;
             }
             self.identity.forget_log();
+            self.checkpoints.close();
             self.connection = None;
         }
         if let Err(fault) = self.connect() {
@@ -459,7 +460,7 @@ impl Writer {
         let mut connection = open::writer(&self.path, &self.options)?;
         self.identity.expect_file()?;
         self.identity.learn_log();
-        self.checkpoints = Checkpoints::watch(&mut connection)?;
+        self.checkpoints = Checkpoints::watch(&mut connection, &self.path, &self.options)?;
         // Others may have written while it was closed.
         self.data_version = None;
         self.removing = Some(Instant::now());

@@ -147,8 +147,8 @@ fn storage(config: &Config, errors: &mut Vec<String>) -> StorageSettings {
         trust_ms: config.whole("storage.trust_ms"),
         queued_writes: config.whole("limits.queued_writes") as usize,
         list_ms: config.whole("storage.list_ms"),
-        // A server's alone.
-        reserve_bytes: 0,
+        // Among what is not a setting: what only a server has.
+        ..Options::default()
     };
     let url = config.text("storage.url");
     if url.is_empty() {
