@@ -216,6 +216,10 @@ fn of_the_writer() -> Vec<(String, String, Vec<String>)> {
             Index::SignaturePrincipalsSignature,
             vec![cell(), cell(), Cell::Bytes(Vec::new())],
         ),
+        Range {
+            descending: true,
+            ..Range::of(Index::RecordsSignature, vec![cell(), cell(), Cell::Bytes(Vec::new())])
+        },
     ] {
         let bounds = [&range.low, &range.high].into_iter().flatten().map(|_| "ARRAY[7::bigint]");
         let prefix = first(range.index, range.prefix.len());
