@@ -35,7 +35,7 @@ const OF_BUCKET: [Index; 9] = [
 /// Those of them where what lies in a collection is found.
 const OF_COLLECTION: &[Index] = OF_BUCKET.split_at(7).0;
 /// So many times more rows are read of a range where too few of it stayed in it.
-const MORE: usize = 8;
+const MORE: usize = 16;
 /// Rows whose presence is remembered; beyond, all are forgotten.
 const KNOWN_MAX: usize = 16_384;
 

@@ -17,6 +17,8 @@ pub(crate) const TOP: usize = 6;
 /// So many rows with times of their own are looked at, the newest ones. Then the position of the next
 /// one is taken, which is not less than what it and all others show.
 const LOOKED_AT: usize = 100;
+/// So many first: nearly always there is one among them without such a time.
+const FEW: usize = 8;
 
 impl<T: Rows> Transaction<'_, T> {
     /// A record does not show a time in its former signature any more.
@@ -33,19 +35,24 @@ impl<T: Rows> Transaction<'_, T> {
             return Ok(());
         }
         // A database that is asked once is asked for both.
-        let newest = Range {
-            descending: true,
-            limit: Some(LOOKED_AT + 1),
-            ..Range::of(Index::RecordsSignature, key)
-        };
         let mut top = 0;
-        for (number, row) in self.tables.range(&newest)?.iter().enumerate() {
-            let shown = StoredRow::of_row(row)?;
-            if shown.chosen.is_none() || number == LOOKED_AT {
-                top = top.max(shown.seq.0);
+        for limit in [FEW, LOOKED_AT + 1] {
+            let all = Range::of(Index::RecordsSignature, key.clone());
+            let newest = Range { descending: true, limit: Some(limit), ..all };
+            let rows = self.tables.range(&newest)?;
+            let mut is_over = rows.len() < limit;
+            for (number, row) in rows.iter().enumerate() {
+                let shown = StoredRow::of_row(row)?;
+                if shown.chosen.is_none() || number == LOOKED_AT {
+                    top = top.max(shown.seq.0);
+                    is_over = true;
+                    break;
+                }
+                top = top.max(shown.shown().0);
+            }
+            if is_over {
                 break;
             }
-            top = top.max(shown.shown().0);
         }
         let Some(Row(mut cells)) = row else { return Ok(()) };
         self.ledger.change(&mut self.tables, path)?.forget_top(old.signature);

@@ -23,7 +23,8 @@ const PEOPLE: [&str; 1] = ["alice"];
 
 // More than are looked at for the greatest that is left.
 async fn many_leave_at_once(backend: Backend) {
-    let store = Place::new(backend).open().await;
+    let place = Place::new(backend);
+    let store = place.open().await;
     crate::found(&store, "b", &["x"]).await;
     let path = CollectionPath::new("b", "x");
     let put = |n: usize, who: &[&str]| put(&path, n, who, Placement::Next);
@@ -41,7 +42,8 @@ async fn many_leave_at_once(backend: Backend) {
 
 // It is never less than what is shown, or somebody would miss something.
 async fn very_many_times_were_chosen(backend: Backend) {
-    let store = Place::new(backend).open().await;
+    let place = Place::new(backend);
+    let store = place.open().await;
     crate::found(&store, "b", &["x"]).await;
     let path = CollectionPath::new("b", "x");
     let put = |n: usize, who: &[&str]| {
