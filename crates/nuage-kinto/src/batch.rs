@@ -96,9 +96,9 @@ impl Template {
     fn read(name: &str, raw: &str, wrong: &mut Vec<Invalid>) -> Self {
         let told = wrong.len();
         let mut template = Self::default();
-        match Object::parse(raw, usize::MAX) {
-            Err(_) => wrong.push(Invalid::body(name, shape::not_mapping(raw))),
-            Ok(mut members) => {
+        match Object::of_checked(raw) {
+            None => wrong.push(Invalid::body(name, shape::not_mapping(raw))),
+            Some(mut members) => {
                 for key in KEYS {
                     if let Some(raw) = members.remove(key).filter(|raw| raw != "null")
                         && let Err(why) = template.take(key, raw)
@@ -195,7 +195,7 @@ impl Template {
 }
 
 fn read_headers(raw: &str) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
-    let members = Object::parse(raw, usize::MAX).map_err(|_| shape::not_mapping(raw))?;
+    let members = Object::of_checked(raw).ok_or_else(|| shape::not_mapping(raw))?;
     let mut headers = Vec::new();
     for (name, value) in members.iter() {
         let Some(value) = string_of(value) else {

@@ -101,13 +101,9 @@ impl Envelope {
         rules: &BodyRules<'_>,
         wrong: &mut Vec<Invalid>,
     ) -> Result<(), Error> {
-        let mut data = match Object::parse(raw, rules.limits.json_depth) {
-            Ok(data) => data,
-            Err(JsonError::NotObject) => {
-                wrong.push(Invalid::body("data", shape::not_mapping(raw)));
-                return Ok(());
-            }
-            Err(error) => return Err(Error::json(&error)),
+        let Some(mut data) = Object::of_checked(raw) else {
+            wrong.push(Invalid::body("data", shape::not_mapping(raw)));
+            return Ok(());
         };
         self.id = take_id(&mut data, rules)?;
         if let Some(raw) = data.remove("last_modified") {
@@ -150,7 +146,7 @@ fn read_permissions(
     rules: &BodyRules<'_>,
     wrong: &mut Vec<Invalid>,
 ) -> Option<GivenPermissions> {
-    let Ok(members) = Object::parse(raw, rules.limits.json_depth) else {
+    let Some(members) = Object::of_checked(raw) else {
         wrong.push(Invalid::body("permissions", shape::not_mapping(raw)));
         return None;
     };

@@ -70,11 +70,19 @@ pub(crate) struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
     depth_max: usize,
+    /// Whether all of it was checked before, so that only the ends of values are looked for.
+    is_checked: bool,
 }
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a str, depth_max: usize) -> Self {
-        Self { bytes: text.as_bytes(), at: 0, depth_max: depth_max.min(DEPTH_CEILING) }
+        let depth_max = depth_max.min(DEPTH_CEILING);
+        Self { bytes: text.as_bytes(), at: 0, depth_max, is_checked: false }
+    }
+
+    /// Over a text that was checked, as a part of another one.
+    pub(crate) fn of_checked(text: &'a str) -> Self {
+        Self { is_checked: true, ..Self::new(text, DEPTH_CEILING) }
     }
 
     /// Where it stands, in bytes.
@@ -148,6 +156,10 @@ impl<'a> Scanner<'a> {
 
     /// Takes one value, which is `depth` containers deep.
     pub(crate) fn value(&mut self, depth: usize) -> Result<(), JsonError> {
+        if self.is_checked {
+            self.pass();
+            return Ok(());
+        }
         let mut open = 0_usize;
         // One bit for each open container, the innermost lowest: is it an object?
         let mut objects = 0_u128;
@@ -260,8 +272,57 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    /// Passes over a value of a text that was checked.
+    fn pass(&mut self) {
+        let is_end = |byte: u8| matches!(byte, b',' | b']' | b'}' | b' ' | b'\n' | b'\r' | b'\t');
+        let mut open = 0_usize;
+        while let Some(byte) = self.peek() {
+            match byte {
+                b'"' => {
+                    self.pass_string();
+                }
+                _ if open == 0 && is_end(byte) => return,
+                b'{' | b'[' => {
+                    open += 1;
+                    self.at += 1;
+                    continue;
+                }
+                b'}' | b']' => {
+                    open -= 1;
+                    self.at += 1;
+                }
+                _ => {
+                    self.at += 1;
+                    continue;
+                }
+            }
+            if open == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Passes over a string of a text that was checked; true if it has escapes.
+    fn pass_string(&mut self) -> bool {
+        self.at += 1;
+        let mut escaped = false;
+        while let Some(found) = memchr::memchr2(b'"', b'\\', &self.bytes[self.at..]) {
+            self.at += found + 1;
+            if self.bytes[self.at - 1] == b'"' {
+                return escaped;
+            }
+            escaped = true;
+            self.at = (self.at + 1).min(self.bytes.len());
+        }
+        self.at = self.bytes.len();
+        escaped
+    }
+
     /// Takes a string; true if it has escapes.
     fn string(&mut self) -> Result<bool, JsonError> {
+        if self.is_checked {
+            return Ok(self.pass_string());
+        }
         self.at += 1;
         let mut escaped = false;
         loop {

@@ -58,6 +58,16 @@ impl Object {
         if depth_max == 0 {
             return Err(JsonError::TooDeep { depth_max });
         }
+        Self::read(text, scanner)
+    }
+
+    /// Reads what was a value of a text that was checked; `None` if it is no object.
+    pub(crate) fn of_checked(text: &str) -> Option<Self> {
+        let scanner = Scanner::of_checked(text);
+        (scanner.peek() == Some(b'{')).then(|| Self::read(text, scanner).ok()).flatten()
+    }
+
+    fn read(text: &str, mut scanner: Scanner<'_>) -> Result<Self, JsonError> {
         scanner.take(b'{');
         scanner.space();
         let mut members = Vec::new();
@@ -274,7 +284,7 @@ impl<'a> Index<'a> {
 
 /// The texts of the items of a list, of which the text was checked; `None` if it is none.
 pub(crate) fn items_of(text: &str) -> Option<Vec<&str>> {
-    let mut scanner = Scanner::new(text, usize::MAX);
+    let mut scanner = Scanner::of_checked(text);
     if !scanner.take(b'[') {
         return None;
     }

@@ -74,3 +74,48 @@ proptest! {
         prop_assert_eq!(again, object.to_value());
     }
 }
+
+// Texts with all that may be taken for the end of a value.
+fn values() -> impl Strategy<Value = Value> {
+    let text = || "[]\\[{}\",:\\\\ a\u{e9}\n]{0,6}";
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        text().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 40, 5, move |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            proptest::collection::btree_map(text(), inner, 0..5)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_was_checked_is_read_alike(value in values(), is_wide in any::<bool>()) {
+        let text = match is_wide {
+            true => serde_json::to_string_pretty(&value).unwrap(),
+            false => value.to_string(),
+        };
+        let known = Object::of_checked(&text);
+        prop_assert_eq!(known.is_some(), value.is_object());
+        if let Some(known) = known {
+            let parsed = parse(&text);
+            prop_assert!(known.iter().eq(parsed.iter()));
+            prop_assert_eq!(known.to_value(), value);
+        } else {
+            let items = items_of(&text).map(|items| items.into_iter().map(value_of).collect());
+            prop_assert_eq!(items, value.as_array().cloned());
+        }
+    }
+
+    // Only what was checked is read so; whatever else is given does no harm.
+    #[test]
+    fn what_was_not_checked_does_no_harm(text in "[\\[{}\\]\",:\\\\ 1a\u{e9}]{0,12}") {
+        let _ = (Object::of_checked(&text), items_of(&text));
+    }
+}
