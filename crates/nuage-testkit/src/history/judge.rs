@@ -460,9 +460,11 @@ impl Judge<'_> {
         let in_batch = self.in_batch;
         let listing = self.world.listing(list);
         let is_possible =
-            |etag: i64| etag >= listing.floor && listing.clock.is_none_or(|clock| etag <= clock);
+            |etag: i64| etag >= listing.ended && listing.clock.is_none_or(|clock| etag <= clock);
+        // Where nothing was written yet, all of it is there as well.
+        let begins = listing.live.is_empty() && listing.dead.is_empty();
         if in_batch && clock.is_none_or(|clock| clock <= etag) && is_possible(etag) {
-            listing.clock = listing.clock.or(Some(etag));
+            listing.clock = listing.clock.or(begins.then_some(etag));
             return Ok(());
         }
         if let (Some(clock), Some(first)) = (clock, listing.first) {
@@ -475,7 +477,7 @@ impl Judge<'_> {
         }
         let fits = shown.is_none_or(|shown| etag > shown) && is_possible(etag);
         ensure(fits, || format!("ETag {etag}, a part is at {shown:?}, and all {listing:?}"))?;
-        listing.clock = listing.clock.or(Some(etag));
+        listing.clock = listing.clock.or(begins.then_some(etag));
         listing.first = Some(etag);
         Ok(())
     }

@@ -38,6 +38,8 @@ pub(super) struct Listing {
     pub(super) clock: Option<i64>,
     /// Its first timestamp, which it shows whoever sees nothing in it; `None` until it does.
     pub(super) first: Option<i64>,
+    /// Where an earlier list of this name ended.
+    pub(super) ended: i64,
     /// The list's timestamp is not before this.
     pub(super) floor: i64,
     pub(super) live: BTreeMap<String, Object>,
@@ -157,7 +159,7 @@ impl World {
             };
             if gone {
                 let floor = listing.clock.unwrap_or(listing.floor);
-                *listing = Listing { floor, ..Listing::default() };
+                *listing = Listing { floor, ended: floor, ..Listing::default() };
             }
         }
     }
