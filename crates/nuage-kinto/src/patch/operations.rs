@@ -12,7 +12,7 @@ use json_patch::{
     TestOperation,
 };
 use nuage_engine::is_wanted;
-use nuage_model::{Kind, Limits, Permissions, Principal};
+use nuage_model::{Kind, Limits, Permissions, Principal, same};
 use serde_json::{Map, Value};
 
 use super::{Current, Patched};
@@ -77,6 +77,12 @@ impl Operations {
             }
             if !is_wanted() {
                 return Err(failed("nobody waits for it"));
+            }
+            // Numbers are equal by their value, however they are written (RFC 6902, section 4.6).
+            if let PatchOperation::Test(TestOperation { path, value }) = operation
+                && path.resolve(&document).is_ok_and(|found| same(found, value))
+            {
+                continue;
             }
             json_patch::patch_unsafe(&mut document, std::slice::from_ref(operation))
                 .map_err(|error| failed(&error.kind.to_string()))?;

@@ -198,6 +198,10 @@ const JSON_PATCH: &str = r#"
     PATCH /buckets/b | Content-Type: application/json-patch+json | [{"op": "add", "path":
        "/permissions/read/alice"}, {"op": "remove", "path": "/permissions/read/bob"}]
     => 200 | {"permissions": {"read": ["alice"]}}
+    # Numbers are equal by their value.
+    PATCH /buckets/b | Content-Type: application/json-patch+json | [{"op": "test", "path":
+       "/data/b", "value": 1.0}, {"op": "test", "path": "/data/l", "value": [1.0, 2e0, 3]}]
+    => 200 | {"data": {"b": 1}}
     # All or nothing.
     PATCH /buckets/b | Content-Type: application/json-patch+json | [{"op": "add", "path":
        "/data/new", "value": 1}, {"op": "test", "path": "/data/b", "value": 2}]
