@@ -6,8 +6,8 @@ use std::borrow::Cow;
 
 use foldhash::{HashMap, HashSet};
 use nuage_model::{
-    CollectionPath, Field, Filter, Head, Limits, Pace, Page, Query, Record, Scope, Seq, State,
-    States, StoreError, Test, Timestamp, View,
+    CollectionPath, Field, Filter, Head, Limits, Pace, Page, Query, Record, RecordId, Scope, Seq,
+    State, States, StoreError, Test, Timestamp, View,
 };
 use serde_json::Value;
 
@@ -169,7 +169,7 @@ impl Session {
         let head = self.engine.store().head(path).await?.filter(|_| !self.is_dropped(path));
         let mut shown = head.map(|head| head.timestamp);
         let mut last = head.map_or(Seq(0), |head| head.seq);
-        let own = ids(&staged);
+        let own: HashSet<RecordId> = staged.iter().map(|record| record.id.clone()).collect();
         let mut taken = HashSet::default();
         // Where those who wish the same go on.
         let mut free = HashMap::default();
@@ -205,12 +205,12 @@ impl Session {
     }
 
     /// The times that records of a collection show, from one on, as far as a store looks for a free
-    /// one; those records left out.
+    /// one; some records left out.
     async fn times_from(
         &self,
         path: &CollectionPath,
         from: Timestamp,
-        without: &[Value],
+        without: &HashSet<RecordId>,
     ) -> Result<Vec<i64>, StoreError> {
         let test = |field, test| Filter { field, test };
         let query = Query {
@@ -218,13 +218,14 @@ impl Session {
             filters: vec![
                 test(Field::Timestamp, Test::Min(from.0.into())),
                 test(Field::Timestamp, Test::Lt(from.0.saturating_add(Seq::TIMES_TRIED).into())),
-                test(Field::Id, Test::Exclude(without.to_vec())),
             ],
             bodies: false,
             ..Query::all(path.clone(), Seq::TIMES_TRIED as usize)
         };
         let page = self.engine.store().list(&query).await?;
-        Ok(page.records.iter().map(|record| record.timestamp().0).collect())
+        // There may be ten thousand of them: no filter of the store's.
+        let others = page.records.iter().filter(|record| !without.contains(&record.id));
+        Ok(others.map(|record| record.timestamp().0).collect())
     }
 
     fn scoped(&self, list: &OpenedList, mut query: Query) -> Query {
@@ -241,12 +242,9 @@ fn without<'q>(query: &'q Query, staged: &[Record]) -> Cow<'q, Query> {
         return Cow::Borrowed(query);
     }
     let mut query = query.clone();
-    query.filters.push(Filter { field: Field::Id, test: Test::Exclude(ids(staged)) });
+    let ids = staged.iter().map(|record| Value::from(record.id.as_str())).collect();
+    query.filters.push(Filter { field: Field::Id, test: Test::Exclude(ids) });
     Cow::Owned(query)
-}
-
-fn ids(records: &[Record]) -> Vec<Value> {
-    records.iter().map(|record| record.id.as_str().into()).collect()
 }
 
 fn merge(query: &Query, mut page: Page, staged: Vec<Record>) -> Result<Page, StoreError> {

@@ -39,15 +39,7 @@ impl Engine {
         query: &FeedQuery,
         token: Option<&str>,
     ) -> Result<FeedPage, EngineError> {
-        let person = Caller::new(query.user.clone()).author();
-        let owner = Owner { person: &person, collection: &query.collection };
-        let brought = self.brought(token, &owner);
-        if let Some(Some(token)) = &brought
-            && let Some(page) = self.page_at_rest(query, token, &owner).await?
-        {
-            return Ok(page);
-        }
-        self.page_in_turn(query, brought, person).await
+        self.page_after(query, token, true).await
     }
 
     /// The same where there is likely to be something to tell.
@@ -56,14 +48,24 @@ impl Engine {
         query: &FeedQuery,
         token: Option<&str>,
     ) -> Result<FeedPage, EngineError> {
-        let person = Caller::new(query.user.clone()).author();
-        let owner = Owner { person: &person, collection: &query.collection };
-        let brought = self.brought(token, &owner);
-        self.page_in_turn(query, brought, person).await
+        self.page_after(query, token, false).await
     }
 
-    fn brought(&self, token: Option<&str>, owner: &Owner<'_>) -> Brought {
-        self.feeds().tokens.open(token?, owner)
+    async fn page_after(
+        self: &Arc<Self>,
+        query: &FeedQuery,
+        token: Option<&str>,
+        may_rest: bool,
+    ) -> Result<FeedPage, EngineError> {
+        let person = Caller::new(query.user.clone()).author();
+        let owner = Owner { person: &person, collection: &query.collection };
+        let brought = token.and_then(|token| self.feeds().tokens.open(token, &owner));
+        if let Some(Some(token)) = brought.as_ref().filter(|_| may_rest)
+            && let Some(page) = self.page_at_rest(query, token, &owner).await?
+        {
+            return Ok(page);
+        }
+        self.page_in_turn(query, brought, person).await
     }
 
     // Reads it where a store may keep its thread: some read of SQLite takes milliseconds.

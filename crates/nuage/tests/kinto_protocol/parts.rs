@@ -99,11 +99,13 @@ const LEFT: &str = r#"
     => 200 | ETag: $own
     GET /buckets/b/collections/c/records?_since=#ours | bob
     => 200 | ETag: $own | {"data": []}
-    # Who comes back is not told a time later than their own where nothing is told.
+    # Who comes back is told what is newer than what they know of.
     PUT /buckets/b/groups/g | {"data": {"members": ["account:bob"]}}
     => 200
     GET /buckets/b/collections/c/records?_since=#own | bob
     => 200 | ETag: $ours | {"data": [{"id": "ours"}]}
+    HEAD /buckets/b/collections/c/records?_since=#own | bob
+    => 200 | ETag: $ours | Total-Objects: 1
     # Made again, it is later than everything.
     DELETE /buckets/b/collections/c
     => 200
